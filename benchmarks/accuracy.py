@@ -1,4 +1,4 @@
-"""Accuracy of every model, both baselines, and the take-home notebook's method.
+"""Accuracy of every model, both baselines, and the take-home notebook's method, and the waiting cost.
 
     python -m benchmarks.accuracy                                    last week of the real data
     python -m benchmarks.accuracy --orders O --restaurants R --from 2015-06-17 --to 2015-06-23
@@ -25,9 +25,10 @@ from benchmarks.real_data import BenchmarkData, add_options, load_data
 from preptime.domain.data_dictionary import TARGET
 from preptime.domain.validation_reasons import Purpose
 from preptime.errors import PreptimeError
-from preptime.evaluation.documents import BacktestDocument, Score
+from preptime.evaluation.documents import BacktestDocument, Score, WaitingCost
 from preptime.evaluation.evaluated_orders import build_backtest_document
 from preptime.evaluation.metrics import compute_score
+from preptime.evaluation.summary_text import NO_VALUE, cost_ratio_text, waiting_cost_rows
 from preptime.models.catboost_models import notebook_estimator
 from preptime.training.backtest import backtest
 from preptime.training.fitting import FitPlan
@@ -129,7 +130,26 @@ def _markdown(document: AccuracyDocument) -> str:
     actual = [*(quantile.coverage for quantile in document.backtest.quantiles), document.backtest.interval.coverage]
     lines.append("| nominal | " + " | ".join(f"{share:.0%}" for share in nominal) + " |")
     lines.append("| actual | " + " | ".join(_share(share) for share in actual) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_waiting_cost_lines(document.backtest.waiting_costs)])
+
+
+def _waiting_cost_lines(costs: Sequence[WaitingCost]) -> list[str]:
+    """Return the table of waiting costs in its own markers, with which the README shows it too."""
+    rows = [*waiting_cost_rows(costs), ("predicted quantile compared with lookup's", [_change(cost) for cost in costs])]
+    ratios = " | ".join(cost_ratio_text(cost) for cost in costs)
+    return [
+        "<!-- waiting_cost -->",
+        f"| waiting cost per 1,000 orders, minutes, by courier:food cost | {ratios} |",
+        "|---|" + "---:|" * len(costs),
+        *(f"| {title} | {' | '.join(cells)} |" for title, cells in rows),
+        "<!-- /waiting_cost -->",
+    ]
+
+
+def _change(cost: WaitingCost) -> str:
+    if cost.predicted_quantile is None or not cost.lookup_quantile:
+        return NO_VALUE
+    return f"{cost.predicted_quantile / cost.lookup_quantile - 1:+.1%}".replace("-", "−")
 
 
 def _metric_cells(row: Score) -> str:

@@ -83,7 +83,7 @@ def _measure(folder: Path, case: str) -> dict[str, str | float]:
     from preptime.features.shrinkage import build_history
     from preptime.sources.registry import open_source
     from preptime.synthetic import SynthesisPlan
-    from preptime.training.refresh import stream_history_state
+    from preptime.training.refresh import stream_history
     from preptime.validation.restaurants import read_restaurants
 
     # After every order, including labels of days, and close enough that recent orders have weight.
@@ -91,7 +91,7 @@ def _measure(folder: Path, case: str) -> dict[str, str | float]:
     wall, cpu = time.perf_counter(), time.process_time()
     restaurant_index = read_restaurants(open_source(folder / "restaurants.parquet").frame())
     source = open_source(folder / case)
-    state = stream_history_state(source, restaurant_index, as_of)
+    state, _ = stream_history(source, restaurant_index, as_of)
     counted = time.perf_counter()
     history = build_history(state, restaurant_index, as_of)
     end = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Resolve `locks/` from pyproject.toml with uv: `python dev.py lock [UV OPTIONS]`. Standard library only."""
+"""Resolve `locks/` and the peers' locks with uv: `python dev.py lock [UV OPTIONS]`. Standard library only."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ IMAGE_EXTRAS = {
 }
 """The extras of each container image. `locks/images/NAME.lock` is the part of `locks/run.lock` that the image needs."""
 
+PEER_LOCKS = "benchmarks/peers/requirements"
+PEERS = ("bentoml", "fastapi", "mlflow", "mlserver")
+"""Other model servers of `python -m benchmarks peers`, each with its own environment."""
+
 COMPILE_OPTIONS = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-header")
 INDEX_OPTIONS = ("--no-emit-index-url", "--no-emit-find-links")
 """Locks contain no index addresses: each machine configures its own index."""
@@ -38,6 +42,10 @@ def lock_requests() -> dict[str, tuple[str, ...]]:
         **{name: ("--group", name) for name in TOOL_GROUPS},
         "images/build": (*constraint, "-"),
         **images,
+        **{
+            f"../{PEER_LOCKS}/{name}": ("--only-binary", ":all:", f"{PEER_LOCKS}/{name}.in", f"{PEER_LOCKS}/bundle.in")
+            for name in PEERS
+        },
     }
 
 

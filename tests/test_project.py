@@ -200,6 +200,14 @@ def test_every_benchmark_has_a_table_in_the_docs() -> None:
     assert set(benchmarks.NAMES) <= tables
 
 
+def test_marked_part_of_an_output_is_a_table_of_its_own() -> None:
+    output = "| a |\n\n<!-- part -->\n| b |\n| c |\n<!-- /part -->"
+    parts = dict(benchmarks.marked_parts(output))
+    assert parts == {"part": "| b |\n| c |"}
+    page = "before\n<!-- part -->\n| old |\n<!-- /part -->\nafter\n"
+    assert benchmarks.with_tables(page, parts) == page.replace("| old |", "| b |\n| c |")
+
+
 def test_python_examples_in_docs_run(tmp_path: Path) -> None:
     """The blocks of a page run in order as one program, in an empty folder.
 

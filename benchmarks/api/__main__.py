@@ -31,7 +31,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.__main__ import ROOT, with_tables
-from benchmarks.api.load import Load, Target, load, missing_program
+from benchmarks.api.load import Load, Target, load, require_cores
 from benchmarks.api.prepare import BATCH_ORDERS, Prepared, prepare, write_bodies
 from benchmarks.api.servers import Server, free_port, graph_seconds, processor_seconds, resident_mb, serving
 from benchmarks.api.table import (
@@ -84,15 +84,10 @@ def main() -> None:
     parser.add_argument("--print", dest="only_print", action="store_true", help="print the table without writing it")
     parser.add_argument("--json", action="store_true", help="print one JSON document without writing tables")
     arguments = parser.parse_args()
-    program = missing_program()
-    if program is not None:
-        sys.exit(f"`{program}` isn't installed. On Debian and Ubuntu, run: apt-get install wrk util-linux")
-    cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
-    if len(cores) < 2:
-        sys.exit("The benchmark requires Linux and two cores: one for the servers, one for the load generator.")
+    cores = require_cores()
     with tempfile.TemporaryDirectory(prefix="preptime-api-") as name:
         prepared = prepare(Path(name), arguments.store)
-        run = Run(prepared, write_bodies(prepared), (cores[0], cores[1]), arguments.seconds, arguments.rounds)
+        run = Run(prepared, write_bodies(prepared), cores, arguments.seconds, arguments.rounds)
         measurements = measure(run)
     results = rows(measurements)
     if arguments.json:

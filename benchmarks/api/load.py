@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +44,17 @@ class Target:
 def missing_program() -> str | None:
     """Return the name of a required program that this machine lacks, or None."""
     return next((name for name in ("wrk", "taskset") if shutil.which(name) is None), None)
+
+
+def require_cores() -> tuple[int, int]:
+    """Return the cores of the servers and of wrk. Exits with a message if the machine can't run the benchmark."""
+    program = missing_program()
+    if program is not None:
+        sys.exit(f"`{program}` isn't installed. On Debian and Ubuntu, run: apt-get install wrk util-linux")
+    cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+    if len(cores) < 2:
+        sys.exit("The benchmark requires Linux and two cores: one for the servers, one for the load generator.")
+    return cores[0], cores[1]
 
 
 def load(target: Target, connections: int, seconds: int, core: int) -> Load:

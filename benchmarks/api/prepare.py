@@ -9,10 +9,10 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from preptime.bundle.champion_log import ChampionLog
+from preptime.bundle.champion_log import ChampionLog, LogEntry
 from preptime.bundle.store import Store
 
 ORDERS = 32_394
@@ -55,28 +55,41 @@ class Prepared:
     """Whether the request bodies have custom features."""
 
 
-def prepare(folder: Path, store: Path | None) -> Prepared:
-    """Synthesize a month of orders, train on it or copy `store`, and refresh to get a second bundle."""
+def prepare_champion(folder: Path, store: Path | None) -> Prepared:
+    """Synthesize a month of orders, and train on it or copy `store`. Both bundles are the champion."""
     data = folder / "data"
     preptime("synthesize", "--out", str(data), "--orders", str(ORDERS))
     orders, restaurants, models = data / "orders.csv", data / "restaurants.csv", folder / "models"
-    arguments = ("--orders", str(orders), "--restaurants", str(restaurants), "--store", str(models))
     if store is None:
+        arguments = ("--orders", str(orders), "--restaurants", str(restaurants), "--store", str(models))
         preptime("train", *arguments, "--date", str(TRAINING_DATE), "--results", str(folder / "results"))
     else:
         shutil.copytree(store, models)
-    log = ChampionLog(Store.open(str(models)))
-    first = log.current()
-    if first is None:
-        raise SystemExit(f"{store or models} has no champion.")
+    champion = _champion(models)
+    manifest = Store.open(str(models)).read_manifest(champion.bundle)
+    return Prepared(folder, orders, restaurants, models, (champion.bundle, champion.bundle), tuple(manifest.models))
+
+
+def prepare(folder: Path, store: Path | None) -> Prepared:
+    """Synthesize a month of orders, train on it or copy `store`, and refresh to get a second bundle."""
+    prepared = prepare_champion(folder, store)
+    first = _champion(prepared.store)
+    arguments = ("--orders", str(prepared.orders), "--restaurants", str(prepared.restaurants))
     next_day = str(first.date + dt.timedelta(days=1))
     # The orders end a day before this date, which is fine here: only a second bundle is needed.
-    preptime("refresh", *arguments, "--date", next_day, "--gate", "max_days_behind=2")
-    second = log.current()
-    if second is None or second.bundle == first.bundle:
+    options = ("--date", next_day, "--gate", "max_days_behind=2")
+    preptime("refresh", *arguments, "--store", str(prepared.store), *options)
+    second = _champion(prepared.store)
+    if second.bundle == first.bundle:
         raise SystemExit("The refresh created no second champion.")
-    manifest = json.loads((models / "bundles" / second.bundle / "manifest.json").read_text(encoding="utf-8"))
-    return Prepared(folder, orders, restaurants, models, (second.bundle, first.bundle), tuple(manifest["models"]))
+    return replace(prepared, bundles=(second.bundle, first.bundle))
+
+
+def _champion(store: Path) -> LogEntry:
+    champion = ChampionLog(Store.open(str(store))).current()
+    if champion is None:
+        raise SystemExit(f"{store} has no champion.")
+    return champion
 
 
 def prepare_custom(folder: Path) -> tuple[Prepared, Prepared]:

@@ -16,6 +16,10 @@ READY_SECONDS = 240.0
 SETTING_PREFIXES = ("PREPTIME_", "AIP_", "AIKEY", "FLASK_PORT")
 
 
+class ServerNotReadyError(SystemExit):
+    """A server ended or didn't become ready. Uncaught, it ends the benchmark with its message."""
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A running server."""
@@ -36,15 +40,29 @@ class Server:
 
 
 @contextmanager
-def serving(command: Sequence[str], port: int, core: int, environ: Mapping[str, str], folder: Path) -> Iterator[Server]:
-    """Start a server on `core`, wait until it's ready, and stop it at the end. Its output goes to `folder`."""
+def serving(
+    command: Sequence[str],
+    port: int,
+    core: int,
+    environ: Mapping[str, str],
+    folder: Path,
+    *,
+    ready_path: str = "/readyz",
+    working_folder: Path | None = None,
+) -> Iterator[Server]:
+    """Start a server on `core`, wait until `ready_path` has status 200, and stop it at the end.
+
+    Its output goes to `folder`. Raises `ServerNotReadyError`.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(SETTING_PREFIXES)}
     with (folder / f"server-{port}.txt").open("wb") as output:
         started_at = time.perf_counter()
         pinned_command = ["taskset", "-c", str(core), *command]
-        process = subprocess.Popen(pinned_command, env=environment | dict(environ), stdout=output, stderr=output)
+        process = subprocess.Popen(
+            pinned_command, env=environment | dict(environ), stdout=output, stderr=output, cwd=working_folder
+        )
         try:
-            _wait(process, port, Path(output.name))
+            _wait(process, port, ready_path, Path(output.name))
             yield Server(process, port, time.perf_counter() - started_at)
         finally:
             process.terminate()
@@ -92,12 +110,12 @@ def _children(process: int) -> list[int]:
     return [int(child) for child in children.read_text(encoding="utf-8").split()]
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, output: Path) -> None:
+def _wait(process: subprocess.Popen[bytes], port: int, ready_path: str, output: Path) -> None:
     end = time.monotonic() + READY_SECONDS
     while time.monotonic() < end and process.poll() is None:
         connection = HTTPConnection("127.0.0.1", port, timeout=5)
         try:
-            connection.request("GET", "/readyz")
+            connection.request("GET", ready_path)
             if connection.getresponse().status == 200:
                 return
         except (OSError, HTTPException):
@@ -105,4 +123,4 @@ def _wait(process: subprocess.Popen[bytes], port: int, output: Path) -> None:
         finally:
             connection.close()
         time.sleep(0.01)
-    raise SystemExit(f"A server didn't become ready:\n{output.read_text(encoding='utf-8')[-2000:]}")
+    raise ServerNotReadyError(f"A server didn't become ready:\n{output.read_text(encoding='utf-8')[-2000:]}")

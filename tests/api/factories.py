@@ -52,6 +52,8 @@ class FakeSettings:
     max_concurrent_bytes: int = 4_000_000
     max_concurrent_orders: int = 2000
     body_timeout_seconds: float = 10.0
+    courier_cost: float = 1.0
+    food_cost: float = 1.0
     vertex_health_route: str | None = "/vertex/health"
     vertex_predict_route: str | None = "/vertex/predict"
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from preptime.api.active_model import ActiveModel
+from preptime.api.dispatch import read_dispatch_request
 from preptime.api.predict import (
     OrderLimit,
     PredictionJob,
@@ -31,7 +33,7 @@ def make_requests(rows: list[dict[str, str]]) -> list[tuple[RequestReader, bytes
     groups = [rows[start : start + start % 5 + 1] for start in range(len(rows))]
     requests: list[tuple[RequestReader, bytes]] = []
     for index, orders in enumerate(groups):
-        contract = index % 5
+        contract = index % 6
         if contract == 0:
             body = msgspec.json.encode({"json_data": msgspec.json.encode(orders).decode()})
             requests.append((read_take_home_request, body))
@@ -41,6 +43,9 @@ def make_requests(rows: list[dict[str, str]]) -> list[tuple[RequestReader, bytes
             requests.append((read_request, msgspec.json.encode({"orders": orders, "models": ["rf"]})))
         elif contract == 3:
             requests.append((read_request, msgspec.json.encode(orders[0])))
+        elif contract == 4:
+            trips = [order | {"travel_seconds": 60 * index} for index, order in enumerate(orders)]
+            requests.append((partial(read_dispatch_request, 2.0, 1.0), msgspec.json.encode({"orders": trips})))
         else:
             requests.append((read_request, b"{" if index % 2 else b'{"orders": [], "models": ["none"]}'))
     return requests

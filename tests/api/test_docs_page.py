@@ -26,7 +26,12 @@ def shape(value: object) -> object:
 def test_api_docs_examples_match_the_responses(http: Client) -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     examples = list(EXAMPLE.finditer(page))
-    assert [example["path"] for example in examples] == ["/v1/predictions", "/v1/predictions", "/predict"]
+    assert [example["path"] for example in examples] == [
+        "/v1/predictions",
+        "/v1/predictions",
+        "/v1/dispatch",
+        "/predict",
+    ]
     for example in examples:
         # The test bundle has two models, `rf` and `quantile`.
         body, expected = (example[name].replace('"stacking"', '"quantile"') for name in ("body", "response"))

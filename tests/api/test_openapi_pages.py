@@ -130,7 +130,7 @@ def test_openapi_documents_every_field_with_its_unit(http: Client) -> None:
     assert str(schemas["TakeHomeRequest"]["properties"]["json_data"]["description"]).endswith("At most 1,000 rows.")
 
 
-@pytest.mark.parametrize("type_name", ["Order", "PredictionRequest"])
+@pytest.mark.parametrize("type_name", ["Order", "PredictionRequest", "DispatchOrder", "DispatchRequest"])
 def test_openapi_order_fields_have_precise_types(http: Client, type_name: str) -> None:
     properties = schemas(http)[type_name]["properties"]
     types = {name: (properties[name]["type"], properties[name].get("format")) for name in TAKE_HOME_FIELDS}
@@ -187,7 +187,7 @@ def test_openapi_response_examples_match_their_schemas(http: Client) -> None:
             jsonschema_rs.validator_for(schema, validate_formats=True).validate(example)
             assert cast(Document, example).get("status", int(status)) == int(status)
             examples += 1
-    assert examples == 26
+    assert examples == 35
 
 
 def test_openapi_without_a_bundle_has_valid_examples(app_kind: str) -> None:
@@ -195,7 +195,7 @@ def test_openapi_without_a_bundle_has_valid_examples(app_kind: str) -> None:
     texts = [
         json.dumps(example) for item in post_operations(http).values() for example in request_examples(item).values()
     ]
-    assert len(texts) == 5
+    assert len(texts) == 7
     assert all("2015-06-01T" in text for text in texts)
 
 

@@ -13,10 +13,11 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from preptime.cli.output import interval_summary, score_table
+from preptime.cli.output import interval_summary, score_table, waiting_cost_table
 from preptime.cli.synthesize import SynthesizeDocument
 from preptime.domain.time_units import TIME_UNITS
 from preptime.evaluation.evaluated_orders import build_backtest_document
+from preptime.evaluation.summary_text import shown_arrivals
 from tests.cli.conftest import Demo, Files
 from tests.cli.run_command import PROGRAM, preptime, run_process
 from tests.evaluation.factories import evaluated_orders
@@ -107,6 +108,20 @@ def test_tables_fit_the_terminal(columns: int, two_bundle_store: Path, monkeypat
     table = [line for line in listed.splitlines() if line.startswith(("│", "|"))]
     assert len(table) == 2
     assert all(len(line) <= columns and "…" not in line for line in table)
+
+
+def test_waiting_cost_table_fits_80_columns_in_every_unit() -> None:
+    document = build_backtest_document(evaluated_orders(500), "2015-06-17", "2015-06-23")
+    for unit, digits in (("s", 0), ("min", 0), ("h", 1)):
+        text = io.StringIO()
+        Console(file=text, width=80).print(waiting_cost_table(document, TIME_UNITS[unit]))
+        assert text.getvalue().startswith(f"Waiting cost per 1,000 orders, in {TIME_UNITS[unit].name} ")
+        assert all(f"courier:food {ratio}" in text.getvalue() for ratio in ("1:1", "2:1", "1:2"))
+        assert "…" not in text.getvalue()
+        for name, title in shown_arrivals(document.waiting_costs).items():
+            (line,) = [line for line in text.getvalue().splitlines() if title in line]
+            expected = [getattr(cost, name) / TIME_UNITS[unit].seconds for cost in document.waiting_costs]
+            assert line.replace("│", " ").split()[-3:] == [f"{value:,.{digits}f}" for value in expected]
 
 
 def test_metrics_use_the_unit_of_the_target() -> None:

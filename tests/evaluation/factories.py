@@ -12,6 +12,9 @@ from preptime.evaluation.segments import SegmentColumns
 NORMAL_AT_LEVELS = np.array([-1.2816, 0.0, 0.8416, 1.2816])
 """Quantiles of the standard normal distribution at `QUANTILE_LEVELS`."""
 
+NORMAL_AT_LOOKUP_LEVELS = np.array([-1.2816, -0.6745, 0.0, 0.6745, 1.2816])
+"""The same at the levels of a restaurant's own quantiles."""
+
 SPREAD = 0.4
 """Standard deviation of the logarithm of an order's preparation time around its own median."""
 
@@ -25,13 +28,17 @@ def evaluated_orders(n: int, seed: int = 0) -> EvaluatedOrders:
     median = 800 * np.exp(rng.normal(0, 0.3, n))
     actual = median * np.exp(rng.normal(0, SPREAD, n))
     actual = np.where(rng.random(n) < 0.02, actual + 7200, actual)
+    cat, lookup = median * np.exp(rng.normal(0, 0.1, n)), median * np.exp(rng.normal(0, 0.3, n))
     return EvaluatedOrders(
         actual=actual,
+        day=rng.integers(16_600, 16_607, n),
         up_to_3h=actual <= 10_800,
         within_label_limit=actual <= 2_200,
-        point_predictions={"rf": median * 1.1, "cat": median * np.exp(rng.normal(0, 0.1, n))},
+        point_predictions={"rf": median * 1.1, "cat": cat},
         quantiles=(median[:, None] * np.exp(SPREAD * NORMAL_AT_LEVELS)).astype(np.float32),
-        baseline_predictions={LOOKUP: median * np.exp(rng.normal(0, 0.3, n)), GLOBAL_MEDIAN: np.full(n, 800.0)},
+        baseline_predictions={LOOKUP: lookup, GLOBAL_MEDIAN: np.full(n, 800.0)},
+        lookup_quantiles=lookup[:, None] * np.exp(SPREAD * NORMAL_AT_LOOKUP_LEVELS),
+        global_quantiles=np.tile(800 * np.exp(SPREAD * NORMAL_AT_LOOKUP_LEVELS), (n, 1)),
         segment_columns=SegmentColumns(
             city=rng.choice(["London", "Lyon", HOSTILE, "Saint-Étienne"], n, p=[0.6, 0.2, 0.15, 0.05]),
             type_of_food=rng.choice(["thai", "pizza", HOSTILE_IN_QUOTES], n),

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from preptime.evaluation.documents import BacktestDocument, Interval, QuantileScore, Score, Segment
+from preptime.evaluation.documents import BacktestDocument, Interval, QuantileScore, Score, Segment, WaitingCost
 from preptime.evaluation.dvc_export import (
     CALIBRATION_FILE,
     HOURS_FILE,
@@ -42,6 +42,7 @@ DOCUMENT = BacktestDocument(
     Interval(0.8, 0.81, 900.0),
     QUANTILES,
     (_segment("19", 3), _segment("9", 2), _segment("4", 0)),
+    (WaitingCost(2.0, 1.0, 2 / 3, 10, 476_400.123456, 509_400.0, None, 616_800.0),),
 )
 
 
@@ -51,6 +52,12 @@ def test_dvc_metrics_uses_labels_up_to_3h() -> None:
     assert metrics["restaurant_lookup"]["mae_seconds"] is None
     assert metrics["interval"] == {"coverage": 0.81, "median_width_seconds": 900.0}
     assert metrics["coverage"] == {"p10": 0.1012, "p50": None}
+    assert metrics["waiting_cost_seconds_2_to_1"] == {
+        "predicted_quantile": 476_400.1235,
+        "p50": 509_400.0,
+        "lookup_quantile": None,
+        "constant": 616_800.0,
+    }
 
 
 def test_write_dvc_files_same_document_gives_same_bytes(tmp_path: Path) -> None:

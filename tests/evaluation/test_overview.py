@@ -48,7 +48,11 @@ def test_compare_evaluations_knows_metric_direction() -> None:
         msgspec.structs.replace(row, mae=(row.mae or 0) + 5, within_5_min=0.99, bias=-1.0) for row in first.scores
     )
     interval = msgspec.structs.replace(first.interval, coverage=0.95)
-    second = msgspec.structs.replace(first, scores=scores, interval=interval)
+    costs = tuple(
+        msgspec.structs.replace(cost, predicted_quantile=(cost.predicted_quantile or 0) + change)
+        for cost, change in zip(first.waiting_costs, (0, -1, 1), strict=True)
+    )
+    second = msgspec.structs.replace(first, scores=scores, interval=interval, waiting_costs=costs)
     better = {comparison.metric.name: comparison.better for comparison in compare_evaluations(first, second).metrics}
     assert better == {
         "mae": "first",
@@ -58,7 +62,13 @@ def test_compare_evaluations_knows_metric_direction() -> None:
         "bias": "second",
         "within_5_min": "second",
         "coverage": "first",
+        "waiting cost, 1:1": "neither",
+        "waiting cost, 2:1": "second",
+        "waiting cost, 1:2": "first",
     }
+    # A bundle of an earlier release has no waiting costs to compare.
+    earlier = msgspec.structs.replace(first, waiting_costs=())
+    assert [item.metric.name for item in compare_evaluations(earlier, second).metrics][-1] == "coverage"
 
 
 def test_compare_evaluations_same_days_needs_equal_days() -> None:

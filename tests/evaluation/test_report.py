@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 
 from preptime.evaluation.charts import DARK, LIGHT
+from preptime.evaluation.evaluated_orders import waiting_costs
 from preptime.evaluation.html_report import dark_mode_css
 from preptime.evaluation.report import render_report
+from preptime.evaluation.summary_text import shown_arrivals
+from preptime.schema.schema import Target
 from tests.evaluation.factories import HOSTILE, HOSTILE_IN_QUOTES, evaluated_orders, report_context
 
 REPOSITORY = Path(__file__).parents[2]
@@ -145,6 +148,22 @@ def test_report_lists_models_and_baselines_per_label_set(page: ParsedPage) -> No
     for name in ("quantile", "rf", "cat", "restaurant lookup", "global median"):
         assert cells.count(name) == 2  # once for each label set
     assert any("smaller than the restaurant lookup's" in text for text in page.text)
+
+
+def test_report_shows_waiting_costs_in_the_unit_of_the_target(page: ParsedPage) -> None:
+    orders = evaluated_orders(3000)
+    costs = waiting_costs(orders)
+    best = [min(getattr(cost, name) for name in shown_arrivals(costs)) for cost in costs]
+    hours = replace(report_context(orders), target=Target(unit="h"))
+    for parsed, seconds, digits in ((page, 60, 0), (ParsedPage(render_report(hours)), 3600, 1)):
+        cells = [text.strip() for text in parsed.text]
+        start = cells.index("couriers arrive at")
+        assert [cell for cell in cells[start:] if cell][1:4] == ["1:1", "2:1", "1:2"]
+        for name, title in shown_arrivals(costs).items():
+            row = [cell for cell in cells[cells.index(title, start) + 1 :] if cell and cell != "baseline"][:3]
+            assert row == [f"{getattr(cost, name) / seconds:,.{digits}f}" for cost in costs]
+    titles = {attributes.get("title") for tag, attributes in page.tags if tag == "span"}
+    assert {f"{seconds:,.0f} s" for seconds in best} <= titles
 
 
 def test_render_report_without_orders_draws_no_charts() -> None:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
+from preptime.domain.time_units import TIME_UNITS, convert_times
+from preptime.evaluation.documents import WaitingCost
 from preptime.evaluation.evaluated_orders import LOOKUP, EvaluatedOrders, build_backtest_document
 from preptime.evaluation.metrics import coverage_in_band
-from preptime.evaluation.summary_text import find_score, format_minutes, format_percent, summary_sentences
+from preptime.evaluation.summary_text import (
+    find_score,
+    format_minutes,
+    format_percent,
+    format_waiting_cost,
+    summary_sentences,
+    waiting_cost_caption,
+    waiting_cost_text,
+)
 from tests.evaluation.factories import evaluated_orders
 
 
@@ -93,3 +104,24 @@ def test_format_minutes_and_percent() -> None:
         "80%",
         "–",
     )
+
+
+COSTS = (
+    WaitingCost(1.0, 1.0, 0.5, 500, 445_200.0, 445_200.0, 511_200.0, 575_400.0),
+    WaitingCost(2.0, 1.0, 2 / 3, 500, 476_400.0, 509_400.0, None, None),
+)
+
+
+def test_waiting_cost_text_names_champion_and_lookup() -> None:
+    line = "1:1: 7,420 min (lookup's quantile: 8,520 min), 2:1: 7,940 min (lookup's quantile: – min)."
+    assert waiting_cost_text(COSTS) == line
+    champion = (msgspec.structs.replace(COSTS[1], predicted_quantile=480_000.0),)
+    assert "2:1: 7,940 min (champion: 8,000 min, lookup's quantile: – min)" in waiting_cost_text(COSTS, champion)
+    assert convert_times(line, TIME_UNITS["h"]).startswith("1:1: 123.67 h (lookup's quantile: 142 h)")
+
+
+def test_waiting_cost_caption_compares_with_lookup() -> None:
+    assert waiting_cost_caption(COSTS).endswith("compared with the lookup's: −13% at 1:1.")
+    assert waiting_cost_caption(COSTS, TIME_UNITS["h"]).startswith("Hours of waiting per 1,000 orders, by")
+    assert "compared" not in waiting_cost_caption(COSTS[1:])
+    assert [format_waiting_cost(value, TIME_UNITS["h"]) for value in (445_200.0, None)] == ["123.7", "–"]

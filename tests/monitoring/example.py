@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from preptime.domain.orders import QUANTILE_LEVELS
-from preptime.evaluation.documents import QuantileScore, Segment, SegmentDimension
+from preptime.evaluation.documents import QuantileScore, Segment, SegmentDimension, WaitingCost
 from preptime.features.feature_set import TAKE_HOME_FEATURES
 from preptime.monitoring.document import (
     Alert,
@@ -50,6 +50,7 @@ def make_metrics(n: int, mae: float, bias: float = -120.0, coverage: float = 0.8
         lookup_mae=mae * 1.15,
         lookup_n=n,
         quantiles=_quantiles(mae),
+        waiting_costs=_waiting_costs(n, mae),
     )
 
 
@@ -238,6 +239,15 @@ def _day(date: dt.date, bundle: str, rng: np.random.Generator, ratio: float) -> 
 
 def _quantiles(mae: float) -> tuple[QuantileScore, ...]:
     return tuple(QuantileScore(p=p, coverage=p + 0.004, pinball=mae * p * (1 - p)) for p in QUANTILE_LEVELS)
+
+
+def _waiting_costs(n: int, mae: float) -> tuple[WaitingCost, ...]:
+    even = 1_000 * mae
+    return (
+        WaitingCost(1.0, 1.0, 1 / 2, n, even, even, 1.15 * even, 1.3 * even),
+        WaitingCost(2.0, 1.0, 2 / 3, n, 1.07 * even, 1.14 * even, 1.28 * even, 1.4 * even),
+        WaitingCost(1.0, 2.0, 1 / 3, n, 0.8 * even, 0.86 * even, 0.9 * even, 1.05 * even),
+    )
 
 
 def _segments(n: int) -> tuple[Segment, ...]:

@@ -289,6 +289,8 @@ def _backtest(
             LOOKUP: history.lookup(orders).astype(np.float64),
             GLOBAL_MEDIAN: np.full(len(actual), float(history.global_median_seconds)),
         },
+        lookup_quantiles=history.lookup_quantiles(orders),
+        global_quantiles=np.tile(history.global_quantiles, (len(actual), 1)),
         segment_columns=SegmentColumns.from_orders(orders, history.vocabularies, history.fallback_level_for(orders)),
     )
     return to_json_object(build_backtest_document(evaluated, date.isoformat(), date.isoformat()))

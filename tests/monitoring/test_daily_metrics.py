@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from preptime.evaluation.metrics import BIAS, MAE, WITHIN_5_MIN, interval_coverage, quantile_scores
 from preptime.evaluation.segments import score_segments
+from preptime.evaluation.waiting_cost import compute_waiting_costs
 from preptime.monitoring.daily_metrics import OrderMetrics, segment_metrics
 from preptime.monitoring.document import DateRange
 from preptime.monitoring.joined_predictions import JoinedOrders, join
@@ -45,6 +48,14 @@ def test_group_metrics_match_evaluation_metrics(joined: JoinedOrders) -> None:
         assert metrics.within_5_min == pytest.approx(WITHIN_5_MIN(actual, quantiles[:, 1]))
         assert metrics.coverage == pytest.approx(interval_coverage(0.8)(actual, quantiles[:, 0], quantiles[:, -1]))
         assert metrics.lookup_mae == pytest.approx(MAE(actual, joined.lookup[rows]))
+        costs = compute_waiting_costs(
+            actual, quantiles, joined.lookup_quantiles[rows], joined.global_quantiles(np.flatnonzero(rows))
+        )
+        assert [cost.n for cost in metrics.waiting_costs] == [metrics.n] * 3
+        for cost, expected_cost in zip(metrics.waiting_costs, costs, strict=True):
+            values, expected_values = (msgspec.structs.astuple(item)[:-1] for item in (cost, expected_cost))
+            assert values == pytest.approx(expected_values, rel=1e-6)
+            assert cost.live_quantile is None  # monitoring doesn't know what another model would have predicted
         for actual_score, expected_score in zip(metrics.quantiles, quantile_scores(actual, quantiles), strict=True):
             assert actual_score.p == expected_score.p
             assert actual_score.coverage == pytest.approx(expected_score.coverage)
@@ -71,7 +82,18 @@ def test_join_takes_lookup_from_predicting_bundle(joined: JoinedOrders) -> None:
     np.testing.assert_array_equal(joined.lookup[joined.has_prediction], joined.predicted[joined.has_prediction])
 
 
+def test_waiting_cost_of_a_pruned_bundle_lacks_the_lookup(joined: JoinedOrders) -> None:
+    """The lookup and the constant come from the bundle's history, and the predictions are recorded."""
+    pruned = replace(joined, lookup_quantiles=np.full_like(joined.lookup_quantiles, np.nan), histories={})
+    metrics = OrderMetrics.from_joined(pruned).total(np.ones(len(joined), bool))
+    kept = OrderMetrics.from_joined(joined).total(np.ones(len(joined), bool))
+    assert metrics.n == kept.n
+    for cost, complete in zip(metrics.waiting_costs, kept.waiting_costs, strict=True):
+        assert cost == msgspec.structs.replace(complete, lookup_quantile=None, constant=None)
+
+
 def test_order_metrics_total_without_orders_is_none(joined: JoinedOrders) -> None:
     metrics = OrderMetrics.from_joined(joined).total(np.zeros(len(joined), bool))
     assert metrics.n == 0
     assert metrics.mae is metrics.bias is metrics.coverage is metrics.lookup_mae is None
+    assert {cost.predicted_quantile for cost in metrics.waiting_costs} == {None}

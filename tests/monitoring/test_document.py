@@ -17,6 +17,13 @@ def test_decode_round_trips(document: MonitoringDocument) -> None:
     assert encode(decode(raw)) == raw
 
 
+def test_decode_reads_document_without_waiting_costs() -> None:
+    metrics = msgspec.structs.replace(quiet().metrics, waiting_costs=())
+    plain = msgspec.json.decode(encode(msgspec.structs.replace(quiet(), metrics=metrics)))
+    del plain["metrics"]["waiting_costs"]
+    assert decode(msgspec.json.encode(plain)).metrics == metrics
+
+
 def test_decode_rejects_other_format() -> None:
     raw = encode(msgspec.structs.replace(quiet(), format=3))
     with pytest.raises(DataError, match=r"results/date=2015-06-22/monitoring\.json has format 3, but.*reads format 2"):

@@ -223,6 +223,8 @@ def test_monitor_day_pruned_store_has_no_lookup_or_drift(month: Month, date: dt.
         None,
     )
     assert all(segment.lookup_mae is None for segment in result.segments)
+    assert [(cost.lookup_quantile, cost.constant) for cost in result.metrics.waiting_costs] == [(None, None)] * 3
+    assert result.metrics.waiting_costs[0].p50 == pytest.approx(1_000 * (result.metrics.mae or 0.0))
     assert result.drift.unavailable_reason is not None
     assert {rule.status for rule in result.rules if rule.name in {"worse_than_lookup", "feature_drift"}} == {
         "undecided"
@@ -269,6 +271,23 @@ def test_monitoring_report_shows_document(document: MonitoringDocument, page: st
     assert page.count('class="wide"') == page.count('class="narrow"') >= 10
 
 
+def test_monitoring_report_shows_waiting_costs(document: MonitoringDocument, page: str) -> None:
+    table = page.partition(">couriers arrive at</th>")[2].partition("</table>")[0]
+    rows = [re.findall(r"<(?:th|td)[^>]*>([^<]*)</", row) for row in table.partition("<tbody>")[2].split("</tr>")]
+    costs = (*document.recent_metrics.waiting_costs, *document.metrics.waiting_costs)
+    fields = ("predicted_quantile", "p50", "lookup_quantile", "constant")
+    assert [row[0] for row in rows if row] == [
+        "predicted quantile",
+        "p50 minus travel",
+        "lookup&#39;s quantile",
+        "constant",
+    ]
+    for row, name in zip(rows, fields, strict=False):
+        assert row[1:] == [f"{getattr(cost, name) / 60:,.0f}" for cost in costs]
+    assert len(costs) == 6
+    assert "Waiting cost" not in render_report(first_day())
+
+
 def test_monitoring_report_same_document_gives_same_bytes(document: MonitoringDocument, page: str) -> None:
     assert render_report(document) == page
 
@@ -302,6 +321,9 @@ def test_prometheus_render_is_valid_text_format(document: MonitoringDocument) ->
     assert len(names) == len(set(names))
     assert f'preptime_monitor_mae_seconds{{days="7d"}} {document.recent_metrics.mae!r}' in lines
     assert f"preptime_monitor_alerts {float(len(document.alerts))!r}" in lines
+    cost = document.metrics.waiting_costs[1]
+    labels = 'arrival="predicted_quantile",costs="2:1",days="28d"'
+    assert f"preptime_monitor_waiting_cost_seconds{{{labels}}} {cost.predicted_quantile!r}" in lines
 
 
 def test_monitoring_page_documents_every_metric(document: MonitoringDocument) -> None:

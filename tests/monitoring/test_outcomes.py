@@ -145,6 +145,14 @@ def test_read_outcomes_counts_each_unusable_order_once(monkeypatch: pytest.Monke
     assert read.unusable_on_last_day.describe() == "1 without number_of_items, 1 without an outcome"
 
 
+def test_read_outcomes_open_order_can_have_unknown_restaurant() -> None:
+    """A flag doesn't make an order without an outcome unusable. The data gate uses the same definition."""
+    rows = [with_outcome(make_order(0, day=21)), with_outcome(make_order(1, day=21, restaurant_id="99"), None)]
+    read = read_known_outcomes(pl.DataFrame(rows))
+    assert read.unusable_days.tolist() == []
+    assert read.unusable_on_last_day.describe() == "1 without an outcome"
+
+
 def test_read_outcomes_names_cause_of_unusable_orders() -> None:
     rows = [
         with_outcome(make_order(0, day=21, order_value_gbp="-3.0")),

@@ -11,7 +11,7 @@ import pytest
 
 from preptime.features.history import History, feature_matrix
 from preptime.features.history_state import HistoryState
-from preptime.features.shrinkage import build_history
+from preptime.features.shrinkage import QUANTILE_LEVELS, build_history
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix, iter_snapshots
 from preptime.training.training_data import TrainingData, day_number
 from tests.training.factories import SyntheticData, june
@@ -55,6 +55,12 @@ def test_feature_matrix_uses_history_as_of_each_day(data: SyntheticData, feature
         assert np.array_equal(features.lookup_seconds[rows], history.lookup(orders))
         assert np.array_equal(features.fallback_level[rows], history.fallback_level_for(orders))
         assert (features.global_median_seconds[rows] == history.global_median_seconds).all()
+        assert np.array_equal(features.lookup_quantiles[rows], history.lookup_quantiles(orders))
+        known = data.training_data.is_history & (data.training_data.ready_day < day_number(date))
+        if known.any():  # on the first day, no order is known
+            known_labels = data.training_data.labels[known]
+            exact = np.quantile(known_labels, QUANTILE_LEVELS)
+            assert features.global_quantiles[rows] == pytest.approx(np.tile(exact, (rows.sum(), 1)), rel=0.05)
 
 
 def test_feature_matrix_of_some_days_equals_slice_of_all(data: SyntheticData, features: FeatureMatrix) -> None:
@@ -96,10 +102,12 @@ def test_feature_matrix_ignores_labels_from_same_day_on(data: SyntheticData, fea
     other = build_feature_matrix(replace(data.training_data, completed=changed), june(1), june(15))
     until = data.training_data.acknowledged_day <= day
     assert np.array_equal(other.X[until], features.X[until])
-    assert np.array_equal(other.lookup_seconds[until], features.lookup_seconds[until])
+    assert np.array_equal(other.lookup_quantiles[until], features.lookup_quantiles[until])
+    assert np.array_equal(other.global_quantiles[until], features.global_quantiles[until])
     # Control: the next day's features change.
     next_day = data.training_data.acknowledged_day == day + 1
     assert not np.array_equal(other.X[next_day], features.X[next_day])
+    assert not np.array_equal(other.global_quantiles[next_day], features.global_quantiles[next_day])
 
 
 def test_iter_snapshots_skips_days_without_orders(data: SyntheticData) -> None:

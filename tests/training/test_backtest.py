@@ -102,7 +102,8 @@ def test_backtest_document_has_documented_fields(data: SyntheticData, features: 
         select_days(features, june(11), june(12)), fitted.load_graph(features.X.shape[1]), fitted.label_limit_seconds
     )
     document = json.loads(msgspec.json.encode(build_backtest_document(orders, "2015-06-11", "2015-06-12")))
-    assert list(document) == ["from", "to", "default_model", "scores", "interval", "quantiles", "segments"]
+    assert list(document)[:5] == ["from", "to", "default_model", "scores", "interval"]
+    assert list(document)[5:] == ["quantiles", "segments", "waiting_costs"]
     assert (document["from"], document["to"], document["default_model"]) == ("2015-06-11", "2015-06-12", "quantile")
     models, baselines = ["quantile", "rf", "gbr", "cat", "xgb", "stacking"], ["restaurant_lookup", "global_median"]
     assert [(row["name"], row["kind"], row["labels"]) for row in document["scores"]] == [
@@ -118,6 +119,15 @@ def test_backtest_document_has_documented_fields(data: SyntheticData, features: 
     assert document["interval"]["level"] == 0.8
     assert [row["p"] for row in document["quantiles"]] == [0.1, 0.5, 0.8, 0.9]
     assert all(row.keys() == {"p", "coverage", "pinball"} for row in document["quantiles"])
+    errors = {row["name"]: 1_000 * row["mae"] for row in document["scores"] if row["labels"] == "up_to_3h"}
+    even, courier, food = document["waiting_costs"]
+    assert [(row["courier_cost"], row["food_cost"]) for row in (even, courier, food)] == [(1, 1), (2, 1), (1, 2)]
+    assert {row["n"] for row in (even, courier, food)} == {document["scores"][0]["n"]}
+    # With equal costs, the waiting of an order is the absolute error of the arrival time.
+    assert even["predicted_quantile"] == even["p50"] == pytest.approx(errors["quantile"])
+    assert even["lookup_quantile"] == pytest.approx(errors["restaurant_lookup"])
+    assert even["constant"] == pytest.approx(errors["global_median"])
+    assert courier["predicted_quantile"] != courier["p50"]
     assert {row["segment"] for row in document["segments"]} == {
         "overall", "city", "type_of_food", "hour", "items", "fallback_level",
     }  # fmt: skip

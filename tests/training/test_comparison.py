@@ -37,6 +37,8 @@ def make_evaluated(
         point_predictions={},
         quantiles=np.column_stack([low, median, high, high]),
         baseline_predictions={LOOKUP: np.full(N, lookup), GLOBAL_MEDIAN: np.full(N, LABEL + 500)},
+        lookup_quantiles=np.full((N, 5), lookup),
+        global_quantiles=np.full((N, 5), LABEL + 500),
         segment_columns=SegmentColumns(
             city=np.array([f"city {row % 10}" for row in rows]),
             type_of_food=np.array([f"food {row % 10}" for row in rows]),

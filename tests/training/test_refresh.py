@@ -14,7 +14,14 @@ from preptime.domain.orders import UNKNOWN_CODE
 from preptime.errors import BundleVerificationError, DataError, UsageError
 from preptime.features.history_state import HistoryState
 from preptime.features.shrinkage import build_history
+from preptime.training.training_data import rows_as_of
+from preptime.validation.data_gate import GateThresholds
+from preptime.validation.gate_checks import evaluate_gate, evaluate_history
+from preptime.validation.label_counts import LabelCounts
 from tests.training.factories import SyntheticData, TrainedStore, bundle_bytes, june, run_refresh
+
+LABEL = pl.col("prep_time_seconds")
+ON_LAST_DAY = pl.col("order_acknowledged_at").cast(pl.String).str.starts_with("2015-06-14")
 
 
 def move_restaurants(data: SyntheticData, city: str, ids: list[int]) -> SyntheticData:
@@ -115,3 +122,49 @@ def test_refresh_rejects_damaged_champion(data: SyntheticData, good: TrainedStor
         run_refresh(data, june(14), good_store)
     assert good_store.bundle_ids() == [good.document.bundle]
     assert good_store.log_file_names() == ["000001.json"]
+
+
+def _with_labels(data: SyntheticData, label: pl.Expr) -> SyntheticData:
+    """Return the same orders with other labels, without the ready times that they would contradict."""
+    orders = data.orders.with_columns(prep_time_seconds=label.cast(pl.Int64)).drop("order_ready_at")
+    return SyntheticData.from_frames(orders, data.restaurants)
+
+
+@pytest.mark.parametrize(
+    ("label", "fact", "option"),
+    [
+        (LABEL // 60, "Are the labels in minutes?", "max_short_label_share=0.9"),
+        (LABEL * 1_000, "Are the labels in milliseconds?", "max_long_label_share=0.9"),
+        (pl.when(ON_LAST_DAY).then(LABEL // 60).otherwise(LABEL), "On 2015-06-14, 9", "max_share_rise=0."),
+        (
+            pl.when(ON_LAST_DAY).then(LABEL * 3).otherwise(LABEL),
+            "The median label of 2015-06-14 is",
+            "max_median_ratio=3.",
+        ),
+    ],
+    ids=["minutes", "milliseconds", "minutes-of-the-last-day", "jump-of-the-last-day"],
+)
+def test_refresh_refuses_labels_before_publishing(
+    data: SyntheticData, good_store: Store, label: pl.Expr, fact: str, option: str
+) -> None:
+    wrong = _with_labels(data, label)
+    bundles, entries = good_store.bundle_ids(), good_store.log_file_names()
+    with pytest.raises(DataError, match="didn't pass the data gate") as refused:
+        run_refresh(wrong, june(15), good_store)
+    assert fact in refused.value.facts
+    assert f"--gate {option}" in refused.value.hint
+    assert (good_store.bundle_ids(), good_store.log_file_names()) == (bundles, entries)
+
+
+def test_refresh_checks_labels_as_training_does(data: SyntheticData) -> None:
+    """Both check the same labels, so both refuse or accept the same data."""
+    wrong = _with_labels(data, pl.when(ON_LAST_DAY).then(LABEL // 60).otherwise(LABEL))
+    gate = evaluate_gate(wrong.audited, june(15), GateThresholds())
+    counts = LabelCounts.from_audited(rows_as_of(wrong.audited, wrong.restaurant_index, june(15)), june(15))
+    history = evaluate_history({june(14): 200}, counts, june(15), GateThresholds(), wrong.audited.schema)
+    names = {"short_labels", "long_labels", "latest_short_labels", "latest_long_labels", "latest_median"}
+    names.add("weekly_median")
+    assert [check for check in gate.checks if check.name in names] == [
+        check for check in history.checks if check.name in names
+    ]
+    assert {check.name for check in history.checks} == names | {"freshness", "volume"}

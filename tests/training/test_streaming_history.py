@@ -23,11 +23,18 @@ from preptime.features.shrinkage import build_history
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 from preptime.sources.files import open_files
 from preptime.sources.source import DataSource
-from preptime.training.refresh import RECENT_BATCHES, stream_history_state
+from preptime.training.refresh import RECENT_BATCHES, stream_history
 from preptime.training.training_data import rows_as_of
-from preptime.validation.audit import audit_orders, to_order_columns
+from preptime.validation.audit import AuditedOrders, audit_orders, to_order_columns
+from preptime.validation.label_counts import LabelCounts
 from tests.features.factories import state_bytes
-from tests.validation.factories import make_month, make_order, make_orders, make_restaurant_index
+from tests.validation.factories import (
+    equal_counts,
+    make_month,
+    make_order,
+    make_orders,
+    make_restaurant_index,
+)
 
 AS_OF = dt.date(2015, 6, 3)
 RESTAURANTS = make_restaurant_index()
@@ -62,9 +69,14 @@ def make_source(*parts: list[Row]) -> Frames:
     return Frames(tuple(pl.DataFrame(part, schema=schema, orient="row") for part in parts))
 
 
+def whole_frame(source: DataSource, before: dt.date = AS_OF) -> AuditedOrders:
+    """Return an audit of all rows in one frame, as of a date."""
+    return rows_as_of(audit_orders(source.frame(), RESTAURANTS, need_label=True), RESTAURANTS, before)
+
+
 def state_from_whole_frame(source: DataSource, before: dt.date = AS_OF) -> HistoryState:
     """Return the state from an audit of all rows in one frame."""
-    audited = rows_as_of(audit_orders(source.frame(), RESTAURANTS, need_label=True), RESTAURANTS, before)
+    audited = whole_frame(source, before)
     known = audited.frame.filter(pl.Series(audited.usable_for(Purpose.HISTORY)))
     ready = known["ready_local"].to_physical().to_numpy() // MICROSECONDS
     label = known["prep_time_seconds"].cast(pl.Int64).to_numpy()
@@ -72,7 +84,7 @@ def state_from_whole_frame(source: DataSource, before: dt.date = AS_OF) -> Histo
 
 
 def stream_state(source: DataSource, before: dt.date = AS_OF) -> HistoryState:
-    return stream_history_state(source, RESTAURANTS, before)
+    return stream_history(source, RESTAURANTS, before)[0]
 
 
 VALID = [
@@ -113,7 +125,9 @@ ROWS_WITH_ID = st.builds(
 )
 def test_stream_equals_whole_frame_on_invalid_orders(parts: list[list[Row]]) -> None:
     source = make_source(*parts)
-    assert state_bytes(stream_state(source)) == state_bytes(state_from_whole_frame(source))
+    state, labels = stream_history(source, RESTAURANTS, AS_OF)
+    assert state_bytes(state) == state_bytes(state_from_whole_frame(source))
+    assert equal_counts(labels, LabelCounts.from_audited(whole_frame(source), AS_OF))
 
 
 def test_stream_counts_repeated_duplicates_once() -> None:
@@ -141,10 +155,10 @@ def test_stream_reads_twice_only_for_distant_duplicates() -> None:
         stages.append(stage)
 
     near = make_source([first], [first, second], [second], [make_order(order_id="3")])
-    assert stream_history_state(near, RESTAURANTS, AS_OF, report).orders.tolist() == [2, 1, 0, 0]
+    assert stream_history(near, RESTAURANTS, AS_OF, report)[0].orders.tolist() == [2, 1, 0, 0]
     assert stages == ["History"] * 4
     far = make_source([first], *([make_order(order_id=f"between {count}")] for count in range(RECENT_BATCHES)), [first])
-    assert stream_history_state(far, RESTAURANTS, AS_OF, report).orders.tolist() == [
+    assert stream_history(far, RESTAURANTS, AS_OF, report)[0].orders.tolist() == [
         1 + RECENT_BATCHES,
         0,
         0,
@@ -184,9 +198,11 @@ def test_stream_reads_partitioned_files_with_progress(tmp_path: Path, suffix: st
         part.write_csv(path) if suffix == "csv" else part.write_parquet(path)
     source = open_files(str(tmp_path))
     reports: list[tuple[str, float]] = []
-    state = stream_history_state(
+    state, labels = stream_history(
         source, RESTAURANTS, dt.date(2015, 6, 5), lambda stage, fraction: reports.append((stage, fraction))
     )
+    expected_labels = LabelCounts.from_audited(whole_frame(source, dt.date(2015, 6, 5)), dt.date(2015, 6, 5))
+    assert equal_counts(labels, expected_labels)
     assert state_bytes(state) == state_bytes(state_from_whole_frame(source, dt.date(2015, 6, 5)))
     assert state.last_day == (dt.date(2015, 6, 4) - dt.date(1970, 1, 1)).days
     stages = [stage for stage, _ in reports]

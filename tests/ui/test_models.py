@@ -102,6 +102,17 @@ def test_bundle_details_show_the_table_and_all_charts(open_view: OpenView, store
         "restaurant lookup",
         "median of all orders",
     ]
+    assert table_column(at, "couriers arrive at", having="courier:food 2:1") == [
+        "predicted quantile",
+        "p50 minus travel",
+        "lookup's quantile",
+        "constant",
+    ]
+    waiting, errors = (table_column(at, name, having=name) for name in ("courier:food 1:1", "mean error"))
+    # At 1:1, the waiting cost of 1,000 orders is 1,000 times the mean error, here in minutes with one decimal.
+    even = [float(str(cell).replace(",", "")) / 1_000 for cell in waiting]
+    shown_errors = [float(str(errors[row]).split()[0]) for row in (0, 0, 2, 3)]
+    assert even == pytest.approx(shown_errors, abs=0.051)
     assert "Download the report" in [button.proto.label for button in at.get("download_button")]
     at.session_state["segment-dimension"] = "fallback_level"
     assert "Coverage of p10–p90 by fallback level" in page_text(at.run())
@@ -127,7 +138,8 @@ def test_comparison_of_two_bundles_names_different_days(open_view: OpenView, sto
     shown = page_text(at)
     assert "The evaluation days differ" in shown
     assert "preptime bundles compare" in shown
-    assert len(table_column(at, "metric", having="better bundle")) == 7
+    assert len(table_column(at, "metric", having="better bundle")) == 10
+    assert "waiting cost, 2:1" in table_column(at, "metric", having="better bundle")
     at.selectbox("second").set_value(first).run()
     assert "You selected the same bundle twice." in page_text(at)
 

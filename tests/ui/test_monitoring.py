@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from preptime.monitoring.document import Day, MonitoringDocument, encode
 from preptime.sources.results import MONITORING_FILE, MONITORING_REPORT_FILE, PREDICTIONS_FILE, ResultsFolder
 from tests.monitoring.example import DATE, fired, first_day, quiet
-from tests.ui.page_rendering import chart_axes, html_bodies, page_text, render_page, table_column
+from tests.ui.page_rendering import chart_axes, html_bodies, page_text, render_page, table_column, table_rows
 
 pytestmark = pytest.mark.usefixtures("empty_caches")
 
@@ -71,6 +71,20 @@ def test_every_view_of_a_date_with_alerts(open_view: OpenView, view: str) -> Non
     assert "7.2 min backtest: 7.1 min" in shown
     assert len(at.get("vega_lite_chart")) == CHART_COUNTS[view]
     assert {title for field, title in chart_axes(at) if "day" in field} <= {"day"}
+
+
+def test_daily_view_shows_waiting_cost_if_known(open_view: OpenView) -> None:
+    document = quiet()
+    at = open_view(document, view="By day")
+    metrics, days = document.recent_metrics, document.recent_days
+    assert f"{metrics.n:,} orders from {days.first} to {days.last}." in page_text(at)
+    (row, *_) = next(rows for rows in table_rows(at) if rows and "couriers arrive at" in rows[0])
+    assert row["couriers arrive at"] == "predicted quantile"
+    for cost, ratio in zip(metrics.waiting_costs, ("1:1", "2:1", "1:2"), strict=True):
+        assert row[f"courier:food {ratio}"] == f"{(cost.predicted_quantile or 0) / 60:,.0f}"
+    # A document of an earlier run has none.
+    earlier = msgspec.structs.replace(document, recent_metrics=msgspec.structs.replace(metrics, waiting_costs=()))
+    assert "Waiting cost" not in page_text(open_view(earlier, view="By day"))
 
 
 @pytest.mark.parametrize("view", VIEWS)

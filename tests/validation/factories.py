@@ -9,6 +9,7 @@ import polars as pl
 
 from preptime.domain.timestamps import SECONDS_PER_DAY
 from preptime.features.restaurant_index import RestaurantIndex
+from preptime.validation.label_counts import LabelCounts
 from preptime.validation.restaurants import read_restaurants
 
 RESTAURANTS = pl.DataFrame(
@@ -64,4 +65,15 @@ def make_month(
             "number_of_items": rng.integers(1, 8, len(day)),
             "prep_time_seconds": label,
         }
+    )
+
+
+def equal_counts(first: LabelCounts, second: LabelCounts) -> bool:
+    """Return whether all counts of labels are equal."""
+    return (
+        first.by_day == second.by_day
+        and first.fractions == second.fractions
+        and np.array_equal(first.total, second.total)
+        and first.latest.keys() == second.latest.keys()
+        and all(np.array_equal(first.latest[day], second.latest[day]) for day in first.latest)
     )

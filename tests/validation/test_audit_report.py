@@ -140,3 +140,16 @@ def test_report_of_million_bad_rows_is_short_and_bounded(tmp_path: Path) -> None
     # This includes NumPy arrays: about 20 bytes for each row, and no Python objects.
     assert peak < 100 * rows
     assert open_source(tmp_path / "rejects.parquet").frame()["reject_row"].max() == rows
+
+
+def test_report_names_the_unit_that_training_refuses() -> None:
+    rows = [make_order(prep_time_seconds=str(minutes), order_ready_at=None) for minutes in range(5, 30)]
+    report = summarize_audit(_audited(*rows), restaurant_count=4)
+    (message,) = report.wrong_labels
+    assert message.startswith("25 of 25 labels are under a minute; the maximum is 40%")
+    assert message.endswith('prep_time = { column = "prep_time_seconds", unit = "min" }.')
+    assert f"Training refuses the labels. {message}" in render_text(report)
+    assert summarize_audit(_audited(*rows), 4, checked_for=(Purpose.SCORING,)).wrong_labels == ()
+    without_labels = audit_orders(make_orders(*rows), make_restaurant_index(), need_label=False)
+    assert summarize_audit(without_labels, 4).wrong_labels == ()
+    assert summarize_audit(_audited(make_order()), 4).wrong_labels == ()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import msgspec
 import polars as pl
@@ -16,10 +16,10 @@ from preptime.validation.data_gate import (
     GateResult,
     GateThresholds,
     Shortfall,
-    evaluate_gate,
     gate_error,
     thresholds_from_settings,
 )
+from preptime.validation.gate_checks import evaluate_gate
 from tests.validation.factories import make_month, make_restaurant_index
 
 DAY = date(2015, 6, 29)  # the day after 28 days
@@ -120,46 +120,127 @@ def test_gate_error_names_check_value_and_threshold() -> None:
     assert "can be used for fitting; the minimum is 1,000." in error.facts
     usable = next(check.value for check in result.checks if check.name == "orders")
     assert error.hint == (
-        f"Repair the data. If it's correct, accept it with --gate min_days=5 --gate min_orders={usable:g}."
+        f"Repair the data. If the data is correct, accept it with --gate min_days=5 --gate min_orders={usable:g}."
     )
 
 
+def _with_labels(frame: pl.DataFrame, label: pl.Expr) -> pl.DataFrame:
+    """Return the orders with other labels, without the ready times that they would contradict."""
+    return frame.with_columns(prep_time_seconds=label.cast(pl.Int64)).drop("order_ready_at")
+
+
 def _refused_months(good_month: pl.DataFrame) -> dict[str, tuple[pl.DataFrame, date]]:
-    """Return for each threshold data that it refuses, and the as-of date."""
-    number, at = pl.int_range(pl.len()), pl.col("order_acknowledged_at")
+    """Return for each check data that it refuses, and the as-of date."""
+    number, at, label = pl.int_range(pl.len()), pl.col("order_acknowledged_at"), pl.col("prep_time_seconds")
     unknown = pl.when(number % 8 == 0).then(99).otherwise(10)
+    on_last_day = at.dt.date() == date(2015, 6, 28)
+
+    def relabelled(where: pl.Expr, changed: pl.Expr) -> tuple[pl.DataFrame, date]:
+        return _with_labels(good_month, pl.when(where).then(changed).otherwise(label)), DAY
+
     return {
-        "min_days": (make_month(days=6, per_day=300), date(2015, 6, 7)),
-        "min_orders": (make_month(per_day=30), DAY),
-        "max_days_behind": (good_month, date(2015, 7, 3)),
-        "min_recent_volume": (good_month.filter((at.dt.date() != date(2015, 6, 27)) | (number % 3 == 0)), DAY),
-        "max_evening_gap_hours": (good_month.filter(at < datetime(2015, 6, 28, 16)), DAY),
-        "max_unknown_restaurant_share": (good_month.with_columns(restaurant_id=unknown), DAY),
-        "max_unusable_share": (
+        "days": (make_month(days=6, per_day=300), date(2015, 6, 7)),
+        "orders": (make_month(per_day=30), DAY),
+        "freshness": (good_month, date(2015, 7, 3)),
+        "volume": (good_month.filter((at.dt.date() != date(2015, 6, 27)) | (number % 3 == 0)), DAY),
+        "last_evening": (good_month.filter(at < datetime(2015, 6, 28, 16)), DAY),
+        "unknown_restaurants": (good_month.with_columns(restaurant_id=unknown), DAY),
+        "unusable_orders": (
             good_month.with_columns(number_of_items=pl.when(number % 7 != 0).then(pl.col("number_of_items"))),
             DAY,
         ),
+        "open_orders": relabelled(number % 3 == 0, pl.lit(None)),
+        "latest_open_orders": relabelled(on_last_day & (number % 2 == 0), pl.lit(None)),
+        "short_labels": relabelled(number % 2 == 0, pl.lit(59)),
+        "long_labels": relabelled(number % 15 == 0, pl.lit(10_801)),
+        "latest_short_labels": relabelled(on_last_day & (number % 4 == 0), pl.lit(59)),
+        "latest_long_labels": relabelled(on_last_day & (number % 4 == 0) & (at.dt.hour() < 20), pl.lit(10_801)),
+        "latest_median": relabelled(on_last_day & (at.dt.hour() < 21), label * 3),
+        "weekly_median": relabelled(at.dt.date() < date(2015, 6, 8), label * 3),
     }
 
 
-def test_every_threshold_has_a_check_that_names_it() -> None:
+def test_every_threshold_has_a_check_that_names_it(good_month: pl.DataFrame) -> None:
     assert {*THRESHOLDS_BY_CHECK.values(), "recent_days"} == {field.name for field in fields(GateThresholds)}
+    assert [check.name for check in evaluate_gate(_audited(good_month), DAY, GateThresholds()).checks] == [
+        *THRESHOLDS_BY_CHECK
+    ]
 
 
 @pytest.mark.parametrize("name", THRESHOLDS_BY_CHECK)
 def test_gate_error_option_accepts_exactly_its_check(name: str, good_month: pl.DataFrame) -> None:
-    """The message has the literal option. Passing it resolves this refusal and no other."""
-    frame, as_of = _refused_months(good_month)[THRESHOLDS_BY_CHECK[name]]
+    """The message has the literal option. Passing it resolves the refusals of this threshold and no other."""
+    frame, as_of = _refused_months(good_month)[name]
     result = evaluate_gate(_audited(frame), as_of, GateThresholds())
     failed = {check.name for check in result.checks if not check.passed}
     assert name in failed
+    for check in result.checks:
+        assert (check.option is None) == check.passed
+        limits = {
+            f"{check.threshold:,g} ",
+            f"{check.threshold:,}.",
+            f"{100 * check.threshold:g}%",
+            f"{100 * check.threshold:g} percentage",
+        }
+        assert check.passed or any(f" is {limit}" in check.message for limit in limits)
     options = dict(re.findall(r"--gate ((\w+)=[\d.]+)\b", gate_error(result).hint))
     assert set(options.values()) == {THRESHOLDS_BY_CHECK[check] for check in failed}
-    assignment = next(text for text, threshold in options.items() if threshold == THRESHOLDS_BY_CHECK[name])
+    threshold = THRESHOLDS_BY_CHECK[name]
+    assignment = next(text for text, option in options.items() if option == threshold)
     accepted = evaluate_gate(_audited(frame), as_of, thresholds_from_settings(parse_thresholds((assignment,))))
-    assert {check.name for check in accepted.checks if not check.passed} == failed - {name}
+    assert {check.name for check in accepted.checks if not check.passed} == {
+        check for check in failed if THRESHOLDS_BY_CHECK[check] != threshold
+    }
     everything = thresholds_from_settings(parse_thresholds(tuple(options)))
     assert evaluate_gate(_audited(frame), as_of, everything).passed
+
+
+@pytest.mark.parametrize(("open_orders", "passed"), [(299, True), (300, True), (301, False)])
+def test_open_orders_count_apart_from_unusable_orders(open_orders: int, passed: bool) -> None:
+    """They count separately, up to a share of their own, and a note states their number."""
+    month = make_month(days=10, per_day=150).head(1_000)
+    number = pl.int_range(pl.len())
+    is_open = (number * 7 % 1_000) < open_orders
+    frame = month.with_columns(
+        pl.when(~is_open).then(name).alias(name) for name in ("order_ready_at", "prep_time_seconds")
+    )
+    as_of = month["order_acknowledged_at"].dt.date().max()
+    assert isinstance(as_of, date)
+    result = evaluate_gate(_audited(frame), as_of + timedelta(days=1), GateThresholds(min_orders=1))
+    checks = {check.name: check for check in result.checks}
+    assert (checks["open_orders"].value, checks["open_orders"].passed) == (open_orders / 1_000, passed)
+    assert f"{open_orders} of 1,000 orders have no label as of" in checks["open_orders"].message
+    assert checks["unusable_orders"].message.startswith(f"0 of {1_000 - open_orders} orders can't be used for fitting;")
+    assert checks["orders"].value == 1_000 - open_orders
+    assert (
+        f"{open_orders} of 1,000 orders ({open_orders / 1_000:.1%}) are open: they have no label" in (result.notes[-1])
+    )
+
+
+def test_order_ready_after_midnight_is_open_as_of_the_date() -> None:
+    month = make_month(days=10, per_day=150)
+    early = month.filter(pl.col("order_ready_at") < datetime(2015, 6, 10, 23, 50))
+    late = early.tail(40).with_columns(order_ready_at=pl.lit(datetime(2015, 6, 11, 1)), prep_time_seconds=None)
+    frame = pl.concat([early.head(-40), late])
+    result = evaluate_gate(_audited(frame), date(2015, 6, 11), GateThresholds())
+    checks = {check.name: check for check in result.checks}
+    assert checks["open_orders"].message.startswith(f"40 of {len(frame):,} orders have no label as of 2015-06-11")
+    assert checks["orders"].value == len(frame) - 40
+    assert result.passed
+
+
+def test_gate_error_merges_options_of_one_threshold(good_month: pl.DataFrame) -> None:
+    """Both checks of the median fail. One option accepts both: the looser one."""
+    at, label = pl.col("order_acknowledged_at").dt.date(), pl.col("prep_time_seconds")
+    changed = pl.when(at < date(2015, 6, 8)).then(label * 3).otherwise(label)
+    frame = _with_labels(good_month, pl.when(at == date(2015, 6, 27)).then(label // 5 + 60).otherwise(changed))
+    result = evaluate_gate(_audited(frame), DAY, GateThresholds())
+    values = [check.accepted_by for check in result.checks if not check.passed]
+    assert [check.name for check in result.checks if not check.passed] == ["latest_median", "weekly_median"]
+    assert len(set(values)) == 2
+    assert gate_error(result).hint == (
+        f"Repair the data. If the data is correct, accept it with --gate max_median_ratio={max(filter(None, values))}."
+    )
 
 
 def test_gate_error_without_orders_offers_no_option(good_month: pl.DataFrame) -> None:

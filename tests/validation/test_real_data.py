@@ -11,7 +11,8 @@ from preptime.domain.validation_reasons import Purpose, ValidationReason
 from preptime.sources.registry import open_source
 from preptime.validation.audit import AuditedOrders, audit_orders
 from preptime.validation.audit_report import summarize_audit
-from preptime.validation.data_gate import GateThresholds, evaluate_gate
+from preptime.validation.data_gate import GateThresholds
+from preptime.validation.gate_checks import evaluate_gate
 from preptime.validation.restaurants import read_restaurants
 from tests.requirements import real_data
 

@@ -193,6 +193,8 @@ class ActiveModel:
     """UTC time at which this worker loaded it, as text."""
     types: RequestTypes
     """The types of requests for the bundle's schema."""
+    dispatch_types: RequestTypes
+    """The types of dispatch requests."""
     lookup: OrderLookup
     models: tuple[str, ...]
     """Its point models in the order of the graph, without `quantile`."""
@@ -206,7 +208,8 @@ class ActiveModel:
         model_columns = {name: column_of_model(name, models) for name in bundle.manifest.models}
         types = RequestTypes.from_schema(bundle.schema)
         lookup = OrderLookup.from_restaurants(bundle.history.restaurants, types)
-        return cls(bundle, entry, loaded_at, types, lookup, models, model_columns)
+        dispatch_types = RequestTypes.for_dispatch(bundle.schema)
+        return cls(bundle, entry, loaded_at, types, dispatch_types, lookup, models, model_columns)
 
 
 @lru_cache(maxsize=1024)

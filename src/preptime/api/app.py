@@ -67,9 +67,7 @@ class PredictionFastPath:
     def __init__(self, service: Service, next_app: WSGIApplication) -> None:
         self._service = service
         self._next_app = next_app
-        self._endpoints = {
-            endpoint.path: endpoint for endpoint in prediction_endpoints(service.settings.vertex_predict_route)
-        }
+        self._endpoints = {endpoint.path: endpoint for endpoint in prediction_endpoints(service.settings)}
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Handle one request."""
@@ -94,7 +92,7 @@ def create_app(service: Service) -> Flask:
     # Otherwise, a path with `//` gets a redirect to the host in the request, which the client chooses.
     app.url_map.merge_slashes = False
     app.before_request(_check_host)
-    for endpoint in prediction_endpoints(service.settings.vertex_predict_route):
+    for endpoint in prediction_endpoints(service.settings):
         _add_route(app, endpoint.path, "POST", partial(_predict, endpoint, service))
     _add_route(app, "/v1/bundle", "GET", partial(_require_key, partial(_bundle, service), service))
     _add_route(app, "/v1/schema", "GET", partial(_require_key, partial(_schema, service), service))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from preptime.api.parsing import number_parser
 from preptime.api.request_types import RequestTypes
 from preptime.api.schema import FieldDescription, Order
+from preptime.domain.cells import MAX_CATEGORY_CHARACTERS
 from preptime.domain.orders import UNKNOWN_CODE
 from preptime.domain.restaurant_ids import drop_zero_fraction
 from preptime.domain.timestamps import WHITESPACE
@@ -20,8 +21,6 @@ from preptime.domain.validation_reasons import ValidationReason
 from preptime.features.feature_set import DEFAULT_MAXIMUM, DEFAULT_MINIMUM
 from preptime.features.restaurant_index import RestaurantIndex
 
-MAX_CATEGORY_CHARACTERS = 200
-"""A longer category is cut."""
 _MAX_TEXT_BITS = 4096
 """Python refuses to write an integer of thousands of digits as text. No vocabulary has such a category."""
 _EXPONENT = re.compile(r"e([+-])0?([0-9]+)$")

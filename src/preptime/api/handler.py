@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from preptime.api.active_model import ActiveModel
+from preptime.api.dispatch import read_dispatch_request
 from preptime.api.limits import BODY_TIMEOUT, NO_CHAMPION, SMALL_BODY_BYTES, Admission, LimitExceededError
 from preptime.api.predict import (
     OrderLimit,
@@ -46,12 +48,12 @@ from preptime.api.schema import (
     format_take_home_error,
     internal_error,
 )
-from preptime.api.service import PredictionRecord, Service
+from preptime.api.service import ApiSettings, PredictionRecord, Service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-PREDICTIONS_PATH, TAKE_HOME_PATH = "/v1/predictions", "/predict"
+PREDICTIONS_PATH, DISPATCH_PATH, TAKE_HOME_PATH = "/v1/predictions", "/v1/dispatch", "/predict"
 NO_CHAMPION_RETRY_SECONDS = 5
 """Value of `Retry-After` without a champion: the default poll interval of the champion log."""
 
@@ -85,10 +87,13 @@ class HttpResponse(msgspec.Struct, frozen=True, gc=False):
     body: bytes
 
 
-def prediction_endpoints(vertex_route: str | None) -> tuple[Endpoint, ...]:
+def prediction_endpoints(settings: ApiSettings) -> tuple[Endpoint, ...]:
     """Return the routes that predict. Vertex AI's route replaces another route with the same path."""
+    vertex_route = settings.vertex_predict_route
+    read_dispatch = partial(read_dispatch_request, settings.courier_cost, settings.food_cost)
     default_endpoints = (
         Endpoint(PREDICTIONS_PATH, PREDICTIONS_PATH, read_request, format_problem),
+        Endpoint(DISPATCH_PATH, DISPATCH_PATH, read_dispatch, format_problem),
         Endpoint(TAKE_HOME_PATH, TAKE_HOME_PATH, read_take_home_request, format_take_home_error),
     )
     if vertex_route is None:

@@ -11,11 +11,13 @@ from inspect import cleandoc
 
 import msgspec
 
-from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
+from preptime.api.handler import DISPATCH_PATH, PREDICTIONS_PATH, TAKE_HOME_PATH
 from preptime.api.request_types import JsonObject, RequestTypes, example_orders, field_schema
 from preptime.api.schema import (
     ActiveBundle,
     DataDictionary,
+    DispatchDecision,
+    DispatchResponse,
     HealthStatus,
     Prediction,
     PredictionError,
@@ -29,6 +31,7 @@ from preptime.api.schema import (
     VertexResponse,
 )
 from preptime.api.service import ApiSettings
+from preptime.domain.dispatch import MAX_TRAVEL_SECONDS
 from preptime.errors import OperationError
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 
@@ -36,6 +39,8 @@ _RESPONSE_TYPES: tuple[type[msgspec.Struct], ...] = (
     PredictionResponse,
     Prediction,
     PredictionError,
+    DispatchResponse,
+    DispatchDecision,
     TakeHomeRequest,
     TakeHomeResponse,
     TakeHomeError,
@@ -48,7 +53,7 @@ _RESPONSE_TYPES: tuple[type[msgspec.Struct], ...] = (
     SchemaDescription,
 )
 _TAGS = (
-    {"name": "predictions", "description": "Predict the preparation time of orders."},
+    {"name": "predictions", "description": "Predict the preparation time of orders, and when to send a courier."},
     {"name": "metadata", "description": "Describe the active bundle and the columns of the data."},
     {"name": "monitoring", "description": "Check the health of the server and read its metrics."},
 )
@@ -59,7 +64,8 @@ _ERROR_DESCRIPTIONS = {
     408: "The body wasn't complete after the time limit. Send fewer orders per request.",
     413: "The body is larger than the limit.",
     415: "The content type or the content encoding isn't supported.",
-    422: "The JSON has another structure, more orders than the limit, or a model that's unknown or named twice.",
+    422: "The JSON has another structure, more orders than the limit, a model that's unknown or named twice, or "
+    "costs whose ratio is outside 1:9 to 9:1.",
     500: "Unexpected error. The server log has details for the request ID.",
     503: "No bundle is loaded, or too many requests are concurrent. Retry after the seconds in `Retry-After`.",
 }
@@ -73,25 +79,36 @@ _RESPONSE_HEADERS = {
 }
 _EXAMPLE_DATE = dt.date(2015, 6, 1)
 """Date of the example orders while no bundle is active."""
-_EXAMPLE_PREDICTIONS = [
-    {
-        "order_id": "A-10017",
-        "prep_time_seconds": 961,
-        "p10": 492.5385,
-        "p50": 960.574,
-        "p80": 1567.2158,
-        "p90": 1893.5405,
-        "ready_at": "2015-06-01T12:44:29+01:00",
-        "fallback_level": "restaurant",
+_EXAMPLE_PREDICTION: JsonObject = {
+    "order_id": "A-10017",
+    "prep_time_seconds": 961,
+    "p10": 492.5385,
+    "p50": 960.574,
+    "p80": 1567.2158,
+    "p90": 1893.5405,
+    "ready_at": "2015-06-01T12:44:29+01:00",
+    "fallback_level": "restaurant",
+}
+_EXAMPLE_ERROR: JsonObject = {
+    "order_id": "A-10018",
+    "error": {
+        "code": "missing_value",
+        "field": "number_of_items",
+        "message": "number_of_items is missing; expected a whole number from 1 to 10,000.",
     },
+}
+
+_EXAMPLE_PREDICTIONS = [_EXAMPLE_PREDICTION, _EXAMPLE_ERROR]
+_EXAMPLE_DECISIONS = [
     {
-        "order_id": "A-10018",
-        "error": {
-            "code": "missing_value",
-            "field": "number_of_items",
-            "message": "number_of_items is missing; expected a whole number from 1 to 10,000.",
-        },
+        **_EXAMPLE_PREDICTION,
+        "dispatch_at": "2015-06-01T12:37:29+01:00",
+        "courier_wait_seconds": 327,
+        "food_wait_seconds": 152,
+        "quantile": 0.5,
+        "remaining": {"p10": 493, "p50": 961, "p80": 1567, "p90": 1894},
     },
+    _EXAMPLE_ERROR,
 ]
 
 
@@ -106,10 +123,10 @@ def build_openapi(
         date: As-of date of the active bundle, which the example orders have.
         schema: The schema of the active bundle.
     """
-    types = RequestTypes.from_schema(schema)
+    types, dispatch_types = RequestTypes.from_schema(schema), RequestTypes.for_dispatch(schema)
     examples = example_orders(types, date or _EXAMPLE_DATE)
     _, components = msgspec.json.schema_components(
-        (types.prediction_request, types.vertex_request, *_RESPONSE_TYPES),
+        (types.prediction_request, dispatch_types.prediction_request, types.vertex_request, *_RESPONSE_TYPES),
         ref_template="#/components/schemas/{name}",
         schema_hook=_any_value_schema,
     )
@@ -151,15 +168,18 @@ def _any_value_schema(field_type: type) -> JsonObject:
 
 def _apply_column_types(components: dict[str, JsonObject], types: RequestTypes) -> dict[str, JsonObject]:
     """Return the schemas with the type that a client should send for each column, instead of any type."""
-    for type_name in ("Order", "PredictionRequest"):
+    for type_name in ("Order", "PredictionRequest", "DispatchOrder", "DispatchRequest"):
         for field in types.fields:
             if field.name not in msgspec.convert(components[type_name]["properties"], dict[str, object]):
-                continue  # `PredictionRequest` has no field of this name: see `preptime.api.request_types`.
+                continue  # A request has no field of this name: see `preptime.api.request_types`.
             schema = _property_schema(components[type_name], field.name)
             description = schema["description"]
             schema.clear()
             schema |= {"description": description, **field_schema(field, types.schema)}
     components["Order"]["required"] = list(types.required_fields)
+    components["DispatchOrder"]["required"] = list(dict.fromkeys([*types.required_fields, "travel_seconds"]))
+    for type_name in ("DispatchOrder", "DispatchRequest"):
+        _apply_dispatch_types(components[type_name], types)
     instances = _property_schema(components["VertexRequest"], "instances")
     names = ", ".join(field.name for field in types.fields)
     array: JsonObject = {
@@ -174,15 +194,37 @@ def _apply_column_types(components: dict[str, JsonObject], types: RequestTypes) 
     return components
 
 
+def _apply_dispatch_types(order: JsonObject, types: RequestTypes) -> None:
+    """Add the types of the fields that only a dispatch request has. A column with such a name keeps its own type."""
+    columns = {field.name: field for field in types.fields}
+    acknowledged = next(field for field in types.fields if field.column == "order_acknowledged_at")
+    seconds: JsonObject = {"type": "number", "minimum": 0, "maximum": MAX_TRAVEL_SECONDS}
+    names = ("p10", "p50", "p90")
+    quantiles: JsonObject = {"type": "object", "properties": dict.fromkeys(names, seconds), "required": list(names)}
+    if "travel_seconds" not in columns:
+        _property_schema(order, "travel_seconds").update({"anyOf": [seconds, quantiles], "examples": [420]})
+    if "now" not in columns:
+        time = field_schema(acknowledged, types.schema)
+        _property_schema(order, "now").update({**time, "type": ["string", "null"]})
+
+
 def _apply_limits(components: dict[str, JsonObject], settings: ApiSettings, models: Sequence[str]) -> JsonObject:
     """Return the schemas with the limits of the server and the models of the active bundle."""
     for component in components.values():
         component["description"] = cleandoc(str(component.get("description", "")))
-    for type_name in ("PredictionResponse", "VertexResponse"):
+    for type_name, item in (
+        ("PredictionResponse", "Prediction"),
+        ("VertexResponse", "Prediction"),
+        ("DispatchResponse", "DispatchDecision"),
+    ):
         _property_schema(components[type_name], "predictions")["items"] = {
-            "anyOf": [_schema_ref("Prediction"), _schema_ref("PredictionError")]
+            "anyOf": [_schema_ref(item), _schema_ref("PredictionError")]
         }
-    for type_name, name in (("PredictionRequest", "orders"), ("VertexRequest", "instances")):
+    for type_name, name in (
+        ("PredictionRequest", "orders"),
+        ("DispatchRequest", "orders"),
+        ("VertexRequest", "instances"),
+    ):
         _property_schema(components[type_name], name)["maxItems"] = settings.max_orders
     json_data = _property_schema(components["TakeHomeRequest"], "json_data")
     json_data["description"] = f"{json_data['description']} At most {settings.max_orders:,} rows."
@@ -193,7 +235,7 @@ def _apply_limits(components: dict[str, JsonObject], settings: ApiSettings, mode
             "maxItems": len(models),
             "uniqueItems": True,
         }
-        for type_name in ("PredictionRequest", "VertexParameters"):
+        for type_name in ("PredictionRequest", "DispatchRequest", "VertexParameters"):
             schema = _property_schema(components[type_name], "models")
             schema["anyOf"] = [model_list, {"type": "null"}]
     return dict(components)
@@ -208,6 +250,7 @@ def _property_schema(schema: JsonObject, name: str) -> JsonObject:
 def _path_items(settings: ApiSettings, orders: list[JsonObject], types: RequestTypes) -> JsonObject:
     paths: JsonObject = {
         PREDICTIONS_PATH: {"post": _predict_operation(orders)},
+        DISPATCH_PATH: {"post": _dispatch_operation(orders)},
         TAKE_HOME_PATH: {"post": _take_home_operation(orders)},
         "/v1/bundle": {
             "get": _get_operation(
@@ -259,6 +302,22 @@ def _predict_operation(orders: list[JsonObject]) -> JsonObject:
         "PredictionResponse",
         examples={"one order": orders[0], "several orders": {"orders": orders, "models": []}},
         response_example={"bundle": "2015-06-01-b51f7ce3ce65", "predictions": _EXAMPLE_PREDICTIONS},
+    )
+
+
+def _dispatch_operation(orders: list[JsonObject]) -> JsonObject:
+    first, second = (order | {"travel_seconds": 420} for order in orders)
+    uncertain = second | {"travel_seconds": {"p10": 300, "p50": 420, "p90": 660}}
+    return _post_operation(
+        "dispatch",
+        "Predict preparation times, and when to send a courier",
+        "DispatchRequest",
+        "DispatchResponse",
+        examples={
+            "one order": first,
+            "several orders": {"orders": [first, uncertain], "courier_cost": 2, "food_cost": 1},
+        },
+        response_example={"bundle": "2015-06-01-b51f7ce3ce65", "predictions": _EXAMPLE_DECISIONS},
     )
 
 

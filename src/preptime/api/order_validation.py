@@ -104,9 +104,7 @@ def format_value(value: object) -> str:
 def _read_order(order: Order, lookup: OrderLookup) -> tuple[LocalTimestamp, OrderRow, OrderNotes | None] | InvalidOrder:
     restaurant = parse_restaurant_id(order.restaurant_id)
     restaurant_index = lookup.restaurant_index(restaurant) if type(restaurant) is int else UNKNOWN_CODE
-    zone = lookup.zones[lookup.zone_index.item(restaurant_index)]
-    if restaurant_index == UNKNOWN_CODE and order.country is not None:
-        zone = _zone_of_unknown_restaurant(order.country, lookup) or zone
+    zone = _time_zone(order, restaurant_index, lookup)
     parsers = lookup.parsers
     timestamp = parsers.acknowledged_at(order.order_acknowledged_at, zone)
     order_value = parsers.order_value(order.order_value)
@@ -138,6 +136,19 @@ def _read_order(order: Order, lookup: OrderLookup) -> tuple[LocalTimestamp, Orde
     if missing and lookup.custom.find_errors(order):
         return _invalid_order(order, lookup, timestamp, (restaurant, order_value, items))
     return timestamp, (*row, numbers, codes), OrderNotes(differs, missing) if differs or missing else None
+
+
+def time_zone_of_order(order: Order, lookup: OrderLookup) -> ZoneInfo:
+    """Return the time zone of an order's restaurant, as far as it's known."""
+    restaurant = parse_restaurant_id(order.restaurant_id)
+    return _time_zone(order, lookup.restaurant_index(restaurant) if type(restaurant) is int else UNKNOWN_CODE, lookup)
+
+
+def _time_zone(order: Order, restaurant_index: int, lookup: OrderLookup) -> ZoneInfo:
+    zone = lookup.zones[lookup.zone_index.item(restaurant_index)]
+    if restaurant_index == UNKNOWN_CODE and order.country is not None:
+        return _zone_of_unknown_restaurant(order.country, lookup) or zone
+    return zone
 
 
 def _differs(cell: object, own_code: int, restaurant_code: int) -> bool:

@@ -94,6 +94,12 @@ class PreparedRequest(msgspec.Struct, frozen=True, gc=False):
     build_result: Callable[[Sequence[PredictionRow]], PredictionResult]
 
 
+ModelColumns = Sequence[tuple[str, int]]
+"""Names of the requested models, and the index of their seconds in a `PredictionRow`."""
+PredictionsBuilder = Callable[[Sequence[PredictionRow], Sequence[LocalTimestamp], ModelColumns], Sequence[Prediction]]
+"""Takes the predictions of the valid orders and their acknowledgements. Returns the items of the response."""
+
+
 class OrderLimit(msgspec.Struct, frozen=True, gc=False):
     """The limits on the orders of one request."""
 
@@ -156,12 +162,16 @@ class PredictionJob(msgspec.Struct, frozen=True, gc=False):
 def read_request(body: bytes, active_model: ActiveModel, limit: OrderLimit) -> PreparedRequest:
     """Parse a request to `POST /v1/predictions`."""
     decoded = decode_request(body, active_model.types)
-    return _prepare(body, decoded, active_model, limit, partial(PredictionResponse, active_model.bundle.manifest.id))
+    parsed = parse_orders(body, decoded, active_model, limit)
+    build_body = partial(PredictionResponse, active_model.bundle.manifest.id)
+    return prepare_request(decoded, parsed, active_model, build_body)
 
 
 def read_vertex_request(body: bytes, active_model: ActiveModel, limit: OrderLimit) -> PreparedRequest:
     """Parse a request to the route that Vertex AI calls."""
-    return _prepare(body, decode_vertex_request(body, active_model.types), active_model, limit, VertexResponse)
+    decoded = decode_vertex_request(body, active_model.types)
+    parsed = parse_orders(body, decoded, active_model, limit)
+    return prepare_request(decoded, parsed, active_model, VertexResponse)
 
 
 def read_take_home_request(body: bytes, active_model: ActiveModel, limit: OrderLimit) -> PreparedRequest:
@@ -242,23 +252,33 @@ def _predict_group(requests: list[PreparedRequest]) -> list[PredictionResult]:
     return [request.build_result(list(islice(predictions, len(request.rows)))) for request in requests]
 
 
-def _prepare(
-    body: bytes,
-    decoded: DecodedRequest,
-    active_model: ActiveModel,
-    limit: OrderLimit,
-    build_body: Callable[[list[_ResponseItem]], object],
-) -> PreparedRequest:
-    """Validate the orders of a request that gets one item per order."""
+def parse_orders(body: bytes, decoded: DecodedRequest, active_model: ActiveModel, limit: OrderLimit) -> ParsedOrders:
+    """Validate the models and the orders of a request that gets one item per order. Raises `ApiError`."""
     _check_models(decoded.models, active_model)
     parsed = _read_orders(decoded, active_model, limit)
     if parsed.invalid_orders and not parsed.rows:
         check_schema(body, decoded.orders, active_model.types)
+    return parsed
+
+
+def prepare_request(
+    decoded: DecodedRequest,
+    parsed: ParsedOrders,
+    active_model: ActiveModel,
+    build_body: Callable[[list[_ResponseItem]], object],
+    build_predictions: PredictionsBuilder | None = None,
+) -> PreparedRequest:
+    """Return a request that gets one item per order: a prediction or an error.
+
+    `build_predictions` returns the items of valid orders, if they're more than predictions.
+    """
+    model_columns = [(name, active_model.model_columns[name]) for name in decoded.models]
 
     def build_result(prediction_rows: Sequence[PredictionRow]) -> PredictionResult:
+        predictions = (build_predictions or _build_predictions)(prediction_rows, parsed.timestamps, model_columns)
         return PredictionResult(
             HTTPStatus.OK,
-            _encode(build_body(_build_items(decoded, parsed, prediction_rows, active_model))),
+            _encode(build_body(_build_items(decoded, parsed, predictions))),
             decoded.orders,
             parsed.notes,
         )
@@ -267,14 +287,15 @@ def _prepare(
     return PreparedRequest(active_model, parsed.rows, with_point_models, build_result)
 
 
+def _build_predictions(
+    rows: Sequence[PredictionRow], timestamps: Sequence[LocalTimestamp], model_columns: ModelColumns
+) -> Sequence[Prediction]:
+    return [build_prediction(row, timestamp, model_columns) for row, timestamp in zip(rows, timestamps, strict=True)]
+
+
 def _build_items(
-    decoded: DecodedRequest, parsed: ParsedOrders, prediction_rows: Sequence[PredictionRow], active_model: ActiveModel
+    decoded: DecodedRequest, parsed: ParsedOrders, predictions: Sequence[Prediction]
 ) -> list[_ResponseItem]:
-    model_columns = [(name, active_model.model_columns[name]) for name in decoded.models]
-    predictions = [
-        _build_prediction(row, timestamp, model_columns)
-        for row, timestamp in zip(prediction_rows, parsed.timestamps, strict=True)
-    ]
     items: list[_ResponseItem] = [*predictions] if not parsed.invalid_orders else _insert_errors(predictions, parsed)
     for index, notes in parsed.notes.items():
         item = items[index]
@@ -286,7 +307,7 @@ def _build_items(
     return items
 
 
-def _insert_errors(predictions: list[Prediction], parsed: ParsedOrders) -> list[_ResponseItem]:
+def _insert_errors(predictions: Sequence[Prediction], parsed: ParsedOrders) -> list[_ResponseItem]:
     """Return the predictions of the valid orders with the errors of the others between them."""
     remaining, invalid = iter(predictions), parsed.invalid_orders
     indexes = range(len(predictions) + len(invalid))
@@ -336,13 +357,16 @@ def _models_error(field: str, value: str, expected: str) -> ApiError:
     )
 
 
-def _build_prediction(
-    prediction_row: PredictionRow, timestamp: LocalTimestamp, model_columns: Sequence[tuple[str, int]]
+def build_prediction(
+    prediction_row: PredictionRow,
+    timestamp: LocalTimestamp,
+    model_columns: ModelColumns,
+    make: Callable[..., Prediction] = Prediction,
 ) -> Prediction:
-    """Return the prediction of one order, without its `order_id`."""
+    """Return the prediction of one order, without its `order_id`. `make` takes the fields by name."""
     fallback_level, seconds = prediction_row
     p50 = seconds[DEFAULT_COLUMN]
-    return Prediction(
+    return make(
         prep_time_seconds=round(p50),
         p10=seconds[_P10],
         p50=seconds[_P50],

@@ -8,14 +8,22 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 from msgspec import UNSET
 
 from preptime.api.order_validation import format_value
 from preptime.api.request_types import RequestTypes
-from preptime.api.schema import ApiError, Order, PredictionRequest, TakeHomeRequest, VertexParameters, VertexRequest
+from preptime.api.schema import (
+    ApiError,
+    DispatchRequest,
+    Order,
+    PredictionRequest,
+    TakeHomeRequest,
+    VertexParameters,
+    VertexRequest,
+)
 from preptime.domain.data_dictionary import REQUEST_COLUMNS
 from preptime.schema.schema import TAKE_HOME_SCHEMA
 
@@ -33,6 +41,19 @@ def decode_request(body: bytes, types: RequestTypes) -> DecodedRequest:
     """Decode the body of `POST /v1/predictions`. Raises `ApiError`."""
     request = _decode_with_fallback(body, types.decode_request, partial(_decode_request_leniently, types))
     return DecodedRequest([request] if request.orders is UNSET else request.orders, request.models or ())
+
+
+def decode_dispatch_request(body: bytes, types: RequestTypes) -> tuple[DecodedRequest, float | None, float | None]:
+    """Decode the body of `POST /v1/dispatch`. Return its orders, the courier cost, and the food cost.
+
+    `types` are those of dispatch requests. Raises `ApiError`.
+    """
+    request = cast(
+        DispatchRequest,
+        _decode_with_fallback(body, types.decode_request, partial(_decode_dispatch_leniently, types)),
+    )
+    orders = [request] if request.orders is UNSET else request.orders
+    return DecodedRequest(orders, request.models or ()), request.courier_cost, request.food_cost
 
 
 def decode_vertex_request(body: bytes, types: RequestTypes) -> DecodedRequest:
@@ -65,6 +86,11 @@ class _ModelsField(msgspec.Struct):
     models: list[str] | None = None
 
 
+class _CostFields(msgspec.Struct):
+    courier_cost: float | None = None
+    food_cost: float | None = None
+
+
 class _ParametersField(msgspec.Struct):
     parameters: VertexParameters | None = None
 
@@ -75,6 +101,7 @@ _TAKE_HOME_DECODER = msgspec.json.Decoder(TakeHomeRequest)
 _TABLE_DECODER = msgspec.json.Decoder(_ColumnTable)
 _ARRAY_DECODER = msgspec.json.Decoder(list[object])
 _MODELS_DECODER = msgspec.json.Decoder(_ModelsField)
+_COSTS_DECODER = msgspec.json.Decoder(_CostFields)
 _PARAMETERS_DECODER = msgspec.json.Decoder(_ParametersField)
 _ERROR_PATH = re.compile(r" - at `\$(.*)`$")
 _ROW_INDEX = re.compile(r"^(?:orders|instances)?\[([0-9]+)\]")
@@ -147,9 +174,17 @@ def _decode_request_leniently(types: RequestTypes, body: bytes) -> PredictionReq
     request = types.prediction_request(
         models=models, orders=UNSET if orders is None else _decode_orders_leniently(types, orders, ".orders")
     )
-    fields.pop("models", None)
+    for name in types.request_names:
+        fields.pop(name, None)
     for attribute, value in _decode_fields_leniently(types, fields).items():
         setattr(request, attribute, value)
+    return request
+
+
+def _decode_dispatch_leniently(types: RequestTypes, body: bytes) -> PredictionRequest:
+    costs = _COSTS_DECODER.decode(body)
+    request = _decode_request_leniently(types, body)
+    request.courier_cost, request.food_cost = costs.courier_cost, costs.food_cost  # type: ignore[attr-defined]
     return request
 
 

@@ -9,16 +9,25 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import Annotated, Any, cast
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from preptime.api.schema import FieldDescription, Order, PredictionRequest, VertexParameters, VertexRequest
+from preptime.api.schema import (
+    DispatchRequest,
+    FieldDescription,
+    Order,
+    PredictionRequest,
+    VertexParameters,
+    VertexRequest,
+)
 from preptime.domain.data_dictionary import REQUEST_COLUMNS
+from preptime.domain.dispatch import MAX_TRAVEL_SECONDS
 from preptime.schema.schema import CustomFeature, Schema, SchemaColumn
 
 _ALSO_ACCEPTED = {
@@ -44,8 +53,13 @@ _ORDER_DESCRIPTION = """One order, as known at its acknowledgement. Unknown fiel
     """
 _EXAMPLE_TIME = dt.datetime(2015, 6, 1, 12, 28, 28, tzinfo=dt.timezone(dt.timedelta(hours=1)))
 JsonObject = dict[str, object]
-_MAX_CACHED_TYPES = 8
-"""Schemas whose types are kept. A champion with the schema of an earlier one uses the same types."""
+DISPATCH_FIELDS = ("travel_seconds", "now")
+"""The fields of an order that only a dispatch request has."""
+_MAX_CACHED_TYPES = 16
+"""Two for each schema. A champion with the schema of an earlier one uses the same types."""
+EXPECTED_TRAVEL = (
+    f"a number of seconds from 0 to {MAX_TRAVEL_SECONDS:,}, or an object with such numbers p10, p50, and p90, ascending"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +71,8 @@ class RequestTypes:
     """The fields of an order."""
     field_names: dict[str, str]
     """The JSON field of each attribute of an order, in order."""
+    request_names: frozenset[str]
+    """The JSON fields of a whole request. A column with one of these names can only be sent in the list of orders."""
     feature_attributes: tuple[str, ...]
     """The attribute of each custom feature of orders, in the order of the schema."""
     min_array_length: int
@@ -73,6 +89,11 @@ class RequestTypes:
         """Return the types for a schema."""
         return _build(msgspec.json.encode(schema))
 
+    @classmethod
+    def for_dispatch(cls, schema: Schema) -> RequestTypes:
+        """Return the types of dispatch requests for a schema: orders with `travel_seconds` and `now`."""
+        return _build(msgspec.json.encode(schema), is_dispatch=True)
+
     @property
     def required_fields(self) -> tuple[str, ...]:
         """The JSON fields that every order needs."""
@@ -80,26 +101,30 @@ class RequestTypes:
 
 
 @lru_cache(maxsize=_MAX_CACHED_TYPES)
-def _build(encoded_schema: bytes) -> RequestTypes:
+def _build(encoded_schema: bytes, *, is_dispatch: bool = False) -> RequestTypes:
     schema = msgspec.json.decode(encoded_schema, type=Schema)
     fields = describe_fields(schema)
     attributes = [name for name in REQUEST_COLUMNS if schema.has(name)]
     features = tuple(f"feature_{number}" for number in range(len(schema.order_features)))
     field_names = dict(zip((*attributes, *features), (field.name for field in fields), strict=True))
     described = dict(zip(field_names, fields, strict=True))
-    order = _define("Order", _ORDER_DESCRIPTION, described)
+    dispatch_fields = _dispatch_fields({field.name for field in fields}) if is_dispatch else ()
+    order = _define("DispatchOrder" if is_dispatch else "Order", _ORDER_DESCRIPTION, described, dispatch_fields)
+    request_fields = (*_request_fields(order), *(_cost_fields() if is_dispatch else ()))
+    request_names = frozenset(name for name, *_ in request_fields)
     request = _define(
-        "PredictionRequest",
-        PredictionRequest.__doc__,
-        # A column with one of these names can only be sent in the list of orders.
-        {name: field for name, field in described.items() if field.name not in {"orders", "models"}},
-        _request_fields(order),
+        "DispatchRequest" if is_dispatch else "PredictionRequest",
+        (DispatchRequest if is_dispatch else PredictionRequest).__doc__,
+        {name: field for name, field in described.items() if field.name not in request_names},
+        (*dispatch_fields, *request_fields),
     )
+    field_names |= {name: name for name, *_ in dispatch_fields}
     vertex = _define("VertexRequest", VertexRequest.__doc__, {}, _vertex_fields(order))
     return RequestTypes(
         schema,
         fields,
         field_names,
+        request_names,
         features,
         1 + max((position for position, field in enumerate(fields) if field.required), default=0),
         cast(Callable[..., Order], order),
@@ -115,7 +140,10 @@ def _define(
     name: str, description: str | None, fields: dict[str, FieldDescription], more_fields: tuple[Any, ...] = ()
 ) -> type[msgspec.Struct]:
     """Return a type with fields that can have any value, followed by others."""
-    defaults = {attribute: None for attribute in REQUEST_COLUMNS if attribute not in fields}
+    defaults: dict[str, object] = {attribute: None for attribute in REQUEST_COLUMNS if attribute not in fields}
+    # A column with the name of a dispatch field is that field, too.
+    names = {field.name: attribute for attribute, field in fields.items()}
+    defaults |= {name: property(attrgetter(names[name])) for name in DISPATCH_FIELDS if name in names}
     return msgspec.defstruct(
         name,
         [
@@ -139,6 +167,30 @@ def _request_fields(order: type[msgspec.Struct]) -> tuple[Any, ...]:
     return (
         ("orders", Annotated[list[order] | UnsetType, Meta(description=orders)], UNSET),  # type: ignore[valid-type]
         ("models", Annotated[list[str] | None, Meta(description=models)], None),
+    )
+
+
+def _dispatch_fields(columns: Collection[str]) -> tuple[Any, ...]:
+    """Return the fields of an order that only a dispatch request has, without those that are columns of the schema."""
+    travel = f"Travel time of the courier to the restaurant. Unit: s. Required. Expected: {EXPECTED_TRAVEL}."
+    now = (
+        "The current time, for an order that isn't ready yet. It has the formats of the acknowledgement, and isn't "
+        "before it. Optional: without it, the order was just acknowledged."
+    )
+    return tuple(
+        (name, Annotated[object, Meta(description=description)], None)
+        for name, description in zip(DISPATCH_FIELDS, (travel, now), strict=True)
+        if name not in columns
+    )
+
+
+def _cost_fields() -> tuple[Any, ...]:
+    courier = "Cost of a minute that a courier waits, in any unit. The default is PREPTIME_COURIER_COST."
+    food = "Cost of a minute that ready food waits, in the same unit. The default is PREPTIME_FOOD_COST."
+    ratio = "The ratio of both must be from 1:9 to 9:1."
+    return (
+        ("courier_cost", Annotated[float | None, Meta(description=f"{courier} {ratio}")], None),
+        ("food_cost", Annotated[float | None, Meta(description=f"{food} {ratio}")], None),
     )
 
 

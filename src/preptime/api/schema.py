@@ -42,6 +42,20 @@ class PredictionRequest(Order, Protocol):
     models: list[str] | None
 
 
+class DispatchOrder(Order, Protocol):
+    """One order of a dispatch request. Its type has these fields unless the schema has columns with their names."""
+
+    travel_seconds: object
+    now: object
+
+
+class DispatchRequest(PredictionRequest, DispatchOrder, Protocol):
+    """Orders to dispatch: a list in `orders`, or the fields of a single order."""
+
+    courier_cost: float | None
+    food_cost: float | None
+
+
 class VertexParameters(msgspec.Struct):
     """Parameters that Vertex AI passes with the instances."""
 
@@ -117,6 +131,47 @@ class Prediction(msgspec.Struct, gc=False, kw_only=True):
     ] = UNSET
 
 
+class RemainingTime(msgspec.Struct, gc=False):
+    """Quantiles of the time until the order is ready, in seconds from `now`, or from acknowledgement without `now`."""
+
+    p10: Annotated[int, Meta(ge=0)]
+    p50: Annotated[int, Meta(ge=0)]
+    p80: Annotated[int, Meta(ge=0)]
+    p90: Annotated[int, Meta(ge=0)]
+
+
+class DispatchDecision(Prediction, gc=False, kw_only=True):
+    """The prediction and the dispatch decision for one order."""
+
+    dispatch_at: Annotated[
+        str,
+        Meta(
+            description="When to send the courier, in the restaurant's local time with UTC offset, to the second. "
+            "Never before the acknowledgement or `now`.",
+            examples=["2015-06-01T12:31:14+01:00"],
+        ),
+    ]
+    courier_wait_seconds: Annotated[
+        int | None,
+        Meta(description="Seconds that the courier is expected to wait, if it's sent then. Null without an estimate."),
+    ]
+    food_wait_seconds: Annotated[
+        int | None,
+        Meta(description="Seconds that the food is expected to wait, if the courier is sent then. Null without one."),
+    ]
+    quantile: Annotated[
+        float | None,
+        Meta(
+            description="Level of the quantile of the ready time at which the courier should arrive. It follows from "
+            "the costs. Null without an estimate."
+        ),
+    ]
+    remaining: Annotated[RemainingTime | None, Meta(description="Null without an estimate.")]
+    note: Annotated[
+        str | UnsetType, Meta(description="Why no estimate is available. Omitted if there is an estimate.")
+    ] = UNSET
+
+
 class RowError(msgspec.Struct, gc=False):
     """The reason why an order can't be predicted."""
 
@@ -144,6 +199,13 @@ PREDICTION_OR_ERROR = Meta(description="One prediction or error per order, in th
 
 class PredictionResponse(msgspec.Struct, gc=False):
     """One prediction or error for every order, in the order of the request."""
+
+    bundle: Annotated[str, Meta(description="ID of the bundle that made all predictions of this response.")]
+    predictions: Annotated[Sequence[object], PREDICTION_OR_ERROR]
+
+
+class DispatchResponse(msgspec.Struct, gc=False):
+    """One prediction with a dispatch decision, or one error, for every order, in the order of the request."""
 
     bundle: Annotated[str, Meta(description="ID of the bundle that made all predictions of this response.")]
     predictions: Annotated[Sequence[object], PREDICTION_OR_ERROR]

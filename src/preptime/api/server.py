@@ -30,7 +30,13 @@ from preptime.api.limits import RESERVED_THREADS, check_limits
 from preptime.api.metrics import STALE_SECONDS
 from preptime.api.metrics_store import MetricsStore, WorkerState, read_live_states, temporary_metrics_folder
 from preptime.api.supervision import WorkerServer
-from preptime.api.worker import DEFAULT_APPLICATION, WorkerApplicationLoader, configured_api_keys, require_store_folder
+from preptime.api.worker import (
+    DEFAULT_APPLICATION,
+    WorkerApplicationLoader,
+    check_costs,
+    configured_api_keys,
+    require_store_folder,
+)
 from preptime.errors import UsageError
 from preptime.network import SERVICE_LINKS_HINT, find_service_links, resolve_free_address
 from preptime.settings import Settings
@@ -55,6 +61,7 @@ def serve(settings: Settings, application_spec: str = DEFAULT_APPLICATION) -> No
     `UsageError` before anything starts, for example if a port is in use or a key is invalid.
     """
     check_limits(settings)
+    check_costs(settings)
     configured_api_keys(settings)
     address = resolve_free_address(settings.host, settings.port, "PREPTIME_PORT")
     _check_health_port(settings)

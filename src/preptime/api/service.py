@@ -25,6 +25,14 @@ class ApiSettings(LimitSettings, Protocol):
     """The settings that the endpoints read."""
 
     @property
+    def courier_cost(self) -> float:
+        """The cost of a minute that a courier waits, for dispatch requests without one."""
+
+    @property
+    def food_cost(self) -> float:
+        """The cost of a minute that ready food waits, for dispatch requests without one."""
+
+    @property
     def vertex_health_route(self) -> str | None:
         """`AIP_HEALTH_ROUTE`: the path that Vertex AI uses to check readiness."""
 

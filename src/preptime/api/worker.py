@@ -66,6 +66,18 @@ def require_store_folder(settings: Settings) -> None:
         )
 
 
+def check_costs(settings: Settings) -> None:
+    """Raise `UsageError` if the ratio of the costs of dispatch decisions is outside the valid range."""
+    if settings.courier_cost == settings.food_cost:
+        return
+    from preptime.domain.dispatch import dispatch_level  # imports NumPy, which the main process doesn't need otherwise
+
+    try:
+        dispatch_level(settings.courier_cost, settings.food_cost)
+    except UsageError as error:
+        raise UsageError(error.facts, "Change PREPTIME_COURIER_COST or PREPTIME_FOOD_COST.") from None
+
+
 class WorkerApplicationLoader:
     """Starts the service of a worker process and returns its application. It's created in the main process."""
 
@@ -83,6 +95,7 @@ class WorkerApplicationLoader:
         redact_log_records()
         self._settings.remember_secrets()
         check_limits(self._settings)
+        check_costs(self._settings)
         module, _, function = self._application_spec.partition(":")
         application_factory: ApplicationFactory = getattr(import_module(module), function)
         self._runtime = build_runtime(

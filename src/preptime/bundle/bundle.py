@@ -15,12 +15,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.bundle.graph import OnnxGraph
+from preptime.bundle.graph import BundleGraphs
 from preptime.bundle.history_arrays import array_file, check_history, parse_array
 from preptime.bundle.manifest import (
     GOLDEN_FILE,
+    GRAPH_FILES,
+    LIVE_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
+    QUANTILE_FILE,
     TRAINING_FILES,
     FileInfo,
     Manifest,
@@ -37,6 +40,8 @@ from preptime.domain.restaurant_ids import UNKNOWN_RESTAURANT_KEY
 from preptime.errors import BundleVerificationError, UsageError
 from preptime.features.feature_set import FeatureSet
 from preptime.features.history import History, feature_matrix
+from preptime.features.kitchen import LOG_UNITS, RECENT_ORDERS, KitchenStates, live_features
+from preptime.features.spec import MEDIAN_COLUMN
 from preptime.schema.schema import Schema
 
 GOLDEN_ORDER_COUNT = 50
@@ -62,17 +67,17 @@ class BundleContents:
     manifest_sha256: str
     """Because the manifest has the hashes of all files, this value identifies the whole content."""
     files: dict[str, bytes]
-    """The files that a prediction needs, by name: graph, golden orders, and arrays."""
+    """The files that a prediction needs, by name: graphs, golden orders, and arrays."""
 
 
 class Bundle:
     """A verified, loaded bundle. Threads can share it. Changes to its files have no effect on it."""
 
-    def __init__(self, folder: Path, manifest: Manifest, history: History, graph: OnnxGraph) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, history: History, graphs: BundleGraphs) -> None:
         self.folder = folder
         self.manifest = manifest
         self.history = history
-        self.graph = graph
+        self.graphs = graphs
 
     @classmethod
     def load(cls, folder: Path, *, checked_sha256: str | None = None) -> Bundle:
@@ -114,9 +119,9 @@ class Bundle:
                 "Train or refresh with this preptime release.",
             )
         history = parse_history(manifest, contents.files)
-        with damage_reported(MODEL_FILE, "a graph that ONNX Runtime can run"):
-            graph = OnnxGraph(contents.files[MODEL_FILE], len(feature_names), manifest.models)
-        return cls(folder, manifest, history, graph)
+        return cls(
+            folder, manifest, history, BundleGraphs.from_files(contents.files, len(feature_names), manifest.models)
+        )
 
     @property
     def schema(self) -> Schema:
@@ -127,13 +132,24 @@ class Bundle:
         """Return the features of the orders, float32 [N, F]."""
         return feature_matrix(orders, self.history)
 
-    def predict(self, orders: OrderColumns, models: Collection[str] | None = None) -> Predictions:
+    @property
+    def has_live_model(self) -> bool:
+        """Whether the bundle can use the states of kitchens."""
+        return self.graphs.live is not None
+
+    def predict(
+        self,
+        orders: OrderColumns,
+        models: Collection[str] | None = None,
+        kitchens: tuple[NDArray[np.bool_], KitchenStates] | None = None,
+    ) -> Predictions:
         """Return predictions for N orders, in the same order. N can be 0.
 
         Args:
             orders: N orders, as known at acknowledgement.
-            models: Names of the point models to compute. None computes all of them. The quantiles are always computed;
-                without point models, a prediction takes one third less time.
+            models: Names of the point models to compute. None computes all of them. The quantiles are always computed.
+            kitchens: A mask [N] of the orders whose state of the kitchen is known, and these states. Their quantiles
+                are those of the live model, if the bundle has one. The others don't change.
 
         Raises:
             KeyError: The bundle doesn't contain a model of that name.
@@ -141,12 +157,20 @@ class Bundle:
         row_index = self.history.row_index(orders)
         features = feature_matrix(orders, self.history, row_index)
         fallback_level = self.history.fallback_level[row_index]
+        points: dict[str, NDArray[np.float32]] = {}
         if models is not None and not models:
-            return Predictions({}, self.graph.run_default(features), fallback_level)
-        points, quantiles = self.graph.run(features)
-        if models is not None:
-            points = {name: points[name] for name in models}
-        return Predictions(points, quantiles, fallback_level)
+            quantiles = self.graphs.quantile.run_quantiles(features)
+        else:
+            points, quantiles = self.graphs.models.run(features)
+            if models is not None:
+                points = {name: points[name] for name in models}
+        if kitchens is None or self.graphs.live is None:
+            return Predictions(points, quantiles, fallback_level)
+        is_live, states = kitchens
+        usual_seconds = self.history.rows[row_index[is_live], MEDIAN_COLUMN]
+        live_columns = live_features(states, usual_seconds)
+        quantiles[is_live] = self.graphs.live.run_quantiles(np.hstack([features[is_live], live_columns]))
+        return Predictions(points, quantiles, fallback_level, is_live)
 
     def warm_up(self) -> None:
         """Predict one order of an unknown restaurant a few times, so that the first real order is as fast as others."""
@@ -160,9 +184,10 @@ class Bundle:
             city=unknown,
             type_of_food=unknown,
         )
+        kitchens = np.array([True]), KitchenStates.from_rows([(0, 0, 0)])
         for _ in range(_WARM_UP_RUNS):
             self.predict(order)
-            self.predict(order, ())
+            self.predict(order, (), kitchens)
 
     def training_files(self) -> dict[str, bytes]:
         """Return the report and the evaluation of the training run by file name, as far as the bundle has them.
@@ -175,9 +200,9 @@ class Bundle:
         """Return the golden orders."""
         return to_order_columns(decode_golden(self._read_again(GOLDEN_FILE)).orders)
 
-    def model_bytes(self) -> bytes:
-        """Return the ONNX graph as bytes."""
-        return self._read_again(MODEL_FILE)
+    def graph_files(self) -> dict[str, bytes]:
+        """Return the ONNX graphs by file name."""
+        return {name: self._read_again(name) for name in GRAPH_FILES if name in self.manifest.files}
 
     def _read_again(self, name: str) -> bytes:
         return _read_file(self.folder, name, self.manifest.files[name])
@@ -192,18 +217,34 @@ def _check_predictions(bundle: Bundle, contents: BundleContents) -> None:
         features = bundle.features(orders)
     if not np.isfinite(features).all():
         raise refused_bundle_error(GOLDEN_FILE, "orders with finite features", "a feature that isn't finite")
-    with damage_reported(MODEL_FILE, "a graph that predicts the golden orders"):
+    with damage_reported(MODEL_FILE, "graphs that predict the golden orders"):
         predictions = bundle.predict(orders)
         default_only = bundle.predict(orders, ()).quantiles
+        live_quantiles = predict_golden_live(bundle.graphs, bundle.history, orders, features)
     with damage_reported(GOLDEN_FILE, "predictions of the golden orders"), np.errstate(all="ignore"):
-        check_golden(golden, bundle.history.feature_set.names, features, predictions)
-    quantiles = predictions.quantiles
-    if (quantiles < 0).any() or (np.diff(quantiles, axis=1) < 0).any():
-        raise refused_bundle_error(MODEL_FILE, "ascending quantiles of 0 s or more", "other quantiles")
-    if not np.allclose(default_only, quantiles, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE_SECONDS):
-        raise refused_bundle_error(
-            MODEL_FILE, "the same quantiles with and without the other models", "different quantiles"
-        )
+        check_golden(golden, bundle.history.feature_set.names, features, predictions, live_quantiles)
+    for file, quantiles in ((MODEL_FILE, predictions.quantiles), (LIVE_FILE, live_quantiles)):
+        if (quantiles < 0).any() or (np.diff(quantiles, axis=1) < 0).any():
+            raise refused_bundle_error(file, "ascending quantiles of 0 s or more", "other quantiles")
+    if not np.allclose(default_only, predictions.quantiles, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE_SECONDS):
+        raise refused_bundle_error(QUANTILE_FILE, f"the quantiles of {MODEL_FILE}", "different quantiles")
+
+
+def predict_golden_live(
+    graphs: BundleGraphs, history: History, orders: OrderColumns, features: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return the live quantiles of the golden orders, [N, 4], or [0, 4] if the bundle has no live model."""
+    if graphs.live is None:
+        return np.empty((0, len(QUANTILE_LEVELS)), np.float32)
+    live_columns = live_features(_golden_kitchens(len(orders)), history.lookup(orders))
+    return graphs.live.run_quantiles(np.hstack([features, live_columns]))
+
+
+def _golden_kitchens(order_count: int) -> KitchenStates:
+    """Return different states of the kitchens of the golden orders."""
+    number = np.arange(order_count)
+    recent = number % (RECENT_ORDERS + 1)
+    return KitchenStates(number % 7, recent, recent * LOG_UNITS[300 + 20 * (number % GOLDEN_ORDER_COUNT)])
 
 
 def fetch_verified(store: Store, bundle_id: str, *, checked_sha256: str | None = None) -> Bundle:
@@ -249,7 +290,9 @@ def read_contents(folder: Path) -> BundleContents:
         expected_and_actual = ("no file", "a file") if name in present else ("a file", "no file")
         raise refused_bundle_error(name, *expected_and_actual)
     check_arrays(manifest.arrays, manifest.vocabularies, features)
-    required = {MODEL_FILE, GOLDEN_FILE} | {array_file(name) for name in manifest.arrays}
+    required = {MODEL_FILE, QUANTILE_FILE, GOLDEN_FILE} | {array_file(name) for name in manifest.arrays}
+    if manifest.live_calibration is not None:
+        required |= {LIVE_FILE}
     for name in sorted(required - manifest.files.keys()):
         raise refused_bundle_error(name, "a file", "no file")
     contents = {name: _read_file(folder, name, expected) for name, expected in manifest.files.items()}
@@ -293,6 +336,8 @@ class GoldenDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     features: tuple[tuple[float, ...], ...]
     points: dict[str, tuple[float, ...]]
     quantiles: tuple[tuple[float, ...], ...]
+    live_quantiles: tuple[tuple[float, ...], ...] = ()
+    """The quantiles with the states `_golden_kitchens`, if the bundle has a live model."""
     fallback_level: tuple[int, ...]
 
 
@@ -318,7 +363,12 @@ def choose_golden_orders(orders: OrderColumns) -> OrderColumns:
     )
 
 
-def encode_golden(orders: OrderColumns, features: NDArray[np.float32], predictions: Predictions) -> bytes:
+def encode_golden(
+    orders: OrderColumns,
+    features: NDArray[np.float32],
+    predictions: Predictions,
+    live_quantiles: NDArray[np.float32],
+) -> bytes:
     """Return the content of `golden.json` for N orders, their features [N, F], and their predictions."""
     columns = {
         name: column.tolist()
@@ -334,6 +384,7 @@ def encode_golden(orders: OrderColumns, features: NDArray[np.float32], predictio
             "features": features.tolist(),
             "points": points,
             "quantiles": predictions.quantiles.tolist(),
+            "live_quantiles": live_quantiles.tolist(),
             "fallback_level": predictions.fallback_level.tolist(),
         }
     )
@@ -384,7 +435,11 @@ def check_golden_orders(orders: OrderColumns, manifest: Manifest) -> None:
 
 
 def check_golden(
-    golden: GoldenDocument, feature_names: tuple[str, ...], features: NDArray[np.float32], predictions: Predictions
+    golden: GoldenDocument,
+    feature_names: tuple[str, ...],
+    features: NDArray[np.float32],
+    predictions: Predictions,
+    live_quantiles: NDArray[np.float32],
 ) -> None:
     """Raise `BundleVerificationError` unless the stored features are equal and the predictions within the tolerance.
 
@@ -393,6 +448,7 @@ def check_golden(
         feature_names: Names of the F features.
         features: The features that this code computes for the golden orders, [N, F].
         predictions: The predictions that this code computes for the golden orders.
+        live_quantiles: The live quantiles that this code computes for them, [N, 4] or [0, 4].
     """
     stored_features = np.array(golden.features, np.float32)
     if stored_features.shape != features.shape:
@@ -420,9 +476,14 @@ def check_golden(
         )
     for name, values in predictions.points.items():
         _check_seconds(name, np.array(golden.points[name], np.float32), values)
+    _check_quantiles("", golden.quantiles, predictions.quantiles)
+    _check_quantiles("live ", golden.live_quantiles, live_quantiles)
+
+
+def _check_quantiles(kind: str, stored: tuple[tuple[float, ...], ...], predicted: NDArray[np.float32]) -> None:
     for column, level in enumerate(QUANTILE_LEVELS):
-        stored_level = np.array([row[column] if column < len(row) else np.nan for row in golden.quantiles], np.float32)
-        _check_seconds(f"p{level * 100:.0f}", stored_level, predictions.quantiles[:, column])
+        stored_level = np.array([row[column] if column < len(row) else np.nan for row in stored], np.float32)
+        _check_seconds(f"{kind}p{level * 100:.0f}", stored_level, predicted[:, column])
 
 
 def _check_seconds(name: str, stored: NDArray[np.float32], predicted: NDArray[np.float32]) -> None:

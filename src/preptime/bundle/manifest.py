@@ -28,6 +28,10 @@ BUNDLE_FORMAT = 2
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
+QUANTILE_FILE = "quantile.onnx"
+LIVE_FILE = "live.onnx"
+GRAPH_FILES = (MODEL_FILE, QUANTILE_FILE, LIVE_FILE)
+"""The graphs (`preptime.bundle.graph`). The live graph is optional."""
 GOLDEN_FILE = "golden.json"
 REPORT_FILE = "report.html"
 EVALUATION_FILE = "evaluation.json"
@@ -65,8 +69,10 @@ class TrainingWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     last_day: date
     fitted_through: date
     """The last day used for fitting or calibration. Only later days can compare this bundle with another."""
-    gate_days: int
-    """Days after `fitted_through` that were held out for the comparison. The history includes them."""
+    gated_from: date | None = None
+    """The first and last day of the gate. Models fitted on the days before each of them predicted its orders. None if
+    the bundle was trained without the gate."""
+    gated_through: date | None = None
 
 
 class ArrayInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -96,7 +102,11 @@ class ManifestDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     window: TrainingWindow
     models: tuple[str, ...]
     """Output names of the graph, in order. `quantile` is one of them."""
+    weak_models: tuple[str, ...] = ()
+    """The point models whose error on the gate's days isn't lower than that of the global median."""
     calibration: JsonObject
+    live_calibration: JsonObject | None = None
+    """The calibration of the live model. None if the bundle has no live model."""
     data_fingerprint: str
     dvc_revision: str | None = None
     git_revision: str | None = None
@@ -109,10 +119,14 @@ class ManifestDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         window = self.window
         if not window.first_day <= window.last_day < self.date:
             raise ValueError("the training window must end before the bundle's date")
-        if not (window.first_day <= window.fitted_through <= window.last_day and window.gate_days >= 0):
-            raise ValueError("fitted_through must be in the training window, and gate_days 0 or more")
+        if not window.first_day <= window.fitted_through <= window.last_day:
+            raise ValueError("fitted_through must be in the training window")
+        if (window.gated_from is None) != (window.gated_through is None):
+            raise ValueError("gated_from and gated_through must both have a value, or neither of them")
         if len(set(self.models)) < len(self.models):
             raise ValueError("models must be different from each other")
+        if not set(self.weak_models) <= set(self.models):
+            raise ValueError("weak_models must be models of the bundle")
 
 
 class Manifest(ManifestDraft, frozen=True, forbid_unknown_fields=True, kw_only=True):

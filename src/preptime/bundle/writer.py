@@ -9,14 +9,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.bundle.bundle import check_golden, decode_golden, encode_golden
-from preptime.bundle.graph import OnnxGraph
+from preptime.bundle.bundle import check_golden, decode_golden, encode_golden, predict_golden_live
+from preptime.bundle.graph import BundleGraphs
 from preptime.bundle.history_arrays import check_history
 from preptime.bundle.manifest import (
     GOLDEN_FILE,
+    GRAPH_FILES,
     HISTORY_FOLDER,
     MANIFEST_FILE,
-    MODEL_FILE,
     ArrayInfo,
     FeatureInfo,
     Manifest,
@@ -38,7 +38,7 @@ def write_bundle(
     store: Store,
     draft: ManifestDraft,
     *,
-    model: bytes,
+    graphs: Mapping[str, bytes],
     history: History,
     golden_orders: OrderColumns,
     extra_files: Mapping[str, bytes] | None = None,
@@ -52,7 +52,7 @@ def write_bundle(
     Args:
         store: The store.
         draft: The fields of the manifest that don't follow from the files.
-        model: The ONNX graph. For its input and outputs, see `preptime.bundle.graph`.
+        graphs: The ONNX graphs by file name (`GRAPH_FILES`). For inputs and outputs, see `preptime.bundle.graph`.
         history: The history as of the bundle's date.
         golden_orders: At least one order, usually from `choose_golden_orders`.
         extra_files: Additional files by name, for example, `report.html`.
@@ -64,9 +64,9 @@ def write_bundle(
         StoreError: The storage failed.
     """
     if draft.parent is not None:
-        _check_parent(store.read_manifest(draft.parent), model, history)
+        _check_parent(store.read_manifest(draft.parent), graphs, history)
     manifest, files = build_bundle_files(
-        draft, model=model, history=history, golden_orders=golden_orders, extra_files=extra_files
+        draft, graphs=graphs, history=history, golden_orders=golden_orders, extra_files=extra_files
     )
     if expected_id not in {None, manifest.id}:
         return manifest
@@ -80,7 +80,7 @@ def write_bundle(
 def build_bundle_files(
     draft: ManifestDraft,
     *,
-    model: bytes,
+    graphs: Mapping[str, bytes],
     history: History,
     golden_orders: OrderColumns,
     extra_files: Mapping[str, bytes] | None = None,
@@ -95,7 +95,7 @@ def build_bundle_files(
     arrays = {name: np.ascontiguousarray(array) for name, array in sorted(history.arrays().items())}
     files = dict(extra_files or {})
     files |= {f"{HISTORY_FOLDER}/{name}.npy": _npy_content(array) for name, array in arrays.items()}
-    files |= {MODEL_FILE: model, GOLDEN_FILE: _golden_content(draft, model, history, golden_orders)}
+    files |= {**graphs, GOLDEN_FILE: _golden_content(draft, graphs, history, golden_orders)}
     manifest = Manifest(
         **msgspec.structs.asdict(draft),
         id="",
@@ -111,9 +111,9 @@ def build_bundle_files(
     return manifest, files | {MANIFEST_FILE: encode_manifest(manifest)}
 
 
-def _check_parent(parent: Manifest, model: bytes, history: History) -> None:
+def _check_parent(parent: Manifest, graphs: Mapping[str, bytes], history: History) -> None:
     """Raise `OperationError` unless a refresh has its parent's models and the category codes they were fitted with."""
-    if describe_files({MODEL_FILE: model})[MODEL_FILE] != parent.files[MODEL_FILE]:
+    if describe_files(graphs) != {name: parent.files[name] for name in GRAPH_FILES if name in parent.files}:
         raise OperationError(f"The models of the refresh differ from those of its parent {parent.id}.")
     for name in ("country", "city", "type_of_food", "custom"):
         if getattr(history.vocabularies, name) != getattr(parent.vocabularies, name):
@@ -123,13 +123,15 @@ def _check_parent(parent: Manifest, model: bytes, history: History) -> None:
             )
 
 
-def _golden_content(draft: ManifestDraft, model: bytes, history: History, orders: OrderColumns) -> bytes:
+def _golden_content(draft: ManifestDraft, graphs: Mapping[str, bytes], history: History, orders: OrderColumns) -> bytes:
     features = feature_matrix(orders, history)
-    points, quantiles = OnnxGraph(model, features.shape[1], draft.models).run(features)
+    loaded = BundleGraphs.from_files(graphs, features.shape[1], draft.models)
+    points, quantiles = loaded.models.run(features)
     predictions = Predictions(points, quantiles, history.fallback_level_for(orders))
-    content = encode_golden(orders, features, predictions)
+    live_quantiles = predict_golden_live(loaded, history, orders, features)
+    content = encode_golden(orders, features, predictions, live_quantiles)
     # Run the check of `Bundle.load` now, so that a feature that isn't finite never gets into a store.
-    check_golden(decode_golden(content), history.feature_set.names, features, predictions)
+    check_golden(decode_golden(content), history.feature_set.names, features, predictions, live_quantiles)
     return content
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from preptime.cli import inputs, options
-from preptime.cli.output import Output, interval_summary, score_table, with_output
+from preptime.cli.output import Output, interval_summary, score_table, waiting_cost_table, with_output
 
 
 @click.command()
@@ -36,7 +36,7 @@ def backtest(
     """Backtest all models on past days.
 
     Fits the models as of --from, or again every --retrain-every days, and predicts each day as of that day. Prints the
-    metrics of every model and both baselines, and the coverage of the interval p10 to p90.
+    metrics of every model and both baselines, the coverage of the interval p10 to p90, and the waiting cost.
     """
     from preptime.evaluation.dvc_export import write_dvc_files
     from preptime.evaluation.evaluated_orders import build_backtest_document
@@ -57,4 +57,6 @@ def backtest(
     if dvc_metrics is not None:
         write_dvc_files(dvc_metrics, document)
     unit = dataset.schema.target.time_unit
-    output.finish(document, score_table(document, unit), interval_summary(document, unit))
+    output.finish(
+        document, score_table(document, unit), interval_summary(document, unit), waiting_cost_table(document, unit)
+    )

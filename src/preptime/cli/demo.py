@@ -43,8 +43,8 @@ class DemoDocument(msgspec.Struct, frozen=True):
     """The scored day. The models are trained on the days before it."""
     bundle: str
     outcome: str
-    backtest: BacktestDocument
-    """Every model and both baselines, on the last days before `date`, which no model was fitted on."""
+    backtest: BacktestDocument | None
+    """Every model and both baselines, on the last days before `date`, each predicted by models fitted before it."""
     score: ScoreDocument
     files: dict[str, str]
 
@@ -229,7 +229,7 @@ def _render_text(
     width = max(len(label) for label in document.files)
     unit, orders = dataset.schema.target.time_unit, dataset.orders
     return [
-        f"Trained as of {document.date}. The models were fitted on days before {document.backtest.first_day}.",
+        f"Trained as of {document.date}, on the days before it.",
         *train_text(training, document.files["store"], champion_id=training.champion, unit=unit),
         "",
         *score_text(document.score, unit),

@@ -235,6 +235,19 @@ def interval_summary(document: BacktestDocument, unit: TimeUnit = MINUTES) -> st
     )
 
 
+def waiting_cost_table(document: BacktestDocument, unit: TimeUnit = MINUTES) -> Table:
+    """Return a table of the waiting costs: when couriers arrive, by cost ratio. It fits in 80 columns."""
+    from preptime.evaluation.summary_text import cost_ratio_text, waiting_cost_rows
+
+    table = Table(title=f"Waiting cost per 1,000 orders, in {unit.name}", title_justify="left")
+    table.add_column("couriers arrive at", no_wrap=True)
+    for cost in document.waiting_costs:
+        table.add_column(f"courier:food {cost_ratio_text(cost)}", justify="right", no_wrap=True)
+    for title, cells in waiting_cost_rows(document.waiting_costs, unit):
+        table.add_row(title, *cells)
+    return table
+
+
 def score_text(document: ScoreDocument, unit: TimeUnit = MINUTES) -> list[str]:
     """Return the result of scoring a file as text."""
     lines = [
@@ -251,6 +264,10 @@ def score_text(document: ScoreDocument, unit: TimeUnit = MINUTES) -> list[str]:
     lines += [
         f"{format_count(count, 'order')} without a prediction. Reason: {reason}."
         for reason, count in document.rejected.items()
+    ]
+    lines += [
+        f"{format_count(count, 'order')} without a dispatch time. Reason of the travel time: {reason}."
+        for reason, count in document.without_dispatch.items()
     ]
     return lines
 

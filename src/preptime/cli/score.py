@@ -18,6 +18,7 @@ from preptime.redaction import has_secret, redact_address
 
 if TYPE_CHECKING:
     from preptime.scoring.score_day import DayOrders, DayScoreDocument, SelectedBundle
+    from preptime.scoring.travel_column import TravelColumn
 
 
 @click.command()
@@ -37,6 +38,20 @@ if TYPE_CHECKING:
 @options.store
 @options.results
 @click.option("--bundle", "bundle_id", help="ID of the bundle to use.  [default: the champion as of the date]")
+@click.option(
+    "--travel-column",
+    metavar="NAME",
+    help="With INPUT: the column with the travel time of a courier to the restaurant, in seconds. The output then says "
+    "when to send each courier.",
+)
+@click.option(
+    "--courier-cost",
+    type=float,
+    help="With --travel-column: cost of a minute that a courier waits (PREPTIME_COURIER_COST).",
+)
+@click.option(
+    "--food-cost", type=float, help="With --travel-column: cost of a minute that ready food waits (PREPTIME_FOOD_COST)."
+)
 @with_output
 def score(
     output: Output,
@@ -49,6 +64,9 @@ def score(
     store: str,
     results: str,
     bundle_id: str | None,
+    travel_column: str | None,
+    courier_cost: float | None,
+    food_cost: float | None,
 ) -> None:
     """Predict all orders of a file or of a day.
 
@@ -60,6 +78,10 @@ def score(
     order.
     """
     context = click.get_current_context()
+    if travel_column is None and (courier_cost is not None or food_cost is not None):
+        raise click.UsageError("Use --courier-cost and --food-cost only with --travel-column.", context)
+    if date is not None and travel_column is not None:
+        raise click.UsageError("Use --travel-column only with INPUT, not with --date.", context)
     if date is not None and input_path is None:
         _score_day(
             output,
@@ -79,7 +101,8 @@ def score(
         raise click.UsageError("Use --orders only with --date. Without --date, INPUT has the orders.", context)
     else:
         output_path = default_output(input_path) if out is None else Path(out)
-        _score_file(output, input_path, output_path, store=store, restaurants=restaurants, bundle_id=bundle_id)
+        travel = None if travel_column is None else _travel_column(travel_column, courier_cost, food_cost)
+        _score_file(output, input_path, output_path, travel, store=store, restaurants=restaurants, bundle_id=bundle_id)
 
 
 def default_output(input_path: str) -> Path:
@@ -104,8 +127,27 @@ def default_output(input_path: str) -> Path:
     return (path.resolve().parent if path.is_dir() else path.parent) / f"{stem}.predictions{suffix}"
 
 
+def _travel_column(name: str, courier_cost: float | None, food_cost: float | None) -> TravelColumn:
+    """Return the column with the level that follows from the costs. Raises `UsageError` for an invalid ratio."""
+    from preptime.domain.dispatch import dispatch_level
+    from preptime.scoring.travel_column import TravelColumn
+
+    costs = [
+        float(options.read_setting(setting) or 1) if cost is None else cost
+        for setting, cost in (("courier_cost", courier_cost), ("food_cost", food_cost))
+    ]
+    return TravelColumn(name, dispatch_level(*costs))
+
+
 def _score_file(
-    output: Output, input_path: str, output_path: Path, *, store: str, restaurants: str | None, bundle_id: str | None
+    output: Output,
+    input_path: str,
+    output_path: Path,
+    travel: TravelColumn | None,
+    *,
+    store: str,
+    restaurants: str | None,
+    bundle_id: str | None,
 ) -> None:
     from preptime.bundle.champion_log import resolve_bundle_id
     from preptime.bundle.isolated_check import load_checked
@@ -115,7 +157,9 @@ def _score_file(
     bundle = load_checked(bundle_store, resolve_bundle_id(bundle_store, bundle_id))
     dataset = inputs.Dataset(input_path, restaurants, bundle.schema, f"the schema of {bundle.manifest.id}")
     restaurant_index = None if restaurants is None else dataset.read_restaurants()
-    document = score_file(input_path, output_path, bundle, restaurants=restaurant_index, progress=output.progress)
+    document = score_file(
+        input_path, output_path, bundle, restaurants=restaurant_index, travel=travel, progress=output.progress
+    )
     output.finish(document, *score_text(document, bundle.schema.target.time_unit))
 
 

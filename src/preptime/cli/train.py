@@ -16,6 +16,7 @@ from preptime.cli.output import (
     comparison_table,
     interval_summary,
     score_table,
+    waiting_cost_table,
     with_output,
 )
 from preptime.domain.time_units import MINUTES, TimeUnit, convert_minutes
@@ -42,6 +43,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="auto: promote the bundle if it's better than the champion. never: only store it.",
 )
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Train without the gate, in less than half the time. The bundle has no metrics and is never promoted.",
+)
 @options.gate
 @options.threads
 @options.dvc_metrics
@@ -56,15 +62,17 @@ def train(
     store: str,
     results: str,
     promote: str,
+    quick: bool,
     gate: tuple[str, ...],
     threads: int,
     dvc_metrics: Path | None,
 ) -> None:
     """Train models as of a date, and promote them if they're better.
 
-    The data gate checks the orders first. Then the new bundle is compared with the champion on days that neither was
-    fitted on. If the new bundle loses, it's stored but not promoted, and the champion is republished with updated
-    history. The decision and the report go to the partition of the date in the results. Rerunning a date reproduces
+    The data gate checks the orders first. Then the latest days are predicted, each by models fitted on the days before
+    it, and compared with the predictions of the champion that served on the day. Finally, all models are fitted again
+    on all days. If the new bundle isn't significantly better, it's stored but not promoted, and the champion is
+    republished with updated history. The decision and the report go to the partition of the date in the results. Rerunning a date reproduces
     its decision.
     """
     from preptime.bundle.champion_log import ChampionLog
@@ -90,10 +98,11 @@ def train(
         thresholds=thresholds,
         schema=dataset.schema,
         allow_promotion=promote == "auto",
+        with_gate=not quick,
         revisions=find_revisions(orders),
         progress=output.progress,
     )
-    if dvc_metrics is not None:
+    if dvc_metrics is not None and document.evaluation is not None:
         write_dvc_files(dvc_metrics, document.evaluation)
     document_path = write_results(document, bundle_store, ResultsFolder(Path(results)))
     current, unit = ChampionLog(bundle_store).current(), dataset.schema.target.time_unit
@@ -106,7 +115,8 @@ def write_results(document: TrainDocument, store: Store, daily_results: ResultsF
     from preptime.sources.results import REPORT_FILE, TRAINING_FILE
 
     report = store.fetch(document.bundle) / REPORT_FILE
-    daily_results.write(document.date, REPORT_FILE, report.read_bytes())
+    if document.evaluation is not None:
+        daily_results.write(document.date, REPORT_FILE, report.read_bytes())
     return daily_results.write(
         document.date, TRAINING_FILE, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
     )
@@ -131,10 +141,15 @@ def render_text(
     document: TrainDocument, store: str, *, champion_id: str | None, unit: TimeUnit = MINUTES
 ) -> list[RenderableType]:
     """Return the result of a training run as text. `champion_id` is the current champion."""
-    lines: list[RenderableType] = [
-        score_table(document.evaluation, unit),
-        interval_summary(document.evaluation, unit),
-    ]
+    lines: list[RenderableType] = []
+    if document.reduced_reason is not None:
+        lines += [f"Only the restaurant lookup and quantile were trained. {document.reduced_reason}", ""]
+    if document.evaluation is not None:
+        lines += [
+            score_table(document.evaluation, unit),
+            interval_summary(document.evaluation, unit),
+            waiting_cost_table(document.evaluation, unit),
+        ]
     if document.comparison is not None:
         lines += ["", comparison_table(document.comparison, unit)]
     outcomes = {

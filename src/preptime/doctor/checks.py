@@ -416,8 +416,8 @@ def _has_time_zones(schema: Schema) -> bool:
 
 def _required_sources(name: str, schema: Schema) -> list[str]:
     """Return the company's columns that a training requires."""
-    required = required_columns(DATA_DICTIONARY[name], "training")
     if name == "orders":
-        return [schema.orders[column].column for column in required if schema.has(column)]
+        return [*schema.required_columns("training").values()]
+    required = required_columns(DATA_DICTIONARY[name], "training")
     constants = {"country": schema.restaurants.country or schema.restaurants.time_zone}
     return [schema.restaurant_column(column) for column in required if not constants.get(column)]

@@ -17,6 +17,8 @@ MISSING_TOKENS = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "nat
 """Texts that mean a missing value, in lower case and without whitespace around them."""
 MAX_MISSING_LENGTH = 8
 """A longer text isn't missing, whatever its whitespace: parsers skip the comparison for most cells."""
+MAX_CATEGORY_CHARACTERS = 200
+"""A longer custom category is cut."""
 _MAX_CODE_DIGITS = 10
 MAX_EXACT_FLOAT = 2.0**53
 """The largest magnitude at which a 64-bit float still distinguishes whole numbers."""

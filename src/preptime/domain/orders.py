@@ -80,6 +80,8 @@ class Predictions:
     """Seconds, [N, 4] in the order of `QUANTILE_LEVELS`. They never cross and are never negative."""
     fallback_level: NDArray[np.int8]
     """[N] indexes in `FALLBACK_LEVELS`."""
+    live: NDArray[np.bool_] | None = None
+    """[N] whether the quantiles are those of the live model. None if no state of a kitchen was passed."""
 
     @property
     def default(self) -> NDArray[np.float32]:

@@ -13,7 +13,8 @@ class Score(msgspec.Struct, frozen=True):
     """The scores of one model or baseline over one label set, in seconds and shares. See docs/metrics.md."""
 
     name: str
-    kind: Literal["model", "baseline"]
+    kind: Literal["model", "baseline", "live"]
+    """`live` is the p50 of the live model, for orders whose state of the kitchen is known."""
     labels: Literal["up_to_3h", "within_label_limit"]
     n: int
     mae: float | None
@@ -29,7 +30,10 @@ class Interval(msgspec.Struct, frozen=True):
 
     level: float
     coverage: float | None
+    """The share of labels in the interval, with its ends."""
     median_width_seconds: float | None
+    coverage_inside: float | None = None
+    """The share of labels in the interval, without its ends. It's lower where labels take few values."""
 
 
 class QuantileScore(msgspec.Struct, frozen=True):
@@ -54,6 +58,32 @@ class Segment(msgspec.Struct, frozen=True):
     quantiles: tuple[QuantileScore, ...]
 
 
+class WaitingCost(msgspec.Struct, frozen=True):
+    """The waiting cost at one cost ratio, for each way to choose when a courier arrives. See docs/metrics.md.
+
+    Costs are seconds of waiting per 1,000 orders, with weights for courier and food in the ratio of their costs that
+    add to 2. A cost is `null` unless the arrival time is known for all `n` orders.
+    """
+
+    courier_cost: float
+    """Cost of a minute that a courier waits for food."""
+    food_cost: float
+    """Cost of a minute that ready food waits, in the same unit."""
+    level: float
+    """The quantile level of the best arrival time: courier cost / (courier cost + food cost)."""
+    n: int
+    predicted_quantile: float | None
+    """Couriers arrive at the predicted quantile at `level`, as `POST /v1/dispatch` does."""
+    p50: float | None
+    """Couriers always arrive at the predicted p50: "p50 minus travel"."""
+    lookup_quantile: float | None
+    """Couriers arrive at the quantile at `level` of the restaurant's own past times."""
+    constant: float | None
+    """Couriers arrive after the same time for all orders: the quantile at `level` of all past times."""
+    live_quantile: float | None = None
+    """Couriers arrive at the live model's quantile at `level`. `null` without a live model."""
+
+
 class BacktestDocument(msgspec.Struct, frozen=True):
     """The output of `preptime backtest --json`. Days are ISO dates, both included."""
 
@@ -64,6 +94,8 @@ class BacktestDocument(msgspec.Struct, frozen=True):
     interval: Interval
     quantiles: tuple[QuantileScore, ...]
     segments: tuple[Segment, ...]
+    waiting_costs: tuple[WaitingCost, ...] = ()
+    """Over labels up to 3 h, at each cost ratio. Empty in bundles of earlier releases."""
 
 
 class SegmentRegression(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from preptime.evaluation.documents import BacktestDocument, Score
+from preptime.evaluation.summary_text import shown_arrivals
 
 METRICS_FILE = "metrics.json"
 MODELS_FILE = "models.csv"
@@ -20,7 +21,7 @@ MetricValues = dict[str, float | None]
 
 
 def dvc_metrics(document: BacktestDocument) -> dict[str, MetricValues]:
-    """Return metrics over labels up to 3 h by model or baseline, and those of the interval and the quantiles."""
+    """Return metrics over labels up to 3 h by model or baseline, of interval and quantiles, and waiting costs."""
     values = {score.name: _score_metrics(score) for score in document.scores if score.labels == "up_to_3h"}
     values["interval"] = {
         "coverage": _rounded(document.interval.coverage),
@@ -30,6 +31,9 @@ def dvc_metrics(document: BacktestDocument) -> dict[str, MetricValues]:
     values["pinball_seconds"] = {
         f"p{quantile.p * 100:.0f}": _rounded(quantile.pinball) for quantile in document.quantiles
     }
+    for cost in document.waiting_costs:
+        name = f"waiting_cost_seconds_{cost.courier_cost:g}_to_{cost.food_cost:g}"
+        values[name] = {arrival: _rounded(getattr(cost, arrival)) for arrival in shown_arrivals([cost])}
     return values
 
 

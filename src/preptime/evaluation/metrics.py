@@ -166,6 +166,10 @@ def _share_within(actual: NDArray[np.float64], low: NDArray[np.float64], high: N
     return float(np.mean((low <= actual) & (actual <= high)))
 
 
+def _share_inside(actual: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> float:
+    return float(np.mean((low < actual) & (actual < high)))
+
+
 def _median_width(_actual: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> float:
     return float(np.median(high - low))
 
@@ -177,6 +181,10 @@ R2 = PointMetric("r2", "1", "explained share of the labels' variance; no value i
 BIAS = PointMetric("bias", "s", "mean of predicted minus actual; above 0, predictions are too late", 0.0, _bias)
 WITHIN_5_MIN = PointMetric("within_5_min", "share", "predictions within 300 s of the actual time", 1.0, _within_5_min)
 MEDIAN_WIDTH = IntervalMetric("median_width_seconds", "s", "median width of the p10–p90 interval", 0.0, _median_width)
+
+COVERAGE_INSIDE = IntervalMetric(
+    "coverage_inside", "share", "labels within the p10–p90 interval, ends not included", 0.8, _share_inside
+)
 
 POINT_METRICS = (MAE, MEDIAN_AE, RMSE, R2, BIAS, WITHIN_5_MIN)
 """The metrics of a `Score`, in display order."""
@@ -199,7 +207,7 @@ REGRESSION_SHARE = 0.05
 
 def compute_score(
     name: str,
-    kind: Literal["model", "baseline"],
+    kind: Literal["model", "baseline", "live"],
     labels: Literal["up_to_3h", "within_label_limit"],
     actual: Seconds,
     predicted: Seconds,
@@ -222,14 +230,26 @@ def compute_score(
 def compute_interval(actual: Seconds, quantiles: NDArray[np.floating]) -> Interval:
     """Return coverage and width of p10–p90. `quantiles` is [N, 4] seconds in the order of `QUANTILE_LEVELS`."""
     low, high = quantiles[:, 0], quantiles[:, -1]
-    coverage = interval_coverage(INTERVAL_LEVEL)(actual, low, high)
-    return Interval(INTERVAL_LEVEL, coverage, median_width_seconds=MEDIAN_WIDTH(actual, low, high))
+    return Interval(
+        INTERVAL_LEVEL,
+        interval_coverage(INTERVAL_LEVEL)(actual, low, high),
+        MEDIAN_WIDTH(actual, low, high),
+        COVERAGE_INSIDE(actual, low, high),
+    )
 
 
-def coverage_in_band(coverage: float | None) -> bool:
-    """Return whether the coverage of p10–p90 is within the tolerance. No value isn't."""
+def coverage_in_band(coverage: float | None, inside: float | None = None, tolerance: float = 0.0) -> bool:
+    """Return whether the coverage of p10–p90 is within the tolerance. No value isn't.
+
+    `inside` is the coverage without the labels at the ends of the interval. These can count as covered or not, so any
+    value from `inside` to `coverage` can be the one within the tolerance. `tolerance` is added to `COVERAGE_TOLERANCE`.
+    """
+    if coverage is None:
+        return False
     # The bounds are included, and 0.8 + 0.05 has no exact binary value.
-    return interval_coverage(INTERVAL_LEVEL).loss(coverage) <= COVERAGE_TOLERANCE + 1e-12
+    allowed = COVERAGE_TOLERANCE + tolerance + 1e-12
+    lower = coverage if inside is None else inside
+    return coverage >= INTERVAL_LEVEL - allowed and lower <= INTERVAL_LEVEL + allowed
 
 
 def quantile_scores(actual: Seconds, quantiles: NDArray[np.floating]) -> tuple[QuantileScore, ...]:

@@ -11,7 +11,10 @@ from preptime.evaluation.documents import BacktestDocument, Score, SegmentDimens
 from preptime.evaluation.evaluated_orders import LOOKUP
 from preptime.evaluation.metrics import INTERVAL_LEVEL, POINT_METRICS, Metric, interval_coverage
 from preptime.evaluation.report_data import backtest_from_manifest
-from preptime.evaluation.summary_text import find_score
+from preptime.evaluation.summary_text import cost_ratio_text, find_score
+
+WAITING_COST_UNIT = "s per 1,000 orders"
+WAITING_COST_DESCRIPTION = "weighted waiting of couriers and food per 1,000 orders, by courier cost:food cost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class EvaluationComparison:
     same_days: bool
     """Whether both evaluate the same days. Otherwise their metrics are about different orders."""
     metrics: tuple[MetricComparison, ...]
-    """The metrics of the default prediction, then the coverage of its interval."""
+    """The metrics of the default prediction, the coverage of its interval, and the waiting cost at each cost ratio."""
 
 
 def compare_evaluations(first: BacktestDocument, second: BacktestDocument) -> EvaluationComparison:
@@ -97,8 +100,21 @@ def compare_evaluations(first: BacktestDocument, second: BacktestDocument) -> Ev
     coverage = MetricComparison(interval_coverage(INTERVAL_LEVEL), first.interval.coverage, second.interval.coverage)
     return EvaluationComparison(
         same_days=(first.first_day, first.last_day) == (second.first_day, second.last_day),
-        metrics=(*points, coverage),
+        metrics=(*points, coverage, *_waiting_cost_comparisons(first, second)),
     )
+
+
+def _waiting_cost_comparisons(first: BacktestDocument, second: BacktestDocument) -> list[MetricComparison]:
+    second_costs = {cost_ratio_text(cost): cost.predicted_quantile for cost in second.waiting_costs}
+    return [
+        MetricComparison(
+            Metric(f"waiting cost, {ratio}", WAITING_COST_UNIT, WAITING_COST_DESCRIPTION, 0.0),
+            cost.predicted_quantile,
+            second_costs[ratio],
+        )
+        for cost in first.waiting_costs
+        if (ratio := cost_ratio_text(cost)) in second_costs
+    ]
 
 
 def compare_segments(

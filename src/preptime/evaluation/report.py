@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from preptime.domain.orders import DEFAULT_MODEL
 from preptime.domain.time_units import TimeUnit
 from preptime.evaluation import aggregates, charts
-from preptime.evaluation.documents import BacktestDocument, Score, SegmentDimension
+from preptime.evaluation.documents import BacktestDocument, Score, SegmentDimension, WaitingCost
 from preptime.evaluation.evaluated_orders import LABEL_SETS, LOOKUP, EvaluatedOrders, LabelSet, build_backtest_document
 from preptime.evaluation.html_report import ChartCard, Tile, chart_card, render_page
 from preptime.evaluation.metrics import (
@@ -23,19 +23,24 @@ from preptime.evaluation.metrics import (
 )
 from preptime.evaluation.report_data import PredictionSummary, summarize_predictions
 from preptime.evaluation.summary_text import (
+    ARRIVAL_TITLES,
     NO_VALUE,
     calibration_caption,
+    cost_ratio_text,
     density_caption,
     errors_caption,
     find_score,
     format_percent,
     format_time,
+    format_waiting_cost,
     hours_caption,
     importance_caption,
     quartile_rows,
     segment_coverage_caption,
     segment_errors_caption,
+    shown_arrivals,
     summary_sentences,
+    waiting_cost_caption,
 )
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Target
 
@@ -49,6 +54,7 @@ _SCORE_COLUMNS = (
     (R2, "R²"),
     (RMSE, "RMSE, {unit}"),
 )
+_BASELINE_ARRIVALS = ("lookup_quantile", "constant")
 _LABEL_LIMIT_MINUTES = 180
 _BOLD_BEST_METRICS = (MAE, MEDIAN_AE, RMSE, R2, WITHIN_5_MIN)
 _FOOTER = (
@@ -134,6 +140,8 @@ def render_report(context: ReportContext) -> str:
         subject=context.target.title,
         score_headings=_score_headings(unit),
         score_tables=_score_tables(document, unit),
+        waiting_headings=[cost_ratio_text(cost) for cost in document.waiting_costs],
+        waiting_table=_waiting_table(document.waiting_costs, unit),
         prediction_charts=_prediction_charts(summarize_predictions(context.orders), unit),
         hour_charts=_hour_and_calibration_charts(document, unit),
         segment_charts=_segment_charts(document, unit),
@@ -206,6 +214,37 @@ def _score_cell(score: Score, metric: PointMetric, scores: Sequence[Score], unit
         and not any(metric.is_better(_metric_value(other, metric), value) for other in scores),
         bar=value / largest_mae if metric is MAE and largest_mae else None,
     )
+
+
+def _waiting_table(costs: Sequence[WaitingCost], unit: TimeUnit) -> ScoreTable:
+    rows = tuple(
+        ScoreRow(
+            title,
+            is_default=False,
+            is_baseline=name in _BASELINE_ARRIVALS,
+            cells=tuple(_waiting_cell(cost, name, costs, unit) for cost in costs),
+        )
+        for name, title in shown_arrivals(costs).items()
+    )
+    return ScoreTable("Waiting cost", waiting_cost_caption(costs, unit), rows)
+
+
+def _waiting_cell(cost: WaitingCost, name: str, costs: Sequence[WaitingCost], unit: TimeUnit) -> ScoreCell:
+    value = _waiting_value(cost, name)
+    if value is None:
+        return ScoreCell(NO_VALUE, tooltip="", is_best=False, bar=None)
+    largest = max(_waiting_value(other, arrival) or 0.0 for other in costs for arrival in ARRIVAL_TITLES)
+    return ScoreCell(
+        text=format_waiting_cost(value, unit),
+        tooltip=f"{value:,.0f} s",
+        is_best=value <= min(_waiting_value(cost, arrival) or value for arrival in ARRIVAL_TITLES),
+        bar=value / largest if largest else None,
+    )
+
+
+def _waiting_value(cost: WaitingCost, name: str) -> float | None:
+    value: float | None = getattr(cost, name)
+    return value
 
 
 def _metric_value(score: Score, metric: PointMetric) -> float | None:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS, ChartRow
-from preptime.evaluation.documents import BacktestDocument, Score
+from preptime.evaluation.documents import BacktestDocument, Score, WaitingCost
 from preptime.evaluation.evaluated_orders import LABEL_SETS, LOOKUP, LabelSet
 from preptime.evaluation.metrics import COVERAGE_BAND, MAE, REGRESSION_MIN_ORDERS, coverage_in_band
 from preptime.evaluation.report_data import PredictionSummary
 from preptime.formatting import format_count
 
 NO_VALUE = "–"
+
+ARRIVAL_TITLES = {
+    "predicted_quantile": "predicted quantile",
+    "live_quantile": "live quantile",
+    "p50": "p50 minus travel",
+    "lookup_quantile": "lookup's quantile",
+    "constant": "constant",
+}
+"""The ways to choose when a courier arrives, by field of `WaitingCost`, for people."""
 
 
 def format_minutes(seconds: float | None, digits: int = 1) -> str:
@@ -76,6 +85,65 @@ def _closer_models_sentences(document: BacktestDocument, default: Score) -> list
     rivals = [row for row in document.scores if row.labels == default.labels and row.name != default.name]
     better_names = [row.name for row in rivals if MAE.is_better(row.mae, default.mae)]
     return [f"These have a smaller mean error: {', '.join(better_names)}."] if better_names else []
+
+
+def cost_ratio_text(cost: WaitingCost) -> str:
+    """Return the ratio of the costs of a courier's and of the food's waiting: `2:1`."""
+    return f"{cost.courier_cost:g}:{cost.food_cost:g}"
+
+
+def format_waiting_cost(seconds: float | None, unit: TimeUnit = MINUTES) -> str:
+    """Return a waiting cost per 1,000 orders as a number in a unit, or `–` without a value."""
+    return NO_VALUE if seconds is None else f"{seconds / unit.seconds:,.{unit.digits(-1)}f}"
+
+
+def waiting_cost_rows(costs: Sequence[WaitingCost], unit: TimeUnit = MINUTES) -> list[tuple[str, list[str]]]:
+    """Return the rows of a table: when couriers arrive, and the waiting cost at each cost ratio in a unit."""
+    return [
+        (title, [format_waiting_cost(getattr(cost, name), unit) for cost in costs])
+        for name, title in shown_arrivals(costs).items()
+    ]
+
+
+def shown_arrivals(costs: Iterable[WaitingCost]) -> dict[str, str]:
+    """Return the ways to choose when a courier arrives, as in `ARRIVAL_TITLES`, without a missing live model."""
+    has_live_model = any(cost.live_quantile is not None for cost in costs)
+    return {name: title for name, title in ARRIVAL_TITLES.items() if has_live_model or name != "live_quantile"}
+
+
+def waiting_cost_caption(costs: Iterable[WaitingCost], unit: TimeUnit = MINUTES) -> str:
+    """Return the unit of waiting costs, and how that of the predicted quantile differs from that of the lookup's."""
+    changes = [
+        f"{format_percent(cost.predicted_quantile / cost.lookup_quantile - 1, 0)} at {cost_ratio_text(cost)}"
+        for cost in costs
+        if cost.predicted_quantile is not None and cost.lookup_quantile
+    ]
+    text = (
+        f"{unit.name.capitalize()} of waiting per 1,000 orders, by when couriers arrive. The weights of courier:food are "
+        "in the ratio of their costs per minute and add to 2."
+    )
+    if not changes:
+        return text
+    return f"{text} The predicted quantile compared with the lookup's: {', '.join(changes).replace('-', '−')}."
+
+
+def waiting_cost_text(costs: Iterable[WaitingCost], champion: Iterable[WaitingCost] = ()) -> str:
+    """Return waiting costs as one line, in minutes, with those of the champion and of the lookup's quantile.
+
+    `convert_times` converts the line to another unit.
+
+    Example:
+        >>> waiting_cost_text([WaitingCost(2, 1, 2 / 3, 500, 476_400.0, 509_400.0, 567_600.0, 616_800.0)])
+        "2:1: 7,940 min (lookup's quantile: 9,460 min)."
+    """
+    champion_costs = {cost_ratio_text(cost): cost.predicted_quantile for cost in champion}
+    parts = []
+    for cost in costs:
+        ratio = cost_ratio_text(cost)
+        others = [f"champion: {format_waiting_cost(champion_costs[ratio])} min"] if ratio in champion_costs else []
+        others.append(f"{ARRIVAL_TITLES['lookup_quantile']}: {format_waiting_cost(cost.lookup_quantile)} min")
+        parts.append(f"{ratio}: {format_waiting_cost(cost.predicted_quantile)} min ({', '.join(others)})")
+    return f"{', '.join(parts)}."
 
 
 def quartile_rows(summary: PredictionSummary, unit: TimeUnit = MINUTES) -> list[ChartRow]:

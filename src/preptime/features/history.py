@@ -23,6 +23,7 @@ from preptime.features.spec import (
     HISTORY_FEATURES,
     MEDIAN_COLUMN,
     ORDER_FEATURES,
+    QUANTILE_COLUMNS,
     TIME_SLOT_COUNT,
     second_of_day,
     time_slot,
@@ -89,6 +90,22 @@ class History:
         """Return the shrunken restaurant median of each order, [N] seconds: the baseline that every model must beat."""
         medians: NDArray[np.float32] = self.rows[self.row_index(orders), MEDIAN_COLUMN]
         return medians
+
+    def lookup_quantiles(self, orders: OrderColumns) -> NDArray[np.float32]:
+        """Return the shrunken quantiles of each order's restaurant, [N, 5] seconds.
+
+        The levels are `preptime.features.shrinkage.QUANTILE_LEVELS`. The column of 0.5 is `lookup(orders)`.
+        """
+        quantiles: NDArray[np.float32] = self.rows[self.row_index(orders), QUANTILE_COLUMNS]
+        return quantiles
+
+    @property
+    def global_quantiles(self) -> NDArray[np.float32]:
+        """The quantiles of all orders, [5] seconds, at the levels of `lookup_quantiles`.
+
+        The last row is that of the group whose city and type of food are unknown.
+        """
+        return self.rows[-1, QUANTILE_COLUMNS]
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return every array of the history by name, as `from_arrays` reads them.

@@ -138,6 +138,8 @@ BASE_FEATURES: tuple[Feature, ...] = (*ORDER_FEATURES, *HISTORY_FEATURES, *RELAT
 
 MEDIAN_COLUMN = [feature.name for feature in HISTORY_FEATURES].index("restaurant_p50_seconds")
 """Column of `History.rows` with the shrunken median: the lookup baseline that every model must beat."""
+QUANTILE_COLUMNS = slice(MEDIAN_COLUMN - _LEVELS.index(50), MEDIAN_COLUMN - _LEVELS.index(50) + len(_LEVELS))
+"""Columns of `History.rows` with the shrunken quantiles: the levels of `shrinkage.QUANTILE_LEVELS`, in that order."""
 FIRST_LUNCH_COLUMN = [feature.name for feature in HISTORY_FEATURES].index("restaurant_first_lunch_second")
 FIRST_DINNER_COLUMN = FIRST_LUNCH_COLUMN + 1
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CatBoostTrees:
-    """CatBoost's hyperparameters for any loss that predicts one number. The defaults are the notebook's."""
+    """CatBoost's hyperparameters for any loss that predicts one or several numbers. The defaults are the notebook's."""
 
     loss: str = "RMSE"
     """CatBoost's `loss_function`."""
@@ -70,7 +73,7 @@ class FittedCatBoostTrees:
         return self.estimator.n_features_in_
 
     def predict_raw(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the sum of the trees for each row, [N] seconds, unclipped."""
+        """Return the sum of the trees for each row, [N] or [N, targets] seconds, unclipped."""
         return self.estimator.predict(X, thread_count=1)
 
     def importance(self) -> NDArray[np.float64]:
@@ -78,12 +81,55 @@ class FittedCatBoostTrees:
         return normalized_shares(self.estimator.get_feature_importance())
 
     def to_tree_node(self) -> NodeProto:
-        """Return the trees as an ONNX node that reads `features`."""
-        from catboost.utils import convert_to_onnx_object
+        """Return the trees as an ONNX node that reads `features` and returns [N, targets].
 
+        CatBoost's converter writes graphs with a wrong output shape, and those of several targets are rejected by ONNX
+        Runtime. Therefore, the node is built from CatBoost's JSON.
+        """
         from preptime.models import onnx_export
 
-        return onnx_export.extract_tree_node(convert_to_onnx_object(self.estimator))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.json"
+            self.estimator.save_model(str(path), format="json")
+            document = msgspec.json.decode(path.read_bytes(), type=_CatBoostDocument)
+        scale, base_values = document.scale_and_bias
+        columns = [feature.flat_feature_index for feature in document.features_info.float_features]
+        trees = [
+            onnx_export.ObliviousTree(
+                features=[columns[split.float_feature_index] for split in tree.splits],
+                borders=[split.border for split in tree.splits],
+                leaf_values=scale * np.reshape(tree.leaf_values, (-1, len(base_values))),
+            )
+            for tree in document.oblivious_trees
+        ]
+        return onnx_export.oblivious_tree_node(trees, base_values)
+
+
+class _Split(msgspec.Struct):
+    border: float
+    float_feature_index: int
+
+
+class _Tree(msgspec.Struct):
+    leaf_values: list[float]
+    """[leaves * targets], leaf by leaf. Bit k of a leaf's number is set if split k is above its border."""
+    splits: list[_Split] = []
+
+
+class _FloatFeature(msgspec.Struct):
+    flat_feature_index: int
+
+
+class _FeaturesInfo(msgspec.Struct):
+    float_features: list[_FloatFeature]
+
+
+class _CatBoostDocument(msgspec.Struct):
+    """The parts of CatBoost's JSON that describe the trees."""
+
+    features_info: _FeaturesInfo
+    oblivious_trees: list[_Tree]
+    scale_and_bias: tuple[float, list[float]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,8 @@ def fit_all(
     Raises:
         DataError: As `Model.fit`.
     """
+    if not models:
+        return {}
     check_training_rows(X, y)
     _import_libraries(models)
     stacked = {name: model for name, model in models.items() if isinstance(model, StackedModel)}

@@ -7,6 +7,7 @@ output shape that CatBoost declares is wrong and makes ONNX Runtime warn at ever
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -91,6 +92,95 @@ def check_parity(model_bytes: bytes, fitted: Mapping[str, FittedModel], X: NDArr
     return largest
 
 
+@dataclass(frozen=True, slots=True)
+class ObliviousTree:
+    """A tree whose nodes at the same depth have the same split, as CatBoost fits them."""
+
+    features: Sequence[int]
+    """The column of each split."""
+    borders: Sequence[float]
+    """A row is above the border of a split if its value is larger."""
+    leaf_values: NDArray[np.float64]
+    """[2^splits, targets]. Bit k of a leaf's number is set if the row is above border k."""
+
+
+def oblivious_tree_node(trees: Sequence[ObliviousTree], base_values: Sequence[float]) -> NodeProto:
+    """Return oblivious trees as one node that adds them to the base values, [N, targets]."""
+    columns = [_oblivious_tree_columns(tree, number) for number, tree in enumerate(trees)]
+    return _make_tree_node(_tree_attributes(columns, base_values))
+
+
+def snap_nodes(
+    source: str, target: str, values: NDArray[np.float64], borders: NDArray[np.float32]
+) -> tuple[list[NodeProto], list[TensorProto]]:
+    """Return the nodes and constants that replace each number of a matrix by one of K ascending values.
+
+    A number above k of the ascending borders [K - 1] becomes value k. The values are the leaves of one balanced tree.
+    """
+    depth = max(int(np.ceil(np.log2(len(values)))), 0)
+    padding = 2**depth - len(values)
+    borders = np.pad(borders, (0, padding), constant_values=np.finfo(np.float32).max)
+    level_of = [2 ** (depth - 1 - level) for level in range(depth)]
+    in_heap_order = [borders[step - 1 :: 2 * step] for step in level_of]
+    node_borders = np.concatenate([*in_heap_order, np.empty(0)])
+    leaf_values = np.pad(values, (0, padding), mode="edge")[:, None]
+    columns = _heap_tree_columns(np.zeros(len(node_borders), np.int64), node_borders, leaf_values, 0)
+    tree = _make_tree_node(_tree_attributes([columns], [0.0]), f"{source}_column")
+    nodes = [
+        helper.make_node("Reshape", [source, "one_column"], [f"{source}_column"]),
+        with_output_name(tree, f"{target}_column"),
+        helper.make_node("Shape", [source], [f"{source}_shape"]),
+        helper.make_node("Reshape", [f"{target}_column", f"{source}_shape"], [target]),
+    ]
+    return nodes, [numpy_helper.from_array(np.array([-1, 1], dtype=np.int64), "one_column")]
+
+
+def _tree_attributes(
+    trees: Sequence[Mapping[str, NDArray[np.generic]]], base_values: Sequence[float]
+) -> list[AttributeProto]:
+    columns = {name: np.concatenate([tree[name] for tree in trees]).tolist() for name in trees[0]}
+    columns |= {
+        "n_targets": len(base_values),
+        "base_values": [float(value) for value in base_values],
+        "nodes_modes": ["LEAF" if is_leaf else "BRANCH_GT" for is_leaf in columns["nodes_modes"]],
+    }
+    return [helper.make_attribute(name, value) for name, value in sorted(columns.items())]
+
+
+def _oblivious_tree_columns(tree: ObliviousTree, number: int) -> dict[str, NDArray[np.generic]]:
+    # With the last split at the root, the leaves are in their order.
+    widths = 2 ** np.arange(len(tree.features))
+    features = np.repeat(np.array(tree.features[::-1], np.int64), widths)
+    borders = np.repeat(np.array(tree.borders[::-1], np.float64), widths)
+    return _heap_tree_columns(features, borders, tree.leaf_values, number)
+
+
+def _heap_tree_columns(
+    features: NDArray[np.int64], borders: NDArray[np.float64], leaf_values: NDArray[np.float64], number: int
+) -> dict[str, NDArray[np.generic]]:
+    """Return the attributes of one complete tree. `nodes_modes` is 1 for a leaf.
+
+    Its nodes are numbered level by level from the root, so node n has the children 2n + 1 and 2n + 2.
+    """
+    leaf_count, target_count = leaf_values.shape
+    node = np.arange(len(borders) + leaf_count)
+    is_branch = node < len(borders)
+    no_leaves = np.zeros(leaf_count, np.int64)
+    return {
+        "nodes_treeids": np.full(len(node), number),
+        "nodes_nodeids": node,
+        "nodes_featureids": np.concatenate([features, no_leaves]),
+        "nodes_values": np.concatenate([borders, no_leaves.astype(np.float64)]),
+        "nodes_modes": ~is_branch,
+        "nodes_truenodeids": np.where(is_branch, 2 * node + 2, 0),
+        "nodes_falsenodeids": np.where(is_branch, 2 * node + 1, 0),
+        "target_treeids": np.full(leaf_values.size, number),
+        "target_nodeids": np.repeat(node[~is_branch], target_count),
+        "target_ids": np.tile(np.arange(target_count), leaf_count),
+        "target_weights": leaf_values.ravel(),
+    }
+
+
 def extract_tree_node(converted: ModelProto) -> NodeProto:
     """Return the trees of a converted model as one node, without unused attributes.
 
@@ -108,8 +198,8 @@ def extract_tree_node(converted: ModelProto) -> NodeProto:
 
 
 def with_output_name(trees: NodeProto, output: str) -> NodeProto:
-    """Return the same trees with another name for their output, which is float32 [N, 1]."""
-    node = _make_tree_node(trees.attribute)
+    """Return the same trees with another name for their output, which is float32 [N, targets]."""
+    node = _make_tree_node(trees.attribute, trees.input[0])
     node.output[0] = output
     return node
 
@@ -197,7 +287,7 @@ def _create_session(model_bytes: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"])
 
 
-def _make_tree_node(attributes: Sequence[AttributeProto]) -> NodeProto:
-    node = helper.make_node(_TREE_OP_TYPE, [INPUT_NAME], ["trees"], domain="ai.onnx.ml")
+def _make_tree_node(attributes: Sequence[AttributeProto], source: str = INPUT_NAME) -> NodeProto:
+    node = helper.make_node(_TREE_OP_TYPE, [source], ["trees"], domain="ai.onnx.ml")
     node.attribute.extend(attributes)
     return node

@@ -1,7 +1,6 @@
 """The model `quantile`: p10, p50, p80, and p90. Its p50 is the default prediction.
 
-It fits one CatBoost model per level. CatBoost's MultiQuantile loss isn't more accurate (MAE of the p50 445 s compared
-with 446 s), and ONNX Runtime rejects the graph that it exports.
+One CatBoost ensemble predicts all levels (loss MultiQuantile), as one node of the ONNX graph.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from preptime.domain.orders import QUANTILE_LEVELS
 from preptime.models.catboost_models import CatBoostTrees, FittedCatBoostTrees
-from preptime.models.model import as_seconds, check_training_rows
+from preptime.models.model import as_seconds
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -28,12 +27,9 @@ MIN_SCALED_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class QuantileModel:
-    """One CatBoost model per level, fitted on the pinball loss.
+    """One CatBoost ensemble for all levels, fitted on the sum of their pinball losses.
 
-    The hyperparameters were chosen on the days before June 17 of the public data, by the MAE of the p50 over two
-    cutoffs and three seeds. Depth 6, rate 0.1, and 200 trees give 419.0 s; rate 0.05 and 300 trees 417.1 s; depth 5
-    416.9 s; half of the columns for each split 416.8 s; 512 borders instead of 254 416.0 s (the time of day needs many:
-    with 64, it's 419.8 s). Each step is close to the noise of a seed (0.5 s), but their sum isn't.
+    `benchmarks/quantile_models.py` compares it with one ensemble per level and with a mean of two libraries.
     """
 
     libraries: ClassVar[tuple[str, ...]] = ("catboost",)
@@ -41,56 +37,55 @@ class QuantileModel:
     name: str = "quantile"
     tree_count: int = 300
     learning_rate: float = 0.05
-    depth: int = 5
+    depth: int = 4
     column_fraction: float = 0.5
     border_count: int = 512
 
     def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedQuantileModel:
         """Return the fitted model, uncalibrated. To calibrate it, call `FittedQuantileModel.calibrated`."""
-        check_training_rows(X, y)
-        levels = (
-            CatBoostTrees(
-                loss=f"Quantile:alpha={level}",
-                tree_count=self.tree_count,
-                learning_rate=self.learning_rate,
-                depth=self.depth,
-                column_fraction=self.column_fraction,
-                border_count=self.border_count,
-            )
-            for level in QUANTILE_LEVELS
+        trees = CatBoostTrees(
+            loss=f"MultiQuantile:alpha={','.join(map(str, QUANTILE_LEVELS))}",
+            tree_count=self.tree_count,
+            learning_rate=self.learning_rate,
+            depth=self.depth,
+            column_fraction=self.column_fraction,
+            border_count=self.border_count,
         )
-        return FittedQuantileModel(tuple(level_trees.fit(X, y, threads=threads, seed=seed) for level_trees in levels))
+        return FittedQuantileModel(trees.fit(X, y, threads=threads, seed=seed))
 
 
 @dataclass(frozen=True, slots=True)
 class FittedQuantileModel:
-    """One fitted model per level, and the calibration of each level."""
+    """The fitted trees of all levels, the calibration of each level, and the label values that occur."""
 
-    levels: tuple[FittedCatBoostTrees, ...]
-    """In the order of `QUANTILE_LEVELS`."""
+    trees: FittedCatBoostTrees
     scale: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(QUANTILE_LEVELS)))
     """[4] the share of itself by which calibration shifts each level."""
+    label_values: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    """[K] ascending seconds. If labels take few values, each quantile is the nearest of these. Otherwise empty."""
 
-    def calibrated(self, scale: NDArray[np.float64]) -> FittedQuantileModel:
+    def calibrated(
+        self, scale: NDArray[np.float64], label_values: NDArray[np.float64] | None = None
+    ) -> FittedQuantileModel:
         """Return the model with another calibration [4], which replaces the current one.
 
-        A quantile q becomes q + scale * max(q, `MIN_SCALED_SECONDS`), before the levels are sorted and clipped.
+        A quantile q becomes q + scale * max(q, `MIN_SCALED_SECONDS`), and then the nearest of `label_values`, before
+        the levels are sorted and clipped.
         """
-        return replace(self, scale=np.asarray(scale, dtype=np.float64))
+        values = self.label_values if label_values is None else label_values
+        return replace(self, scale=np.asarray(scale, dtype=np.float64), label_values=values)
+
+    def predict_raw(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return seconds, [N, 4], without calibration. They can cross and be negative."""
+        return self.trees.predict_raw(X).astype(np.float32)
 
     def predict(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return seconds, [N, 4], never crossing: p50 stays, and the others are limited outward from it."""
-        raw = [level.predict_raw(X).astype(np.float32) for level in self.levels]
-        p10, p50, p80, p90 = (
-            column + np.float32(shift) * np.maximum(column, np.float32(MIN_SCALED_SECONDS))
-            for column, shift in zip(raw, self.scale, strict=True)
-        )
-        p10, p80 = np.minimum(p10, p50), np.maximum(p80, p50)
-        return as_seconds(np.column_stack([p10, p50, p80, np.maximum(p90, p80)]))
+        return order_quantiles(snap(shift_quantiles(self.predict_raw(X), self.scale), self.label_values))
 
     def importance(self) -> NDArray[np.float64]:
-        """Return the importance of each feature for the p50, [F], as shares with the sum 1."""
-        return self.levels[MEDIAN_INDEX].importance()
+        """Return the importance of each feature, [F], as shares with the sum 1."""
+        return self.trees.importance()
 
     def to_onnx(self) -> ModelProto:
         """Return `predict` as an ONNX model."""
@@ -98,24 +93,63 @@ class FittedQuantileModel:
 
         from preptime.models import onnx_export
 
-        nodes = []
-        for index, level in enumerate(self.levels):
-            nodes.append(onnx_export.with_output_name(level.to_tree_node(), f"raw_{index}"))
-            nodes += [
-                helper.make_node("Max", [f"raw_{index}", "floor"], [f"base_{index}"]),
-                helper.make_node("Mul", [f"base_{index}", f"scale_{index}"], [f"move_{index}"]),
-                helper.make_node("Add", [f"raw_{index}", f"move_{index}"], [f"level_{index}"]),
-            ]
+        nodes = [
+            onnx_export.with_output_name(self.trees.to_tree_node(), "raw"),
+            helper.make_node("Max", ["raw", "floor"], ["base"]),
+            helper.make_node("Mul", ["base", "scale"], ["move"]),
+            helper.make_node("Add", ["raw", "move"], ["scaled"]),
+        ]
+        constants = [
+            onnx_export.float_constant("floor", [MIN_SCALED_SECONDS]),
+            onnx_export.float_constant("scale", self.scale.tolist()),
+        ]
+        values = "scaled"
+        if len(self.label_values):
+            snap_nodes, snap_constants = onnx_export.snap_nodes(
+                values, "snapped", self.label_values, snap_borders(self.label_values)
+            )
+            nodes, constants, values = nodes + snap_nodes, constants + snap_constants, "snapped"
         nodes += [
-            helper.make_node("Min", ["level_0", "level_1"], ["p10"]),
-            helper.make_node("Max", ["level_2", "level_1"], ["p80"]),
-            helper.make_node("Max", ["level_3", "p80"], ["p90"]),
-            helper.make_node("Concat", ["p10", "level_1", "p80", "p90"], ["ordered"], axis=1),
+            helper.make_node("Split", [values], ["low", "p50", "high", "highest"], axis=1),
+            helper.make_node("Min", ["low", "p50"], ["p10"]),
+            helper.make_node("Max", ["high", "p50"], ["p80"]),
+            helper.make_node("Max", ["highest", "p80"], ["p90"]),
+            helper.make_node("Concat", ["p10", "p50", "p80", "p90"], ["ordered"], axis=1),
             helper.make_node("Relu", ["ordered"], [onnx_export.OUTPUT_NAME]),
         ]
-        constants = [onnx_export.float_constant(f"scale_{index}", [shift]) for index, shift in enumerate(self.scale)]
-        constants.append(onnx_export.float_constant("floor", [MIN_SCALED_SECONDS]))
-        inputs = [onnx_export.features_info(self.levels[MEDIAN_INDEX].n_features)]
+        inputs = [onnx_export.features_info(self.trees.n_features)]
         return onnx_export.make_model(
             nodes, constants, inputs, [onnx_export.matrix_info(onnx_export.OUTPUT_NAME, len(QUANTILE_LEVELS))]
         )
+
+
+def shift_quantiles(raw: NDArray[np.float32], scale: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return quantiles [N, 4], each shifted by a share [4] of itself, or of `MIN_SCALED_SECONDS` if it's smaller."""
+    shifted: NDArray[np.float32] = raw + scale.astype(np.float32) * np.maximum(raw, np.float32(MIN_SCALED_SECONDS))
+    return shifted
+
+
+def snap(seconds: NDArray[np.float32], label_values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the nearest of K ascending label values for each number, or the numbers if K is 0.
+
+    Example:
+        >>> snap(np.array([200.0, 470.0, 2000.0], np.float32), np.array([300.0, 600.0, 900.0])).tolist()
+        [300.0, 600.0, 900.0]
+    """
+    if not len(label_values):
+        return seconds
+    position = np.searchsorted(snap_borders(label_values), seconds)
+    nearest: NDArray[np.float32] = label_values.astype(np.float32)[position]
+    return nearest
+
+
+def snap_borders(label_values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the numbers [K - 1] halfway between K ascending values. A number on a border belongs to the lower one."""
+    return ((label_values[1:] + label_values[:-1]) / 2).astype(np.float32)
+
+
+def order_quantiles(seconds: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return quantiles [N, 4] that are never negative and never cross: p50 stays, and the others move outward."""
+    p10, p50, p80, p90 = seconds.T
+    p10, p80 = np.minimum(p10, p50), np.maximum(p80, p50)
+    return as_seconds(np.column_stack([p10, p50, p80, np.maximum(p90, p80)]))

@@ -88,5 +88,6 @@ def backtest_baseline(manifest: Manifest) -> BacktestBaseline | None:
             lookup_mae=None if lookup is None else lookup.mae,
             lookup_n=0 if lookup is None else lookup.n,
             quantiles=backtest.quantiles,
+            waiting_costs=backtest.waiting_costs,
         ),
     )

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.domain.dispatch import dispatch_level
 from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS
 from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask, validation_rule
-from preptime.evaluation.documents import QuantileScore, Segment
+from preptime.evaluation.documents import QuantileScore, Segment, WaitingCost
 from preptime.evaluation.metrics import FIVE_MINUTES_SECONDS
 from preptime.evaluation.segments import DIMENSIONS
+from preptime.evaluation.waiting_cost import COST_RATIOS, arrival_seconds, waiting_cost, weighted_waiting
 from preptime.monitoring.document import (
     BundleMetrics,
     DateRange,
@@ -29,6 +31,17 @@ from preptime.monitoring.document import (
 from preptime.monitoring.joined_predictions import JoinedOrders
 from preptime.monitoring.outcomes import AuditedOutcomes, to_date
 from preptime.monitoring.recorded_predictions import UniquePredictions
+
+_KNOWN_ARRIVAL_COUNTS = {
+    "predicted_quantile": "has_interval",
+    "p50": "n",
+    "lookup_quantile": "has_lookup",
+    "constant": "has_lookup",
+}
+"""The column that counts the orders for which an arrival time is known, by name in `waiting_cost.ARRIVALS`.
+
+A recorded prediction is that of the live model if the caller sent the state of the kitchen.
+"""
 
 FALLBACK_LEVEL_NAMES: tuple[FallbackLevel, ...] = ("restaurant", "city_food", "food", "city", "global")
 """`FALLBACK_LEVELS`, typed as in the document."""
@@ -52,6 +65,8 @@ class OrderMetrics:
     """[M] indices of the joined orders."""
     columns: dict[str, NDArray[np.float64]]
     """[M] by name. A missing value (no interval, no lookup) contributes neither to the sum nor to its count."""
+    waiting: dict[str, NDArray[np.float32]]
+    """[M] seconds of weighted waiting by `_waiting_name`, like `columns`. Segments don't need them."""
 
     @classmethod
     def from_joined(cls, joined: JoinedOrders) -> OrderMetrics:
@@ -76,22 +91,43 @@ class OrderMetrics:
             residual = actual - quantiles[:, index]
             columns[f"under {p}"] = _as_counts(has_interval & (residual <= 0))
             columns[f"pinball {p}"] = np.where(has_interval, np.maximum(p * residual, (p - 1.0) * residual), 0.0)
-        return cls(rows, columns)
+        lookup_quantiles, global_quantiles = joined.lookup_quantiles[rows], joined.global_quantiles(rows)
+        return cls(rows, columns, _waiting_columns(actual, quantiles, lookup_quantiles, global_quantiles))
 
-    def group_by(self, group: NDArray[np.integer], n_groups: int) -> GroupMetrics:
+    def group_by(self, group: NDArray[np.integer], n_groups: int, *, with_waiting: bool = True) -> GroupMetrics:
         """Return the sums by group. `group` is [N], from 0 to `n_groups` - 1. A negative group excludes the order."""
+        columns = {**self.columns, **(self.waiting if with_waiting else {})}
         row_groups = np.asarray(group)[self.rows]
         kept = row_groups >= 0
         return GroupMetrics(
             {
                 name: np.bincount(row_groups[kept], weights=values[kept], minlength=n_groups).astype(np.float64)
-                for name, values in self.columns.items()
+                for name, values in columns.items()
             }
         )
 
     def total(self, rows: NDArray[np.bool_]) -> PredictionMetrics:
         """Return the metrics of the joined orders in a mask."""
         return self.group_by(np.where(rows, 0, -1), 1).metrics(0)
+
+
+def _waiting_name(courier_cost: float, food_cost: float, arrival: str) -> str:
+    return f"waiting {courier_cost:g}:{food_cost:g} {arrival}"
+
+
+def _waiting_columns(
+    actual: NDArray[np.float64],
+    quantiles: NDArray[np.float64],
+    lookup_quantiles: NDArray[np.float32],
+    global_quantiles: NDArray[np.float32],
+) -> dict[str, NDArray[np.float32]]:
+    columns = {}
+    for costs in COST_RATIOS:
+        level = dispatch_level(*costs)
+        for name, arrival in arrival_seconds(level, quantiles, lookup_quantiles, global_quantiles).items():
+            waiting = np.nan_to_num(weighted_waiting(actual, arrival, level), nan=0.0)
+            columns[_waiting_name(*costs, name)] = waiting.astype(np.float32)
+    return columns
 
 
 def _as_counts(rows: NDArray[np.bool_] | np.bool_) -> NDArray[np.float64]:
@@ -121,6 +157,15 @@ class GroupMetrics:
         coverage = self.mean(f"under {p}", group, "has_interval")
         return QuantileScore(p, coverage, pinball=self.mean(f"pinball {p}", group, "has_interval"))
 
+    def waiting_costs(self, group: int) -> tuple[WaitingCost, ...]:
+        """Return the waiting cost at each cost ratio. One that isn't known for all orders has no value."""
+        n = self.count(group)
+        known = [name for name, count in _KNOWN_ARRIVAL_COUNTS.items() if self.count(group, count) == n]
+        return tuple(
+            waiting_cost(*costs, n, {name: self.mean(_waiting_name(*costs, name), group) for name in known})
+            for costs in COST_RATIOS
+        )
+
     def metrics(self, group: int) -> PredictionMetrics:
         """Return all metrics of a group."""
         return PredictionMetrics(
@@ -132,6 +177,7 @@ class GroupMetrics:
             lookup_mae=self.mean("lookup_error", group, "has_lookup"),
             lookup_n=self.count(group, "has_lookup"),
             quantiles=self.quantiles(group),
+            waiting_costs=self.waiting_costs(group),
         )
 
 
@@ -140,7 +186,8 @@ def segment_metrics(joined: JoinedOrders, order_metrics: OrderMetrics, rows: NDA
     results = []
     for definition in DIMENSIONS:
         segmentation = definition.split(joined.segment_columns)
-        grouped = order_metrics.group_by(np.where(rows, segmentation.codes, -1), len(segmentation.values))
+        codes = np.where(rows, segmentation.codes, -1)
+        grouped = order_metrics.group_by(codes, len(segmentation.values), with_waiting=False)
         for code, value in enumerate(segmentation.values):
             if n := grouped.count(code):
                 all_have_lookup = grouped.count(code, "has_lookup") == n

@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from preptime.errors import DataError
-from preptime.evaluation.documents import QuantileScore, Segment
+from preptime.evaluation.documents import QuantileScore, Segment, WaitingCost
 from preptime.sources.results import MONITORING_FILE, ResultsFolder
 
 FORMAT = 2
@@ -59,6 +59,9 @@ class PredictionMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     lookup_n: int
     quantiles: tuple[QuantileScore, ...]
     """p10, p50, p80, p90: the share of outcomes at or under each, and the pinball loss in seconds."""
+    waiting_costs: tuple[WaitingCost, ...] = ()
+    """At each cost ratio. The lookup's and the constant's are null unless `lookup_n` is `n`. Empty if the backtest or
+    the document is of an earlier release."""
 
 
 class BacktestBaseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from preptime.bundle.manifest import Manifest
 from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS, OrderColumns
 from preptime.evaluation.segments import SegmentColumns
+from preptime.evaluation.waiting_cost import LOOKUP_LEVELS
 from preptime.features.history import History
 from preptime.features.restaurant_index import RestaurantIndex, recode_orders
 from preptime.monitoring.bundles import BundleSource
@@ -44,9 +45,9 @@ class JoinedOrders:
     bundle_ids: tuple[str, ...]
     from_api: NDArray[np.bool_]
     """[N] whether the prediction is from the API."""
-    lookup: NDArray[np.float64]
-    """[N] seconds: the restaurant lookup in the history of the bundle behind the prediction. NaN if the bundle was
-    pruned."""
+    lookup_quantiles: NDArray[np.float32]
+    """[N, 5] seconds: the quantiles of the restaurant in the history of the bundle behind the prediction, at the levels
+    of `History.lookup_quantiles`. NaN if the bundle was pruned."""
     unknown_category: NDArray[np.bool_]
     """[N] whether the bundle didn't know the order's city or type of food."""
     without_outcome: pl.DataFrame
@@ -71,6 +72,19 @@ class JoinedOrders:
     def predicted(self) -> NDArray[np.float64]:
         """Default predictions, [N] seconds."""
         return self.quantiles[:, QUANTILE_LEVELS.index(0.5)]
+
+    @property
+    def lookup(self) -> NDArray[np.float64]:
+        """The restaurant lookup of the bundle behind the prediction, [N] seconds. NaN if the bundle was pruned."""
+        return self.lookup_quantiles[:, LOOKUP_LEVELS.index(0.5)].astype(np.float64)
+
+    def global_quantiles(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the quantiles of all orders in the history of the bundle behind each prediction, [rows, 5] seconds."""
+        by_bundle = np.full((len(self.bundle_ids) + 1, len(LOOKUP_LEVELS)), np.nan, np.float32)
+        for code, bundle_id in enumerate(self.bundle_ids):
+            if (history := self.histories.get(bundle_id)) is not None:
+                by_bundle[code] = history.global_quantiles
+        return by_bundle[self.bundle_code[rows]]  # NO_BUNDLE is -1, which selects the last row
 
     @property
     def orders(self) -> OrderColumns:
@@ -115,7 +129,7 @@ def join(
         bundle_code=bundle_code,
         bundle_ids=bundle_ids,
         from_api=matched["api"].fill_null(value=False).to_numpy(),
-        lookup=lookups.lookup,
+        lookup_quantiles=lookups.quantiles,
         unknown_category=lookups.unknown_category,
         without_outcome=unmatched.select(
             "day", "fallback_level", "bundle", "api", pl.col(QUANTILE_COLUMNS[1]).alias("p50")
@@ -128,7 +142,7 @@ def join(
 class _HistoryLookups:
     """Lookups of N orders in the histories of the bundles behind their predictions."""
 
-    lookup: NDArray[np.float64]
+    quantiles: NDArray[np.float32]
     fallback_level: NDArray[np.int8]
     unknown_category: NDArray[np.bool_]
 
@@ -141,17 +155,17 @@ class _HistoryLookups:
         histories: list[History | None],
     ) -> _HistoryLookups:
         size = len(orders)
-        lookup = np.full(size, np.nan)
+        quantiles = np.full((size, len(LOOKUP_LEVELS)), np.nan, np.float32)
         fallback_level = np.full(size, FALLBACK_LEVELS.index("global"), np.int8)
         unknown_category = np.zeros(size, np.bool_)
         for code, history in enumerate(histories):
             rows = np.flatnonzero(bundle_code == code)
             if history is not None and len(rows):
                 bundle_orders = recode_orders(orders.take(rows), restaurants, history.restaurants)
-                lookup[rows] = history.lookup(bundle_orders)
+                quantiles[rows] = history.lookup_quantiles(bundle_orders)
                 fallback_level[rows] = history.fallback_level_for(bundle_orders)
                 unknown_category[rows] = (bundle_orders.city < 0) | (bundle_orders.type_of_food < 0)
-        return cls(lookup, fallback_level, unknown_category)
+        return cls(quantiles, fallback_level, unknown_category)
 
 
 def training_behind_predictions(joined: JoinedOrders, bundle_source: BundleSource, date: dt.date) -> Manifest | None:

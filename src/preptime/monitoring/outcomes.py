@@ -20,6 +20,7 @@ from preptime.features.spec import local_day
 from preptime.sources.source import DataSource, batches_for_dates
 from preptime.validation.audit import AuditedOrders, audit_orders, to_order_columns
 from preptime.validation.duplicates import order_keys
+from preptime.validation.label_counts import is_open
 
 EPOCH = dt.date(1970, 1, 1)
 BATCH_ROWS = 400_000
@@ -189,11 +190,7 @@ def batches_as_of(
         audited = audit_orders(batch, restaurants, need_label=True, opening_times=opening, schema=source.schema)
         frame = audited.frame
         after_midnight = (frame["acknowledged_local"] >= midnight) | (frame["ready_local"] >= midnight)
-        other_reasons = audited.reasons & ~np.uint32(
-            ValidationReason.MISSING_VALUE.bit | ValidationReason.DUPLICATE.bit
-        )
-        is_open = frame["ready_local"].is_null().to_numpy() & (other_reasons == 0)
-        excluded = after_midnight.fill_null(value=False).to_numpy() | is_open
+        excluded = after_midnight.fill_null(value=False).to_numpy() | is_open(audited)
         is_acknowledged = (frame["acknowledged_local"] < midnight).fill_null(value=False).to_numpy()
         open_orders = _keys_by_day(audited, excluded & is_acknowledged)
         if excluded.any():

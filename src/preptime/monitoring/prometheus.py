@@ -13,6 +13,8 @@ from typing import get_args
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 
+from preptime.evaluation.summary_text import cost_ratio_text
+from preptime.evaluation.waiting_cost import ARRIVALS
 from preptime.monitoring.document import MonitoringDocument, PredictionMetrics, RuleStatus
 
 PREFIX = "preptime_monitor_"
@@ -117,6 +119,21 @@ def _metric_gauges(document: MonitoringDocument) -> Iterator[GaugeMetricFamily]:
     yield _labeled_gauge(
         "pinball_seconds", "Mean pinball loss of a quantile.", ("days", "quantile"), _pinball_values(windows)
     )
+    yield _labeled_gauge(
+        "waiting_cost_seconds",
+        "Weighted waiting of couriers and food per 1000 orders, by courier:food costs and by when couriers arrive.",
+        ("days", "costs", "arrival"),
+        _waiting_cost_values(windows),
+    )
+
+
+def _waiting_cost_values(
+    windows: tuple[tuple[str, PredictionMetrics], ...],
+) -> Iterator[tuple[tuple[str, ...], float | None]]:
+    for days, metrics in windows:
+        for cost in metrics.waiting_costs:
+            for arrival in ARRIVALS:
+                yield (days, cost_ratio_text(cost), arrival), getattr(cost, arrival)
 
 
 def _pinball_values(

@@ -11,7 +11,13 @@ from preptime.evaluation import aggregates, charts, daily_charts
 from preptime.evaluation.documents import SegmentDimension
 from preptime.evaluation.html_report import ChartCard, Tile, chart_card, render_page
 from preptime.evaluation.metrics import COVERAGE_BAND, INTERVAL_LEVEL
-from preptime.evaluation.summary_text import format_percent, format_time
+from preptime.evaluation.summary_text import (
+    cost_ratio_text,
+    format_percent,
+    format_time,
+    waiting_cost_caption,
+    waiting_cost_rows,
+)
 from preptime.formatting import format_count
 from preptime.monitoring import report_rows
 from preptime.monitoring.document import Alert, MonitoringDocument, RuleReport
@@ -26,6 +32,8 @@ _FOOTER = (
     "lookup predicts the restaurant's own past median. Days are local days of acknowledgement. For the rules, their "
     "thresholds, and their false alarm rates, see docs/monitoring.md. Hover over a mark to see its values."
 )
+
+_WAITING_DAYS = "Differences are those of the last seven days."
 
 
 def render_report(document: MonitoringDocument, unit: TimeUnit = MINUTES) -> str:
@@ -48,6 +56,9 @@ def render_report(document: MonitoringDocument, unit: TimeUnit = MINUTES) -> str
         label_audit_caption=f"{label_audit.evaluable:,} of {format_count(label_audit.rows, 'row')} can be evaluated. A "
         "row can have several reasons.",
         prediction_sources=_prediction_sources(document),
+        waiting_caption=f"{waiting_cost_caption(document.recent_metrics.waiting_costs, unit)} {_WAITING_DAYS}",
+        waiting_headings=_waiting_headings(document),
+        waiting_rows=_waiting_rows(document, unit),
         daily_charts=[*_error_chart(document, unit), *_coverage_chart(document), *_volume_charts(document)],
         ratio_charts=_ratio_charts(document),
         segment_charts=_segment_charts(document, unit),
@@ -116,6 +127,15 @@ def _prediction_sources(document: MonitoringDocument) -> list[tuple[str, str]]:
         ("predictions without an order key", f"{counts.without_order_key:,}"),
         ("unreadable lines of the API's log", f"{counts.unreadable_log_lines:,}"),
     ]
+
+
+def _waiting_headings(document: MonitoringDocument) -> list[str]:
+    windows = (("seven days", document.recent_metrics), ("all days", document.metrics))
+    return [f"{name}, {cost_ratio_text(cost)}" for name, metrics in windows for cost in metrics.waiting_costs]
+
+
+def _waiting_rows(document: MonitoringDocument, unit: TimeUnit) -> list[tuple[str, list[str]]]:
+    return waiting_cost_rows((*document.recent_metrics.waiting_costs, *document.metrics.waiting_costs), unit)
 
 
 def _error_chart(document: MonitoringDocument, unit: TimeUnit) -> list[ChartCard]:

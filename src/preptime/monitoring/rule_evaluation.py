@@ -31,21 +31,20 @@ from preptime.monitoring.rules import (
     RuleResult,
     insufficient_data,
 )
+from preptime.validation.daily_baselines import (
+    MAX_PAST_DAYS,
+    MIN_ORDERS,
+    count_noise,
+    measure_share_rise,
+    usual_for_weekday,
+)
 
 MIN_PAST_DAYS = 7
-MAX_PAST_DAYS = 28
-MIN_ORDERS = 30
-"""On the latest day, to test a share."""
 MIN_EXPECTED_ORDERS = 30
 """Per day, to test the volume of a single city."""
-SHARE_TOLERANCE = 0.05
-"""A share can rise by 5 percentage points without an alert."""
-PRIOR_SHARE_SD = 0.01
-"""Prior standard deviation of daily shares beyond chance."""
-PRIOR_WEIGHT_DAYS = 10.0
-"""The weight of the prior in days."""
 NOISE_SIGMAS = 4.0
-"""The allowance for chance in a count, as in the data gate."""
+"""The allowance for chance in a count. The data gate allows two standard deviations, because it tests only the total
+of a few days."""
 WINDOW_DAYS = 7
 MIN_DAYS = 4
 """Of the seven, with enough orders. Fewer days give no estimate of their variance."""
@@ -97,20 +96,12 @@ def evaluate_share(rule: Rule, share: DailyShare, last_day: dt.date) -> RuleResu
         )
     if n[-1] < MIN_ORDERS:
         return insufficient_data(rule, f"{n[-1]:,.0f} {share.unit} on {last_day}. The rule needs {MIN_ORDERS}.")
-    past_share, current_share = k[past].sum() / n[past].sum(), k[-1] / n[-1]
-    pooled = (k[past].sum() + k[-1] + 1) / (n[past].sum() + n[-1] + 2)
-    binomial_variance = pooled * (1 - pooled)
-    scatter = np.sum((k[past] / n[past] - past_share) ** 2 - binomial_variance / n[past])
-    day_variance = max(
-        (PRIOR_WEIGHT_DAYS * PRIOR_SHARE_SD**2 + scatter) / (PRIOR_WEIGHT_DAYS + len(past)), 0.25 * PRIOR_SHARE_SD**2
-    )
-    error = math.sqrt(binomial_variance * (1 / n[-1] + 1 / n[past].sum()) + day_variance * (1 + 1 / len(past)))
-    statistic = max(current_share - past_share - SHARE_TOLERANCE, 0.0) / error
+    rise = measure_share_rise(k, n)
     message = (
-        f"On {last_day}, {format_percent(current_share)} of {n[-1]:,.0f} {share.unit} {share.predicate}. "
-        f"The normal share is {format_percent(past_share)}."
+        f"On {last_day}, {format_percent(rise.current)} of {n[-1]:,.0f} {share.unit} {share.predicate}. "
+        f"The normal share is {format_percent(rise.usual)}."
     )
-    return _overall_result(rule, float(statistic), message, last_day)
+    return _overall_result(rule, rise.statistic(), message, last_day)
 
 
 def evaluate_volume(
@@ -180,15 +171,15 @@ def _low_volume_message(usable: int, expected: float, last_day: LastDay) -> str:
 
 
 def _expected_orders(orders: NDArray[np.float64], *, low: bool) -> float:
-    """Return the median of the same weekday in the past four weeks. Without it: the past minimum (`low`) or maximum."""
-    same_weekday = orders[-8::-7][:4]  # the last entry is the current day
-    if len(same_weekday):
-        return float(np.median(same_weekday))
+    """Return the usual count of the weekday of the last day. Without it: the past minimum (`low`) or maximum."""
+    usual = usual_for_weekday(dict(enumerate(orders[:-1].tolist())), len(orders) - 1)
+    if usual is not None:
+        return usual
     return float(orders[:-1].min() if low else orders[:-1].max())
 
 
 def _exceeds_noise(orders: float, threshold: float, *, low: bool) -> bool:
-    noise = NOISE_SIGMAS * math.sqrt(max(threshold, 1.0))
+    noise = count_noise(threshold, NOISE_SIGMAS)
     return orders + noise < threshold if low else orders - noise > threshold
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from preptime.monitoring.document import Alert, RuleDefinition, RuleReport, RuleStatus
+from preptime.validation.daily_baselines import SHARE_ERRORS
 
 STANDARD_ERRORS = "standard errors"
 SHIFT_THRESHOLD_REASON = (
@@ -107,7 +108,7 @@ FALLBACK_RATE = Rule(
     name="fallback_rate",
     kind="inputs",
     description="The share of predictions without restaurant history is at least 5 percentage points above normal",
-    threshold=5.0,
+    threshold=SHARE_ERRORS,
     unit=STANDARD_ERRORS,
     threshold_reason=DAILY_SHARE_THRESHOLD_REASON,
     false_alarm_rate=NO_FALSE_ALARMS,
@@ -117,7 +118,7 @@ UNKNOWN_RESTAURANTS = Rule(
     kind="data",
     description="The share of orders whose restaurant isn't in the restaurants file is at least 5 percentage points "
     "above normal",
-    threshold=5.0,
+    threshold=SHARE_ERRORS,
     unit=STANDARD_ERRORS,
     threshold_reason=DAILY_SHARE_THRESHOLD_REASON,
     false_alarm_rate=NO_FALSE_ALARMS,
@@ -127,7 +128,7 @@ UNKNOWN_CATEGORIES = Rule(
     kind="inputs",
     description="The share of orders whose city or type of food the models don't know is at least 5 percentage points "
     "above normal",
-    threshold=5.0,
+    threshold=SHARE_ERRORS,
     unit=STANDARD_ERRORS,
     threshold_reason=DAILY_SHARE_THRESHOLD_REASON,
     false_alarm_rate=NO_FALSE_ALARMS,
@@ -140,7 +141,8 @@ VOLUME_LOW = Rule(
     "orders a day",
     threshold=0.5,
     unit="share of normal",
-    threshold_reason="This is the threshold of the data gate. A truncated export looks like half a day of orders.",
+    threshold_reason="A truncated export looks like half a day of orders. The data gate requires 60%, because it tests "
+    "only the total.",
     false_alarm_rate=NO_FALSE_ALARMS,
 )
 VOLUME_HIGH = Rule(
@@ -158,7 +160,7 @@ INVALID_LABELS = Rule(
     kind="data",
     description="The share of invalid labels (zero, under a minute, over three hours, contradictory) is at least "
     "5 percentage points above normal",
-    threshold=5.0,
+    threshold=SHARE_ERRORS,
     unit=STANDARD_ERRORS,
     threshold_reason=DAILY_SHARE_THRESHOLD_REASON,
     false_alarm_rate=NO_FALSE_ALARMS,
@@ -167,7 +169,7 @@ MISSING_PREDICTIONS = Rule(
     name="missing_predictions",
     kind="data",
     description="The share of orders without a prediction is at least 5 percentage points above normal",
-    threshold=5.0,
+    threshold=SHARE_ERRORS,
     unit=STANDARD_ERRORS,
     threshold_reason=DAILY_SHARE_THRESHOLD_REASON,
     false_alarm_rate=NO_FALSE_ALARMS,
@@ -176,7 +178,7 @@ MISSING_OUTCOMES = Rule(
     name="missing_outcomes",
     kind="data",
     description="The share of predictions without an outcome is at least 5 percentage points above normal",
-    threshold=5.0,
+    threshold=SHARE_ERRORS,
     unit=STANDARD_ERRORS,
     threshold_reason=DAILY_SHARE_THRESHOLD_REASON,
     false_alarm_rate=NO_FALSE_ALARMS,

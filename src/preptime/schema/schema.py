@@ -17,7 +17,9 @@ from preptime.domain.data_dictionary import (
     RESTAURANTS_DICTIONARY,
     TARGET,
     Column,
+    UseCase,
     order_column,
+    required_columns,
 )
 from preptime.domain.time_units import TIME_UNITS, TimeUnit
 from preptime.domain.timestamps import TimestampFormat
@@ -152,6 +154,17 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     def column(self, name: str) -> SchemaColumn:
         """Return a canonical column of orders. Raises `KeyError` if the schema doesn't have it."""
         return schema_column(name, self.orders[name], self.source)
+
+    def required_columns(self, use_case: UseCase) -> dict[str, str]:
+        """Return the company's column for each canonical column and order feature that `use_case` requires."""
+        required = required_columns(ORDERS_DICTIONARY, use_case)
+        columns = {name: self.orders[name].column for name in required if self.has(name)}
+        return columns | {feature.name: feature.column for feature in self.order_features if feature.required}
+
+    @property
+    def has_take_home_orders(self) -> bool:
+        """Whether orders have the columns of the take-home files, by their own names or by their canonical names."""
+        return self.orders in (TAKE_HOME_SCHEMA.orders, TAKE_HOME_SCHEMA.canonical().orders)
 
     @property
     def currency(self) -> str:

@@ -91,8 +91,7 @@ def find_schema(path: str = "") -> tuple[Schema, str]:
 
 def assumed_origin(schema: Schema) -> str:
     """Return where a schema is from if the caller doesn't know."""
-    is_built_in = schema.orders in (TAKE_HOME_SCHEMA.orders, TAKE_HOME_SCHEMA.canonical().orders)
-    return BUILT_IN_ORIGIN if is_built_in else SCHEMA_FILE
+    return BUILT_IN_ORIGIN if schema.has_take_home_orders else SCHEMA_FILE
 
 
 def parse_schema(text: str, name: str = SCHEMA_FILE) -> Schema:

@@ -47,6 +47,8 @@ class ScoreDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Predictions whose value can't be read or is outside its range, by custom feature. Only features with some."""
     median_predicted_seconds: int | None
     """Median of the p50 in whole seconds. Null without predictions."""
+    without_dispatch: dict[str, int] = {}
+    """Predictions without a dispatch time, by `prediction_dispatch_reason`. Empty without a travel column."""
 
 
 class ScoreCounts:
@@ -61,6 +63,7 @@ class ScoreCounts:
         self._rejected: dict[ValidationReason, int] = {}
         self.missing_features: dict[str, int] = {}
         self.invalid_features: dict[str, int] = {}
+        self.without_dispatch: dict[str, int] = {}
 
     def add(
         self,
@@ -69,6 +72,7 @@ class ScoreCounts:
         fallback_level: NDArray[np.int8],
         rejected: dict[ValidationReason, int],
         flags: OrderFlags,
+        without_dispatch: Mapping[str, int] | None = None,
     ) -> None:
         """Count a chunk: its rows, the p50 and fallback level of its predictions, and the rejected rows by reason."""
         self.rows += rows
@@ -86,6 +90,7 @@ class ScoreCounts:
         _add_counts(self._rejected, rejected)
         _add_counts(self.missing_features, flags.missing_features)
         _add_counts(self.invalid_features, flags.invalid_features)
+        _add_counts(self.without_dispatch, without_dispatch or {})
 
     def to_document(self, source: str, out: Path, bundle: str) -> ScoreDocument:
         """Return the counts as a document."""
@@ -102,6 +107,7 @@ class ScoreCounts:
             missing_features=self.missing_features,
             invalid_features=self.invalid_features,
             median_predicted_seconds=self.median_predicted_seconds,
+            without_dispatch=self.without_dispatch,
         )
 
     @property

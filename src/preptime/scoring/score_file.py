@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from preptime.bundle.bundle import Bundle
-from preptime.domain.data_dictionary import ORDERS_DICTIONARY, require_columns, required_columns
+from preptime.domain.data_dictionary import require_columns
 from preptime.errors import OperationError, UsageError, panic_as_error
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback
@@ -26,6 +26,7 @@ from preptime.scoring.scorer import (
     has_place,
     restaurants_for,
 )
+from preptime.scoring.travel_column import TravelColumn
 from preptime.sources.parallel import map_in_order
 from preptime.sources.registry import open_source
 from preptime.sources.source import DataSource, estimate_rows
@@ -47,6 +48,7 @@ def score_file(
     *,
     restaurants: RestaurantIndex | None = None,
     schema: Schema | None = None,
+    travel: TravelColumn | None = None,
     progress: ProgressCallback | None = None,
     chunk_rows: int = CHUNK_ROWS,
     workers: int | None = None,
@@ -63,6 +65,7 @@ def score_file(
         bundle: The bundle that predicts.
         restaurants: Describes restaurants that the bundle doesn't know.
         schema: The schema of the orders. Default: the bundle's.
+        travel: The column with travel times, for dispatch decisions.
         progress: Called with the share of rows, possibly from another thread.
         chunk_rows: Rows scored at a time.
         workers: Number of threads. Default: the number of CPUs, from 2 to `MAX_WORKERS`.
@@ -77,14 +80,14 @@ def score_file(
     """
     orders = open_orders(source, schema or bundle.schema, bundle.manifest.id)
     _check_output_is_not_input(orders, out)
-    scorer = _make_scorer(orders, out, bundle, restaurants)
+    scorer = _make_scorer(orders, out, bundle, restaurants, travel)
     counts = ScoreCounts()
     report_rows = row_progress(orders, "Scoring", progress)
 
     def iter_scored() -> Iterator[pl.DataFrame]:
         with closing(map_in_order(orders.batches(chunk_rows), scorer.score, worker_count(workers))) as chunks:
             for chunk in chunks:
-                counts.add(len(chunk.frame), chunk.p50_seconds, chunk.fallback_level, chunk.rejected, chunk.flags)
+                counts.add(len(chunk.frame), chunk.p50_seconds, chunk.fallback_level, chunk.rejected, chunk.flags, chunk.without_dispatch)
                 report_rows(counts.rows)
                 yield chunk.frame
 
@@ -94,7 +97,11 @@ def score_file(
     return counts.to_document(orders.name, out, bundle.manifest.id)
 
 
-def _make_scorer(orders: DataSource, out: Path, bundle: Bundle, restaurants: RestaurantIndex | None) -> ChunkScorer:
+def _make_scorer(
+    orders: DataSource, out: Path, bundle: Bundle, restaurants: RestaurantIndex | None, travel: TravelColumn | None
+) -> ChunkScorer:
+    if travel is not None:
+        travel.check(orders)
     differing = differing_restaurants(bundle.history.restaurants, restaurants)
     return ChunkScorer(
         bundle,
@@ -104,6 +111,7 @@ def _make_scorer(orders: DataSource, out: Path, bundle: Bundle, restaurants: Res
         orders.schema,
         differing,
         flags_rows=len(differing) > 0 or has_place(orders.columns, orders.schema),
+        travel=travel,
     )
 
 
@@ -120,8 +128,7 @@ def open_orders(source: str, schema: Schema, bundle_id: str = "") -> DataSource:
 def require_scoring_columns(orders: DataSource, origin: str = "") -> None:
     """Raise `DataError` if orders lack a column that scoring requires. `origin` says where their schema is from."""
     schema = orders.schema
-    required = [name for name in required_columns(ORDERS_DICTIONARY, "scoring") if schema.has(name)]
-    names = {name: schema.orders[name].column for name in required}
+    names = schema.required_columns("scoring")
     require_columns(orders.columns, names, orders.name, origin=origin or assumed_origin(schema))
 
 

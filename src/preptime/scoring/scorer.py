@@ -20,6 +20,7 @@ from preptime.features.restaurant_index import RestaurantIndex, recode
 from preptime.features.restaurant_names import RestaurantNames
 from preptime.formatting import shorten
 from preptime.schema.schema import Schema
+from preptime.scoring.travel_column import DISPATCH_REASON, TravelColumn
 from preptime.sources.source import DataSource, incompatible_types_error
 from preptime.validation.audit import PLACE_COLUMNS, AuditedOrders, audit_orders, to_order_columns
 from preptime.validation.cell_text import fits_csv, to_csv_cells
@@ -79,7 +80,7 @@ class TimestampFormatter:
         self._time_texts = seconds.dt.strftime(" %H:%M:%S")
 
     def format_ready_at(
-        self, seconds: NDArray[np.float32], local_us: NDArray[np.int64], utc_us: NDArray[np.int64]
+        self, seconds: NDArray[np.floating], local_us: NDArray[np.int64], utc_us: NDArray[np.int64]
     ) -> pl.Series:
         """Return the acknowledgements [N] plus `seconds`, rounded to the second, with the acknowledgement's UTC offset.
 
@@ -263,6 +264,8 @@ class ScoredChunk:
     fallback_level: NDArray[np.int8]
     rejected: dict[ValidationReason, int]
     flags: OrderFlags
+    without_dispatch: dict[str, int]
+    """Predictions without a dispatch time, by reason."""
 
 
 @dataclass(frozen=True)
@@ -279,6 +282,8 @@ class ChunkScorer:
     """The keys of restaurants that are described differently elsewhere (`differing_restaurants`)."""
     flags_rows: bool = False
     """Whether the rows get the column `RESTAURANT_DIFFERS`."""
+    travel: TravelColumn | None = None
+    """The column with travel times, if the rows get dispatch columns."""
 
     def score(self, rows: pl.DataFrame) -> ScoredChunk:
         """Return the rows in order, followed by the prediction columns."""
@@ -287,7 +292,7 @@ class ChunkScorer:
         all_scored = bool(is_scored.all())
         frame = audited.frame if all_scored else audited.frame.filter(pl.Series(is_scored))
         predictions = self.bundle.predict(to_order_columns(frame, self.restaurants))
-        columns = self._prediction_columns(frame, predictions)
+        columns = self._prediction_columns(rows.filter(pl.Series(is_scored)), frame, predictions)
         flags = order_flags(audited, is_scored, self.differing)
         if self.flags_rows:
             columns = columns.with_columns(pl.Series(RESTAURANT_DIFFERS, flags.differs))
@@ -301,11 +306,22 @@ class ChunkScorer:
             predictions.fallback_level,
             rejected,
             flags,
+            {} if self.travel is None else dict(columns[DISPATCH_REASON].drop_nulls().value_counts().iter_rows()),
         )
 
-    def _prediction_columns(self, frame: pl.DataFrame, predictions: Predictions) -> pl.DataFrame:
+    def _prediction_columns(self, rows: pl.DataFrame, frame: pl.DataFrame, predictions: Predictions) -> pl.DataFrame:
         local, utc = (frame[name].to_physical().to_numpy() for name in ("acknowledged_local", "acknowledged_utc"))
-        return prediction_columns(predictions, local, utc, self.timestamp_formatter, self.bundle.manifest.id)
+        columns = prediction_columns(predictions, local, utc, self.timestamp_formatter, self.bundle.manifest.id)
+        if self.travel is None:
+            return columns
+        return columns.hstack(
+            self.travel.dispatch_columns(
+                rows[self.travel.name],
+                self.schema.number_format,
+                predictions.quantiles,
+                lambda seconds: self.timestamp_formatter.format_ready_at(seconds, local, utc),
+            )
+        )
 
 
 def _align_with_rows(

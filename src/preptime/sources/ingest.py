@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from preptime.atomic_write import forget_temporary, temporary_sibling
-from preptime.domain.data_dictionary import ORDERS_DICTIONARY, READER_COLUMNS, TARGET, require_columns, required_columns
+from preptime.domain.data_dictionary import READER_COLUMNS, TARGET, require_columns
 from preptime.domain.restaurant_ids import UNKNOWN_RESTAURANT_KEY
 from preptime.domain.validation_reasons import ValidationReason, reasons_in_mask
 from preptime.errors import OperationError
@@ -167,11 +167,8 @@ def ingest_orders(
 
 
 def _require_order_columns(source: DataSource) -> None:
-    schema = source.schema
-    required = required_columns(ORDERS_DICTIONARY, "scoring")
-    columns = {name: schema.orders[name].column for name in required if schema.has(name)}
-    columns |= {feature.name: feature.column for feature in schema.order_features if feature.required}
-    require_columns(source.columns, columns, source.name, origin=assumed_origin(schema))
+    columns = source.schema.required_columns("scoring")
+    require_columns(source.columns, columns, source.name, origin=assumed_origin(source.schema))
 
 
 def read_restaurant_columns(source: DataSource) -> pl.DataFrame:

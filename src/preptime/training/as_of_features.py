@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from preptime.domain.orders import OrderColumns
 from preptime.features.history import History, feature_matrix
 from preptime.features.history_state import HistoryState
-from preptime.features.shrinkage import build_history
+from preptime.features.kitchen import LIVE_FEATURES, live_features
+from preptime.features.shrinkage import QUANTILE_LEVELS, build_history
 from preptime.progress import ProgressCallback, no_progress
 from preptime.training.training_data import TrainingData, date_from_day_number, day_number
+
+_MEDIAN = QUANTILE_LEVELS.index(0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +62,32 @@ class FeatureMatrix:
     """Index of row 0 in the training data."""
     X: NDArray[np.float32]
     """[N, F]."""
-    lookup_seconds: NDArray[np.float32]
-    """[N] seconds: the shrunken restaurant median as of the order's day."""
-    global_median_seconds: NDArray[np.float32]
-    """[N] seconds."""
+    lookup_quantiles: NDArray[np.float32]
+    """[N, 5] seconds: the shrunken quantiles of the restaurant as of the order's day (`History.lookup_quantiles`)."""
+    global_quantiles: NDArray[np.float32]
+    """[N, 5] seconds: the quantiles of all orders that were ready before the order's day."""
     fallback_level: NDArray[np.int8]
     """[N] indices into `FALLBACK_LEVELS`."""
+    live: NDArray[np.float32]
+    """[N, L] the live features, from what is known at each order's acknowledgement."""
 
     def __len__(self) -> int:
         return len(self.X)
+
+    @property
+    def live_matrix(self) -> NDArray[np.float32]:
+        """The features of the live model, [N, F + L]."""
+        return np.hstack([self.X, self.live])
+
+    @property
+    def lookup_seconds(self) -> NDArray[np.float32]:
+        """The shrunken restaurant median as of each order's day, [N] seconds."""
+        return self.lookup_quantiles[:, _MEDIAN]
+
+    @property
+    def global_median_seconds(self) -> NDArray[np.float32]:
+        """The median of all orders as of each order's day, [N] seconds."""
+        return self.global_quantiles[:, _MEDIAN]
 
     @property
     def orders(self) -> OrderColumns:
@@ -87,15 +107,18 @@ def build_feature_matrix(
     start, end = np.searchsorted(data.acknowledged_day, [day_number(first_day), day_number(last_day) + 1])
     row_count = int(end - start)
     X = np.empty((row_count, len(data.restaurants.feature_set)), np.float32)
-    lookup_seconds, global_median_seconds = np.empty(row_count, np.float32), np.empty(row_count, np.float32)
+    lookup_quantiles, global_quantiles = np.empty((2, row_count, len(QUANTILE_LEVELS)), np.float32)
     fallback_level = np.empty(row_count, np.int8)
+    live = np.empty((row_count, len(LIVE_FEATURES)), np.float32)
+    kitchens = data.events.replay(data.orders.take(slice(int(start), int(end))))
     day_count = (last_day - first_day).days + 1
     for snapshot in iter_snapshots(data, first_day, last_day):
         orders = data.orders.take(snapshot.rows)
         target_rows = slice(snapshot.rows.start - int(start), snapshot.rows.stop - int(start))
         X[target_rows] = feature_matrix(orders, snapshot.history)
-        lookup_seconds[target_rows] = snapshot.history.lookup(orders)
-        global_median_seconds[target_rows] = snapshot.history.global_median_seconds
+        lookup_quantiles[target_rows] = snapshot.history.lookup_quantiles(orders)
+        global_quantiles[target_rows] = snapshot.history.global_quantiles
         fallback_level[target_rows] = snapshot.history.fallback_level_for(orders)
+        live[target_rows] = live_features(kitchens.take(target_rows), snapshot.history.lookup(orders))
         progress("Features by day", ((snapshot.date - first_day).days + 1) / day_count)
-    return FeatureMatrix(data, int(start), X, lookup_seconds, global_median_seconds, fallback_level)
+    return FeatureMatrix(data, int(start), X, lookup_quantiles, global_quantiles, fallback_level, live)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from preptime.bundle.graph import OnnxGraph
-from preptime.domain.orders import Predictions
+from preptime.bundle.graph import BundleGraphs
 from preptime.errors import UsageError
 from preptime.evaluation.evaluated_orders import GLOBAL_MEDIAN, LOOKUP, EvaluatedOrders
 from preptime.evaluation.segments import SegmentColumns
@@ -47,11 +47,9 @@ def backtest(
         end = last_day if retrain_every is None else min(last_day, start + dt.timedelta(days=retrain_every - 1))
         fitted = fit_window(features, start - ONE_DAY, plan, progress)
         test_features = select_days(features, start, end)
-        evaluated_parts.append(
-            evaluate_graph(test_features, fitted.load_graph(features.X.shape[1]), fitted.label_limit_seconds)
-        )
+        evaluated_parts.append(evaluate_graphs(test_features, fitted.load_graphs(), fitted.label_limit_seconds))
         start = end + ONE_DAY
-    return _concatenate_evaluated(evaluated_parts)
+    return concatenate_evaluated(evaluated_parts)
 
 
 def select_days(features: FeatureMatrix, first_day: dt.date, last_day: dt.date) -> FeatureMatrix:
@@ -63,39 +61,60 @@ def select_days(features: FeatureMatrix, first_day: dt.date, last_day: dt.date) 
         features.data,
         features.offset + int(start),
         features.X[selected],
-        features.lookup_seconds[selected],
-        features.global_median_seconds[selected],
+        features.lookup_quantiles[selected],
+        features.global_quantiles[selected],
         features.fallback_level[selected],
+        features.live[selected],
     )
 
 
-def evaluate_graph(features: FeatureMatrix, graph: OnnxGraph, label_limit_seconds: float) -> EvaluatedOrders:
-    """Return a graph's predictions for the orders in `features` that have an evaluation label."""
+def evaluate_graphs(features: FeatureMatrix, graphs: BundleGraphs, label_limit_seconds: float) -> EvaluatedOrders:
+    """Return the predictions of graphs for the orders in `features` that have an evaluation label."""
+    points, quantiles = graphs.models.run(features.X)
+    live_quantiles = None if graphs.live is None else graphs.live.run_quantiles(features.live_matrix)
+    return evaluate_predictions(features, points, quantiles, live_quantiles, label_limit_seconds)
+
+
+def evaluate_predictions(
+    features: FeatureMatrix,
+    points: Mapping[str, NDArray[np.float32]],
+    quantiles: NDArray[np.float32],
+    live_quantiles: NDArray[np.float32] | None,
+    label_limit_seconds: float,
+) -> EvaluatedOrders:
+    """Return the orders in `features` that have an evaluation label, with predictions for all N orders.
+
+    `points` are [N] seconds by model, and the quantiles [N, 4] seconds.
+    """
     data = features.data
-    points, quantiles = graph.run(features.X)
-    predictions = Predictions(points, quantiles, features.fallback_level)
     actual = data.labels[features.rows]
     is_evaluated = data.is_evaluation[features.rows]
     evaluated = EvaluatedOrders(
         actual=actual,
+        day=data.acknowledged_day[features.rows],
         up_to_3h=is_evaluated,
         within_label_limit=is_evaluated & (actual <= label_limit_seconds),
-        point_predictions={name: values.astype(np.float64) for name, values in predictions.points.items()},
-        quantiles=predictions.quantiles,
+        point_predictions={name: values.astype(np.float64) for name, values in points.items()},
+        quantiles=quantiles,
         baseline_predictions={
             LOOKUP: features.lookup_seconds.astype(np.float64),
             GLOBAL_MEDIAN: features.global_median_seconds.astype(np.float64),
         },
+        lookup_quantiles=features.lookup_quantiles,
+        global_quantiles=features.global_quantiles,
         segment_columns=SegmentColumns.from_orders(
-            data.orders.take(features.rows), data.restaurants.vocabularies, predictions.fallback_level
+            data.orders.take(features.rows), data.restaurants.vocabularies, features.fallback_level
         ),
+        live_quantiles=live_quantiles,
     )
     return evaluated.take(is_evaluated)
 
 
-def _concatenate_evaluated(parts: Sequence[EvaluatedOrders]) -> EvaluatedOrders:
-    """Return the evaluated orders of several windows as one."""
+def concatenate_evaluated(parts: Sequence[EvaluatedOrders]) -> EvaluatedOrders:
+    """Return the evaluated orders of several windows as one, with live quantiles if each window has some."""
+    live_parts = [part.live_quantiles for part in parts if part.live_quantiles is not None]
     return EvaluatedOrders(
+        day=np.concatenate([part.day for part in parts]),
         actual=np.concatenate([part.actual for part in parts]),
         up_to_3h=np.concatenate([part.up_to_3h for part in parts]),
         within_label_limit=np.concatenate([part.within_label_limit for part in parts]),
@@ -108,7 +127,10 @@ def _concatenate_evaluated(parts: Sequence[EvaluatedOrders]) -> EvaluatedOrders:
             name: np.concatenate([part.baseline_predictions[name] for part in parts])
             for name in parts[0].baseline_predictions
         },
+        lookup_quantiles=np.concatenate([part.lookup_quantiles for part in parts]),
+        global_quantiles=np.concatenate([part.global_quantiles for part in parts]),
         segment_columns=SegmentColumns.concatenate([part.segment_columns for part in parts]),
+        live_quantiles=np.concatenate(live_parts) if len(live_parts) == len(parts) else None,
     )
 
 

@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.domain.orders import QUANTILE_LEVELS
-from preptime.errors import DataError
 from preptime.formatting import format_count
 from preptime.models.fitting import fitting_threads
-from preptime.models.quantile import MIN_SCALED_SECONDS, QuantileModel
+from preptime.models.quantile import MIN_SCALED_SECONDS, FittedQuantileModel, QuantileModel, snap_borders
 from preptime.training.training_data import date_from_day_number
 from preptime.validation.data_gate import Shortfall
 
@@ -29,6 +28,16 @@ CALIBRATION_DAYS = 8
 FOLDS = 4
 MIN_CALIBRATION_ORDERS = 100
 """With 100 scores, the standard error of a 90% coverage is 3.0 percentage points. With fewer, it's larger."""
+MIN_REDUCED_CALIBRATION_ORDERS = 30
+"""For the reduced set. The standard error of a 90% coverage is 5.5 percentage points."""
+
+MAX_LABEL_VALUES = 200
+"""More values than whole minutes up to the cap of 3 hours."""
+MIN_ORDERS_PER_LABEL_VALUE = 10
+"""With fewer orders for each value, the values are the seconds of a small sample."""
+MIN_SCORE = -1.0
+"""The score of a label of 0 s: the quantile shrinks to nothing."""
+_BORDER_MARGIN_SECONDS = 0.01
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -43,6 +52,12 @@ class Calibration(msgspec.Struct, frozen=True):
 
     A quantile changes by this share of itself, or of `MIN_SCALED_SECONDS` if it's smaller.
     """
+    label_values: tuple[float, ...] = ()
+    """The values that labels take, in seconds, if they take few. Then each quantile is one of them."""
+
+    def apply(self, fitted: FittedQuantileModel) -> FittedQuantileModel:
+        """Return the model with this calibration."""
+        return fitted.calibrated(np.array(self.scale), np.array(self.label_values))
 
 
 def calibration_days(day: NDArray[np.int64]) -> int:
@@ -51,27 +66,27 @@ def calibration_days(day: NDArray[np.int64]) -> int:
     return max(min(CALIBRATION_DAYS, window_days // 2), 1)
 
 
-def calibration_shortfall(day: NDArray[np.int64]) -> Shortfall | None:
+def calibration_shortfall(day: NDArray[np.int64], min_orders: int = MIN_CALIBRATION_ORDERS) -> Shortfall | None:
     """Return what calibration misses, or None. `day` [N] has the local day numbers of the fitted orders, at least one.
 
     The check takes no fit, so callers make it before they fit anything.
     """
     days = calibration_days(day)
     orders = int((day > day.max() - days).sum())
-    if orders >= MIN_CALIBRATION_ORDERS:
+    if orders >= min_orders:
         return None
     first, last = (date_from_day_number(int(day.max()) - back) for back in (days - 1, 0))
     period = f"on {last}" if days == 1 else f"from {first} to {last}"
-    missing = MIN_CALIBRATION_ORDERS - orders
+    missing = min_orders - orders
     return Shortfall(
-        f"Calibration needs {MIN_CALIBRATION_ORDERS} orders that can be used for fitting {period}, the latest "
+        f"Calibration needs {format_count(min_orders, 'order')} that can be used for fitting {period}, the latest "
         f"{'day' if days == 1 else f'{days} days'} of the fitted window. Available: {orders}.",
         f"Provide at least {format_count(missing, 'more order')} {period}, or choose a later date.",
         missing_orders=missing,
     )
 
 
-def calibrate(
+def fit_calibrated(
     model: QuantileModel,
     X: NDArray[np.float32],
     y: NDArray[np.float64],
@@ -79,30 +94,65 @@ def calibrate(
     *,
     threads: int,
     seed: int,
-) -> Calibration:
-    """Return the correction for `model` fitted on all of X [N, F] and y [N], in seconds.
+) -> tuple[FittedQuantileModel, Calibration]:
+    """Return `model` fitted on all of X [N, F] and y [N], in seconds, with its calibration.
 
-    `day` [N] has the local day numbers. Raises `DataError` if the latest days have too few orders.
+    `day` [N] has the local day numbers. Callers check `calibration_shortfall` first.
     """
     days = calibration_days(day)
     is_latest = day > day.max() - days
-    shortfall = calibration_shortfall(day)
-    if shortfall is not None:
-        raise DataError(shortfall.message, shortfall.remedy)
     # With enough days, a fold is whole days, so that a model can't learn a day's level from its other orders.
     fold_number = day % FOLDS if days >= FOLDS else np.arange(len(y)) % FOLDS
     held_out_folds = [is_latest & (fold_number == number) for number in range(FOLDS)]
+    label_values = few_label_values(y)
 
     def scores(held_out: NDArray[np.bool_]) -> NDArray[np.float64]:
         if not held_out.any():
             return np.empty((0, len(QUANTILE_LEVELS)))
-        predicted = model.fit(X[~held_out], y[~held_out], threads=1, seed=seed).predict(X[held_out]).astype(np.float64)
-        return (y[held_out, None] - predicted) / np.maximum(predicted, MIN_SCALED_SECONDS)
+        fitted = model.fit(X[~held_out], y[~held_out], threads=1, seed=seed)
+        return conformal_scores(fitted.predict(X[held_out]), y[held_out], label_values)
 
     with fitting_threads(threads) as pool:
+        full_fit = pool.submit(model.fit, X, y, threads=1, seed=seed)
         all_scores = np.concatenate(list(pool.map(scores, held_out_folds)))
-    scale = tuple(_conformal_quantile(all_scores[:, k], level) for k, level in enumerate(QUANTILE_LEVELS))
-    return Calibration("cross-conformal, relative", days, FOLDS, len(all_scores), scale)
+        fitted = full_fit.result()
+    calibration = Calibration(
+        "cross-conformal, relative", days, FOLDS, len(all_scores), conformal_scale(all_scores), tuple(label_values)
+    )
+    return calibration.apply(fitted), calibration
+
+
+def few_label_values(y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the values of labels, ascending, if they take few. Otherwise, return none.
+
+    Companies that record whole or five minutes have few values. Then a quantile between two values misses all orders
+    with one of them, so quantiles are snapped to values that occur.
+    """
+    values = np.unique(y)
+    is_few = len(values) <= min(MAX_LABEL_VALUES, len(y) / MIN_ORDERS_PER_LABEL_VALUE)
+    return values if is_few else np.empty(0)
+
+
+def conformal_scores(
+    predicted: NDArray[np.floating], y: NDArray[np.float64], label_values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the shift of each predicted quantile at which the label is at or under it, [N, 4].
+
+    A shift is relative to the quantile, or to `MIN_SCALED_SECONDS` if it's smaller. `predicted` is [N, 4] uncalibrated
+    seconds. With few label values, a quantile reaches a label when it passes the border under it (`quantile.snap`).
+    """
+    quantiles = predicted.astype(np.float64)
+    reached = y
+    if len(label_values):
+        borders = np.concatenate([[-np.inf], snap_borders(label_values).astype(np.float64) + _BORDER_MARGIN_SECONDS])
+        reached = borders[np.searchsorted(label_values, y)]
+    scores = (reached[:, None] - quantiles) / np.maximum(quantiles, MIN_SCALED_SECONDS)
+    return np.maximum(scores, MIN_SCORE)
+
+
+def conformal_scale(scores: NDArray[np.float64]) -> tuple[float, ...]:
+    """Return the calibration of each level for scores [N, 4]."""
+    return tuple(_conformal_quantile(scores[:, k], level) for k, level in enumerate(QUANTILE_LEVELS))
 
 
 def _conformal_quantile(scores: NDArray[np.float64], level: float) -> float:

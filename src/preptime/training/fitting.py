@@ -1,28 +1,36 @@
-"""Fits the model catalogue on a window of days and merges the models into one ONNX graph."""
+"""Fits the model catalogue on a window of days and exports the models as ONNX graphs."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.bundle.graph import OnnxGraph
+from preptime.bundle.graph import BundleGraphs
+from preptime.bundle.manifest import LIVE_FILE, MODEL_FILE, QUANTILE_FILE
 from preptime.domain.orders import DEFAULT_MODEL, upper_outlier_limit
 from preptime.errors import DataError, OperationError
 from preptime.features.feature_set import FeatureSet
 from preptime.models.catalogue import CATALOGUE
 from preptime.models.fitting import fit_all
+from preptime.models.lookup import LookupModel
 from preptime.models.model import FittedModel, Model
 from preptime.models.onnx_export import check_parity, merge_to_onnx
-from preptime.models.quantile import FittedQuantileModel, QuantileModel
+from preptime.models.quantile import QuantileModel
 from preptime.progress import ProgressCallback, no_progress
 from preptime.training.as_of_features import FeatureMatrix
-from preptime.training.calibration import Calibration, calibrate, calibration_shortfall
+from preptime.training.calibration import MIN_CALIBRATION_ORDERS, Calibration, calibration_shortfall, fit_calibrated
 from preptime.training.training_data import TrainingData, day_number
 from preptime.validation.data_gate import Shortfall
+
+LOOKUP_FEATURE = "restaurant_p50_seconds"
+"""The feature that the restaurant lookup returns."""
+SMALL_QUANTILE = QuantileModel(tree_count=60, depth=3)
+"""`quantile` for the reduced set: few trees, so that a few hundred orders don't overfit it."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,27 @@ class FitPlan:
     threads: int
     seed: int = 12
     """The seed of the published notebook."""
+    with_live_model: bool = True
+
+    @property
+    def point_models(self) -> dict[str, Model]:
+        """All models except `quantile`."""
+        return {name: model for name, model in self.models.items() if name != DEFAULT_MODEL}
+
+    @property
+    def quantile_model(self) -> QuantileModel:
+        """The model `quantile`. Raises `OperationError` if it's of a type that can't be calibrated."""
+        model = self.models[DEFAULT_MODEL]
+        if not isinstance(model, QuantileModel):
+            raise OperationError(
+                f"The catalogue's {DEFAULT_MODEL} is a {type(model).__name__}, which can't be calibrated."
+            )
+        return model
+
+    def reduced(self, features: FeatureSet) -> FitPlan:
+        """Return the plan for few orders: the restaurant lookup, a small `quantile`, and no live model."""
+        lookup = LookupModel(features.names.index(LOOKUP_FEATURE))
+        return replace(self, models={lookup.name: lookup, DEFAULT_MODEL: SMALL_QUANTILE}, with_live_model=False)
 
     @classmethod
     def default(cls, threads: int) -> FitPlan:
@@ -42,14 +71,16 @@ class FitPlan:
 
 @dataclass(frozen=True)
 class FittedWindow:
-    """The models fitted on a window of days, as one ONNX graph."""
+    """The models fitted on a window of days, as ONNX graphs."""
 
     names: tuple[str, ...]
     features: FeatureSet
-    graph: bytes
-    """The serialized ONNX graph."""
+    graphs: dict[str, bytes]
+    """The serialized ONNX graphs, by the name of their file in a bundle."""
     fitted_through: dt.date
     calibration: Calibration
+    live_calibration: Calibration | None
+    """None without a live model."""
     label_limit_seconds: float
     """Upper outlier limit of the window's labels, in seconds. Defines the label set `within_label_limit`."""
     orders: int
@@ -58,12 +89,14 @@ class FittedWindow:
     parity_seconds: dict[str, float]
     """Largest |ONNX − estimator| over the training matrix by model, in seconds."""
 
-    def load_graph(self, n_features: int) -> OnnxGraph:
-        """Return the graph ready to run, as a loaded bundle runs it."""
-        return OnnxGraph(self.graph, n_features, self.names)
+    def load_graphs(self) -> BundleGraphs:
+        """Return the graphs ready to run, as a loaded bundle runs them."""
+        return BundleGraphs.from_files(self.graphs, len(self.features), self.names)
 
 
-def fit_shortfall(data: TrainingData, through: dt.date) -> Shortfall | None:
+def fit_shortfall(
+    data: TrainingData, through: dt.date, min_calibration_orders: int = MIN_CALIBRATION_ORDERS
+) -> Shortfall | None:
     """Return what a fit on the orders that were ready by the end of `through` misses, or None if it can start."""
     is_fitted = data.is_fitting & (data.ready_day <= day_number(through))
     if not is_fitted.any():
@@ -71,63 +104,73 @@ def fit_shortfall(data: TrainingData, through: dt.date) -> Shortfall | None:
             f"No order that can be used for fitting was ready by the end of {through}.",
             "Provide earlier orders, or choose a later date.",
         )
-    return calibration_shortfall(data.acknowledged_day[is_fitted])
+    return calibration_shortfall(data.acknowledged_day[is_fitted], min_calibration_orders)
+
+
+def fitted_rows(features: FeatureMatrix, through: dt.date) -> NDArray[np.bool_]:
+    """Return the rows of a matrix, as a mask, that can be used for fitting and were ready by the end of `through`."""
+    data = features.data
+    is_fitted: NDArray[np.bool_] = (data.is_fitting & (data.ready_day <= day_number(through)))[features.rows]
+    return is_fitted
 
 
 def fit_window(
-    features: FeatureMatrix, through: dt.date, plan: FitPlan, progress: ProgressCallback = no_progress
+    features: FeatureMatrix,
+    through: dt.date,
+    plan: FitPlan,
+    progress: ProgressCallback = no_progress,
+    *,
+    min_calibration_orders: int = MIN_CALIBRATION_ORDERS,
 ) -> FittedWindow:
     """Fit on the orders that were ready by the end of `through`, then calibrate, export, and check parity.
 
     Raises `DataError` if there are too few orders, and `OperationError` if the export differs from the estimators.
     """
     data, rows = features.data, features.rows
-    shortfall = fit_shortfall(data, through)
+    shortfall = fit_shortfall(data, through, min_calibration_orders)
     if shortfall is not None:
         raise DataError(shortfall.message, shortfall.remedy)
-    is_fitted = (data.is_fitting & (data.ready_day <= day_number(through)))[rows]
-    X = features.X[is_fitted]
-    y = data.labels[rows][is_fitted]
-    steps = len(plan.models) + 3
-    steps_done = 0
-
-    def step(name: str) -> None:
-        nonlocal steps_done
-        steps_done += 1
-        progress(f"Models: {name}", steps_done / steps)
-
-    fitted = fit_all(
-        plan.models, X, y, threads=plan.threads, seed=plan.seed, on_fitted=lambda name: step(f"{name} fitted")
+    is_fitted = fitted_rows(features, through)
+    X, y, day = features.X[is_fitted], data.labels[rows][is_fitted], data.acknowledged_day[rows][is_fitted]
+    step = _step_counter(progress, len(plan.models) + 3)
+    point_models = fit_all(
+        plan.point_models, X, y, threads=plan.threads, seed=plan.seed, on_fitted=lambda name: step(f"{name} fitted")
     )
-    acknowledged_day = data.acknowledged_day[rows][is_fitted]
-    fitted, calibration = _calibrate_quantiles(fitted, plan, X, y, acknowledged_day)
-    step("quantiles calibrated")
-    graph = merge_to_onnx(fitted, X.shape[1])
-    step("exported as one graph")
-    parity = check_parity(graph, fitted, X)
-    step("parity checked")
+    quantile, calibration = fit_calibrated(plan.quantile_model, X, y, day, threads=plan.threads, seed=plan.seed)
+    step("quantile fitted and calibrated")
+    fitted: dict[str, FittedModel] = {
+        name: quantile if name == DEFAULT_MODEL else point_models[name] for name in plan.models
+    }
+    exports: dict[str, tuple[dict[str, FittedModel], NDArray[np.float32]]] = {
+        MODEL_FILE: (fitted, X),
+        QUANTILE_FILE: ({DEFAULT_MODEL: quantile}, X),
+    }
+    live_calibration = None
+    if plan.with_live_model:
+        live_X = features.live_matrix[is_fitted]
+        live, live_calibration = fit_calibrated(
+            plan.quantile_model, live_X, y, day, threads=plan.threads, seed=plan.seed
+        )
+        exports[LIVE_FILE] = ({DEFAULT_MODEL: live}, live_X)
+        step("live model fitted and calibrated")
+    graphs = {file: merge_to_onnx(models, columns.shape[1]) for file, (models, columns) in exports.items()}
+    parity = [check_parity(graphs[file], models, columns) for file, (models, columns) in exports.items()]
+    step("exported with equal predictions")
     return FittedWindow(
         names=tuple(fitted),
         features=data.restaurants.feature_set,
-        graph=graph,
+        graphs=graphs,
         fitted_through=through,
         calibration=calibration,
+        live_calibration=live_calibration,
         label_limit_seconds=upper_outlier_limit(y),
         orders=len(y),
         importance={name: model.importance() for name, model in fitted.items()},
-        parity_seconds=parity,
+        parity_seconds=parity[0],
     )
 
 
-def _calibrate_quantiles(
-    fitted: dict[str, FittedModel],
-    plan: FitPlan,
-    X: NDArray[np.float32],
-    y: NDArray[np.float64],
-    acknowledged_day: NDArray[np.int64],
-) -> tuple[dict[str, FittedModel], Calibration]:
-    model, uncalibrated = plan.models[DEFAULT_MODEL], fitted[DEFAULT_MODEL]
-    if not isinstance(model, QuantileModel) or not isinstance(uncalibrated, FittedQuantileModel):
-        raise OperationError(f"The catalogue's {DEFAULT_MODEL} is a {type(model).__name__}, which can't be calibrated.")
-    calibration = calibrate(model, X, y, acknowledged_day, threads=plan.threads, seed=plan.seed)
-    return fitted | {DEFAULT_MODEL: uncalibrated.calibrated(np.array(calibration.scale))}, calibration
+def _step_counter(progress: ProgressCallback, steps: int) -> Callable[[str], None]:
+    """Return a function that reports the next of `steps` steps by its name."""
+    numbers = count(1)
+    return lambda name: progress(f"Models: {name}", min(next(numbers) / steps, 1.0))

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 import msgspec
 
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import Action, ChampionLog, LogEntry
-from preptime.bundle.isolated_check import load_checked, load_written
+from preptime.bundle.isolated_check import load_checked
 from preptime.bundle.manifest import Manifest, bundle_date
 from preptime.bundle.store import Store
 from preptime.errors import BundleVerificationError, UsageError
 from preptime.evaluation.evaluated_orders import EvaluatedOrders
-from preptime.training.comparison import Comparison, compare_bundles, compare_evaluations
+from preptime.training.backtest import concatenate_evaluated
+from preptime.training.comparison import Comparison, compare_evaluations, evaluate_bundle
 from preptime.training.publishing import (
     REFRESH_REASON_PREFIX,
     AuditActor,
@@ -27,7 +29,7 @@ from preptime.training.publishing import (
     publish_refresh,
     write_refreshed_bundle,
 )
-from preptime.training.training_data import ONE_DAY, TrainingData
+from preptime.training.training_data import ONE_DAY, TrainingData, iterate_days
 
 PromotionOutcome = Literal["promoted", "refreshed", "kept", "unchanged"]
 """promoted: the challenger is the new champion. refreshed: it lost, and the champion is published with new history.
@@ -53,12 +55,14 @@ def decide_promotion(
     actor: AuditActor,
     *,
     allow_promotion: bool,
+    reduced: bool = False,
 ) -> PromotionDecision:
     """Compare a challenger in the store with the champion as of its date, then promote, refresh, or keep.
 
-    `evaluated` has the challenger's predictions for the holdout, and `data` the orders known as of its date. A rerun of
-    a date repeats the earlier decision from the champion log. If the champion as of the date is missing in the store,
-    it's rebuilt. When the current champion has a later date, nothing is promoted or refreshed.
+    `evaluated` has the predictions of the gate's walk-forward, and `data` the orders known as of the challenger's date.
+    A rerun of a date repeats the earlier decision from the champion log. If the champion as of the date is missing in
+    the store, it's rebuilt. When the current champion has a later date, nothing is promoted or refreshed. `reduced`
+    says that the challenger is a reduced set.
 
     Raises:
         BundleVerificationError: The champion failed verification.
@@ -76,7 +80,7 @@ def decide_promotion(
     champion = None if entry is None else _fetch_champion(store, entry.bundle, challenger_id=challenger.id)
     if champion is not None:
         _check_same_target(challenger, champion.manifest)
-    comparison = _compare_with_champion(challenger, evaluated, champion, data, store)
+    comparison = _compare_with_champion(challenger, evaluated, champion, data, store, reduced=reduced)
     was_rolled_back = log.was_rolled_back(challenger.id)
     reason = f"A user rolled back {challenger.id} earlier." if was_rolled_back else comparison.summary
     is_backfill = current is not None and current.date > challenger.date
@@ -163,13 +167,45 @@ def _check_same_target(challenger: Manifest, champion: Manifest) -> None:
 
 
 def _compare_with_champion(
-    challenger: Manifest, evaluated: EvaluatedOrders, champion: Bundle | None, data: TrainingData, store: Store
+    challenger: Manifest,
+    evaluated: EvaluatedOrders,
+    champion: Bundle | None,
+    data: TrainingData,
+    store: Store,
+    *,
+    reduced: bool,
 ) -> Comparison:
-    last_day = challenger.date - ONE_DAY
-    if champion is None:
-        holdout = (challenger.window.fitted_through + ONE_DAY, last_day)
-        return compare_evaluations(evaluated, None, bundle_ids=(challenger.id, None), days=holdout)
-    return compare_bundles(data, load_written(store, challenger.id), champion, last_day)
+    window = challenger.window
+    days = (window.gated_from or challenger.date - ONE_DAY, window.gated_through or challenger.date - ONE_DAY)
+    champion_id = None if champion is None else champion.manifest.id
+    served = None if champion is None else evaluate_served_champions(data, store, days)
+    return compare_evaluations(evaluated, served, bundle_ids=(challenger.id, champion_id), days=days, reduced=reduced)
+
+
+def evaluate_served_champions(
+    data: TrainingData, store: Store, days: tuple[dt.date, dt.date]
+) -> EvaluatedOrders | None:
+    """Return the predictions of the champions that served from the first to the last of `days`, each for its days.
+
+    A day is left out if no champion served on it, if its bundle isn't in the store, or if its models were fitted on the
+    day. Returns None if no day is left.
+
+    Raises:
+        BundleVerificationError: A champion failed verification.
+    """
+    log, parts = ChampionLog(store), []
+    models_of = log.training_by_refresh()
+    served_days = [(day, entry.bundle) for day in iterate_days(*days) if (entry := log.as_of(day)) is not None]
+    for _, group in groupby(served_days, key=lambda served: models_of.get(served[1], served[1])):
+        period = list(group)
+        available = next((bundle_id for _, bundle_id in period if store.has_bundle(bundle_id)), None)
+        if available is None:
+            continue
+        bundle = load_checked(store, available)
+        first_day = max(period[0][0], bundle.manifest.window.fitted_through + ONE_DAY)
+        if first_day <= period[-1][0]:
+            parts.append(evaluate_bundle(data, bundle, first_day, period[-1][0]))
+    return concatenate_evaluated(parts) if parts else None
 
 
 def _earlier_decision(log: ChampionLog, challenger: Manifest) -> PromotionDecision | None:

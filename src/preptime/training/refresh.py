@@ -35,8 +35,10 @@ from preptime.training.publishing import AuditActor, publish_refresh
 from preptime.training.training_data import date_from_day_number, rows_as_of
 from preptime.validation.audit import audit_orders, to_order_columns
 from preptime.validation.custom_features import feature_column
-from preptime.validation.data_gate import GateThresholds, evaluate_daily_counts, gate_error
+from preptime.validation.data_gate import GateThresholds, gate_error
 from preptime.validation.duplicates import find_later_duplicates, isin_sorted, key_columns, repeated_values
+from preptime.validation.gate_checks import evaluate_history
+from preptime.validation.label_counts import LabelCounts, LabelRows
 
 BATCH_ROWS = 400_000
 """Orders in a batch. With half as many, 10 million orders take 50 MB less memory and one second more."""
@@ -87,16 +89,16 @@ def refresh_champion(
 
     Raises:
         UsageError: There is no champion, its date is later, or a user rolled back this refresh.
-        DataError: The latest day's orders are missing or too few.
+        DataError: The data gate failed. Nothing is written.
         BundleVerificationError: The champion failed verification.
         StoreError: Another process promoted a bundle at the same time.
     """
     entry, champion = _champion_to_refresh(store, date)
     # The champion's models require the codes they were fitted with.
     recoded = restaurants.recoded(champion.manifest.vocabularies, champion.history.feature_set)
-    state = stream_history_state(orders, recoded, date, progress)
+    state, labels = stream_history(orders, recoded, date, progress)
     orders_by_date = {date_from_day_number(number): int(sums[0].sum()) for number, sums in state.recent_days.items()}
-    gate_result = evaluate_daily_counts(orders_by_date, date, thresholds or GateThresholds())
+    gate_result = evaluate_history(orders_by_date, labels, date, thresholds or GateThresholds(), orders.schema)
     if not gate_result.passed:
         raise gate_error(gate_result)
     refresh_entry = publish_refresh(
@@ -138,10 +140,10 @@ def _count_unknown_values(restaurants: RestaurantIndex, recoded: RestaurantIndex
     return {name: count for name, count in unknown_counts.items() if count}
 
 
-def stream_history_state(
+def stream_history(
     source: DataSource, restaurants: RestaurantIndex, as_of: dt.date, progress: ProgressCallback = no_progress
-) -> HistoryState:
-    """Return the history state of all usable orders that were ready before local midnight of `as_of`.
+) -> tuple[HistoryState, LabelCounts]:
+    """Return the history state of all usable orders that were ready before local midnight of `as_of`, and all labels.
 
     The result is bit-identical to an audit of the whole data source. Memory holds the state, a few batches, and 8 bytes
     per order: a hash to find duplicates in earlier batches. A duplicate within `RECENT_BATCHES`, the usual case, is
@@ -150,11 +152,22 @@ def stream_history_state(
 
     Raises `DataError` if the source can't be read or audited.
     """
-    state, suspect_keys = _count_batches(source, restaurants, as_of, np.empty(0, np.uint64), progress)
+    counted = _count_batches(source, restaurants, as_of, np.empty(0, np.uint64), progress)
+    suspect_keys = counted.suspect_keys
     if len(suspect_keys):
-        del state  # two states would dominate the memory use
-        state, _ = _count_batches(source, restaurants, as_of, suspect_keys, progress)
-    return state
+        del counted  # two states would dominate the memory use
+        counted = _count_batches(source, restaurants, as_of, suspect_keys, progress)
+    return counted.state, counted.labels
+
+
+@dataclass(frozen=True, slots=True)
+class _CountedOrders:
+    """The sums of all batches."""
+
+    state: HistoryState
+    labels: LabelCounts
+    suspect_keys: NDArray[np.uint64]
+    """Keys that occur in batches farther apart, whose orders may be counted twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +196,7 @@ class _CompletedBatch:
     completed: CompletedOrders
     rows: NDArray[np.intp]
     """Their rows in the batch."""
+    labels: LabelRows
     batch_keys: _BatchKeys
 
 
@@ -192,8 +206,9 @@ def _count_batches(
     as_of: dt.date,
     suspect_keys: NDArray[np.uint64],
     progress: ProgressCallback,
-) -> tuple[HistoryState, NDArray[np.uint64]]:
-    """Return the state without duplicates among `suspect_keys`, and the keys that occur in batches farther apart."""
+) -> _CountedOrders:
+    """Return the sums without duplicates among `suspect_keys`."""
+    labels = LabelCounts()
     state = HistoryState.empty(len(restaurants), restaurants.vocabularies.category_cells)
     read = partial(_read_batch, restaurants=restaurants, as_of=as_of, schema=source.schema)
     partition_names = [part.name for part in source.partitions()]
@@ -211,10 +226,11 @@ def _count_batches(
             earlier_identities.append(identities)
         is_kept = ~np.isin(batch.rows, duplicates)
         state.add_orders(restaurants, batch.completed if is_kept.all() else batch.completed.take(is_kept))
+        labels.add(batch.labels.without(duplicates))
         keys.append(batch_keys.keys[~np.isin(batch_keys.rows, duplicates)])
         recent.append(batch_keys)
         progress(stage, progress_by_partition.get(batch.file, 0.0))
-    return state, repeated_values(np.concatenate(keys))
+    return _CountedOrders(state, labels, repeated_values(np.concatenate(keys)))
 
 
 def _find_duplicates(recent: Iterable[_BatchKeys], batch_keys: _BatchKeys) -> NDArray[np.intp]:
@@ -256,5 +272,6 @@ def _read_batch(
         file=str(batch[FILE_COLUMN][0]) if FILE_COLUMN in batch.columns else "",
         completed=CompletedOrders(to_order_columns(known, restaurants), ready, prep_time_seconds),
         rows=np.flatnonzero(is_history),
+        labels=LabelRows.from_audited(audited, as_of),
         batch_keys=_BatchKeys(identities, identified_rows, identities.hash_rows().to_numpy()[identified_rows]),
     )

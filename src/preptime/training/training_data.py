@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,9 +16,10 @@ from preptime.domain.timestamps import MICROSECONDS
 from preptime.domain.validation_reasons import Purpose
 from preptime.errors import DataError
 from preptime.features.history_state import CompletedOrders
+from preptime.features.kitchen import KitchenEvents
 from preptime.features.restaurant_index import RestaurantIndex, recode_orders
 from preptime.features.spec import local_day
-from preptime.validation.audit import AuditedOrders, audit_orders, to_order_columns, trailing_undated
+from preptime.validation.audit import AuditedOrders, audit_orders, to_kitchen_events, to_order_columns, trailing_undated
 from preptime.validation.custom_features import feature_column
 
 EPOCH = dt.date(1970, 1, 1)
@@ -39,6 +41,12 @@ def date_from_day_number(number: int) -> dt.date:
     return EPOCH + dt.timedelta(days=number)
 
 
+def iterate_days(first_day: dt.date, last_day: dt.date) -> Iterator[dt.date]:
+    """Yield each date from `first_day` through `last_day`."""
+    for number in range(day_number(first_day), day_number(last_day) + 1):
+        yield date_from_day_number(number)
+
+
 @dataclass(frozen=True)
 class TrainingData:
     """N completed orders, sorted by acknowledgement, with masks [N] of what each order is used for."""
@@ -49,6 +57,8 @@ class TrainingData:
     is_history: NDArray[np.bool_]
     is_evaluation: NDArray[np.bool_]
     """The label set `up_to_3h`."""
+    events: KitchenEvents
+    """All orders of the same source, including open ones. They can be later than the completed orders."""
 
     @classmethod
     def from_orders(cls, audited: AuditedOrders, restaurants: RestaurantIndex) -> TrainingData:
@@ -72,7 +82,9 @@ class TrainingData:
         completed = CompletedOrders(orders, ready, frame["prep_time_seconds"].cast(pl.Int64).to_numpy())
         masks = [mask[is_usable] for mask in purpose_masks.values()]
         sort_order = _sort_order(completed, masks)
-        return cls(restaurants, completed.take(sort_order), *(mask[sort_order] for mask in masks))
+        is_fitting, is_history, is_evaluation = (mask[sort_order] for mask in masks)
+        events = to_kitchen_events(audited)
+        return cls(restaurants, completed.take(sort_order), is_fitting, is_history, is_evaluation, events)
 
     def __len__(self) -> int:
         return len(self.completed)
@@ -135,12 +147,12 @@ class TrainingData:
             raise DataError(
                 "No completed order is left in the requested time.", "Choose a later date, or provide more orders."
             )
-        return TrainingData(
-            self.restaurants,
-            self.completed.take(rows),
-            self.is_fitting[rows],
-            self.is_history[rows],
-            self.is_evaluation[rows],
+        return replace(
+            self,
+            completed=self.completed.take(rows),
+            is_fitting=self.is_fitting[rows],
+            is_history=self.is_history[rows],
+            is_evaluation=self.is_evaluation[rows],
         )
 
     def recoded(self, restaurants: RestaurantIndex) -> TrainingData:
@@ -150,10 +162,10 @@ class TrainingData:
         """
         recoded = recode_orders(self.orders, self.restaurants, restaurants)
         completed = CompletedOrders(recoded, self.completed.ready_at, self.completed.prep_time_seconds)
-        return TrainingData(restaurants, completed, self.is_fitting, self.is_history, self.is_evaluation)
+        return replace(self, restaurants=restaurants, completed=completed)
 
     def fingerprint(self) -> str:
-        """Return a hash of the orders, restaurants, and masks. Equal content has an equal fingerprint."""
+        """Return a hash of the orders, restaurants, masks, and events. Equal content has an equal fingerprint."""
         digest = hashlib.sha256()
         orders, restaurants = self.orders, self.restaurants
         digest.update(repr(restaurants.vocabularies).encode())
@@ -175,6 +187,10 @@ class TrainingData:
             self.is_fitting,
             self.is_history,
             self.is_evaluation,
+            self.events.restaurant_id,
+            self.events.acknowledged_at,
+            self.events.ready_at,
+            self.events.prep_time_seconds,
         ):
             digest.update(np.ascontiguousarray(array).tobytes())
         if restaurants.feature_set.custom:

@@ -19,8 +19,14 @@ from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ct
 from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.errors import PreptimeError
 from preptime.evaluation import aggregates, charts
-from preptime.evaluation.documents import Segment, SegmentDimension
-from preptime.evaluation.summary_text import segment_coverage_caption, segment_errors_caption
+from preptime.evaluation.documents import Segment, SegmentDimension, WaitingCost
+from preptime.evaluation.summary_text import (
+    cost_ratio_text,
+    segment_coverage_caption,
+    segment_errors_caption,
+    waiting_cost_caption,
+    waiting_cost_rows,
+)
 from preptime.progress import ProgressCallback
 from preptime.ui.display_names import DIMENSION_TITLES, FALLBACK_LEVEL_TITLES
 from preptime.ui.formatting import EMPTY_CELL, error_message
@@ -367,6 +373,23 @@ def segment_table(
         (*_SEGMENT_COLUMNS[:-1], within_column(unit), _SEGMENT_COLUMNS[-1]),
         key=key,
         unit=unit,
+    )
+
+
+def waiting_cost_table(costs: Sequence[WaitingCost], *, key: str, unit: TimeUnit = MINUTES) -> None:
+    """Show the waiting cost at each cost ratio, for each way to choose when a courier arrives, with a caption."""
+    caption(waiting_cost_caption(costs, unit))
+    ratios = [cost_ratio_text(cost) for cost in costs]
+    data_table(
+        [
+            {"arrival": title, **dict(zip(ratios, cells, strict=True))}
+            for title, cells in waiting_cost_rows(costs, unit)
+        ],
+        (
+            Column("arrival", "couriers arrive at"),
+            *(Column(ratio, f"courier:food {ratio}", "number") for ratio in ratios),
+        ),
+        key=key,
     )
 
 

@@ -32,13 +32,12 @@ from preptime.scoring.download import iter_csv_chunks
 from preptime.scoring.preview import Preview
 from preptime.scoring.score_document import ScoreDocument
 from preptime.scoring.summary import ScoreSummary
-from preptime.ui.session_registry import get_session_registry
+from preptime.ui.session_registry import MEGABYTE, get_session_registry
 
 FOLDER_PREFIX = "preptime-ui-"
 """Prefix of an upload folder's name. The process ID and a random part follow."""
 _FOLDER_PATTERN = re.compile(re.escape(FOLDER_PREFIX) + r"([0-9]+)-.+")
 _COPY_BUFFER_BYTES = 1 << 20
-_MEGABYTE = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 _UNSAFE_NAME_CHARACTERS = re.compile(r"[^A-Za-z0-9 ._-]+")
 _CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
@@ -213,7 +212,7 @@ def check_decompressed_size(name: str, content: BinaryIO, max_bytes: int) -> Non
             size_bytes += len(block)
     if size_bytes > max_bytes:
         raise DataError(
-            f"{name} has more than {max_bytes / _MEGABYTE:,.0f} MB when it's decompressed.",
+            f"{name} has more than {max_bytes / MEGABYTE:,.0f} MB when it's decompressed.",
             "Upload a part of it, use `preptime score`, or set PREPTIME_UI_MAX_UPLOAD_MB to a larger value.",
         )
 

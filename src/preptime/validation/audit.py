@@ -11,20 +11,19 @@ from numpy.typing import NDArray
 
 from preptime.domain.data_dictionary import (
     FILE_COLUMN,
-    ORDERS_DICTIONARY,
     READER_COLUMNS,
     ROW_COLUMN,
     SURPLUS_COLUMN,
     TARGET,
     order_column,
     require_columns,
-    required_columns,
 )
 from preptime.domain.orders import UNKNOWN_CODE, OrderColumns
 from preptime.domain.restaurant_ids import UNKNOWN_RESTAURANT_KEY
 from preptime.domain.timestamps import MICROSECONDS
 from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask
 from preptime.errors import DataError
+from preptime.features.kitchen import NEVER, KitchenEvents
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 from preptime.schema.toml_file import assumed_origin
@@ -182,6 +181,28 @@ def to_order_columns(frame: pl.DataFrame, restaurants: RestaurantIndex) -> Order
     )
 
 
+def to_kitchen_events(audited: AuditedOrders) -> KitchenEvents:
+    """Return the events of audited orders with labels, sorted, so that the order of the rows doesn't matter.
+
+    An order without a readable ready time is never ready. Repeated orders count once.
+    """
+    is_repeated = (audited.reasons & np.uint32(ValidationReason.DUPLICATE.bit)) != 0
+    frame = audited.frame.filter(
+        pl.col("restaurant_id").is_not_null() & pl.col("acknowledged_local").is_not_null() & ~pl.Series(is_repeated)
+    )
+    acknowledged, ready = (
+        frame[name].to_physical() // MICROSECONDS for name in ("acknowledged_local", "ready_local")
+    )
+    columns = (
+        frame["restaurant_id"].to_numpy(),
+        acknowledged.to_numpy(),
+        ready.fill_null(NEVER).to_numpy(),
+        frame[TARGET].cast(pl.Int64).fill_null(0).to_numpy(),
+    )
+    in_order = np.lexsort(columns[::-1])
+    return KitchenEvents(*(column[in_order] for column in columns))
+
+
 def trailing_undated(frame: pl.DataFrame, is_known: pl.Series) -> pl.Series:
     """Return [N] which rows without a valid time follow the last row where `is_known` is true. None do if no row is."""
     is_undated = frame["acknowledged_local"].is_null()
@@ -191,9 +212,7 @@ def trailing_undated(frame: pl.DataFrame, is_known: pl.Series) -> pl.Series:
 
 
 def _require_order_columns(orders: pl.DataFrame, schema: Schema, *, need_label: bool) -> None:
-    required = required_columns(ORDERS_DICTIONARY, "training" if need_label else "scoring")
-    names = {name: schema.orders[name].column for name in required if schema.has(name)}
-    names |= {feature.name: feature.column for feature in schema.order_features if feature.required}
+    names = schema.required_columns("training" if need_label else "scoring")
     require_columns(orders.columns, names, "the orders", origin=assumed_origin(schema))
     label_columns = [schema.orders[name].column for name in LABEL_COLUMNS if schema.has(name)]
     if need_label and not {*label_columns} & {*orders.columns}:

@@ -22,6 +22,7 @@ from preptime.domain.validation_reasons import (
 from preptime.formatting import escape_controls, format_count
 from preptime.validation.audit import AuditedOrders
 from preptime.validation.cell_text import cells_as_text
+from preptime.validation.label_checks import describe_wrong_labels
 from preptime.validation.restaurants import RestaurantAudit, RestaurantFinding, describe_restaurants
 from preptime.validation.row_checks import Finding
 from preptime.validation.similar_ids import SimilarIds, describe_similar_ids, find_similar_ids
@@ -84,6 +85,8 @@ class CheckReport(msgspec.Struct, frozen=True):
     """Sentences about values of restaurants that were replaced, or that are missing."""
     similar_ids: tuple[SimilarIds, ...] = ()
     """Restaurant identifiers that a spreadsheet would treat as one. No order is excluded because of them."""
+    wrong_labels: tuple[str, ...] = ()
+    """Why training refuses the labels, such as a wrong unit, with the default thresholds of the data gate."""
 
 
 def summarize_audit(
@@ -119,6 +122,7 @@ def summarize_audit(
         examples=tuple(_iter_examples(audited, examples_per_reason)),
         checked_for=checked_for,
         passed=any(bool(audited.usable_for(purpose).any()) for purpose in checked_for),
+        wrong_labels=describe_wrong_labels(audited) if Purpose.FITTING in {*checked_for} & {*audited.purposes} else (),
         **({} if restaurants is None else _restaurant_results(audited, restaurants)),
     )
 
@@ -142,6 +146,7 @@ def render_text(report: CheckReport) -> str:
     lines.append("Usable orders: " + ", ".join(f"{purpose} {rows:,}" for purpose, rows in report.usable.items()) + ".")
     lines += describe_restaurants(report.restaurants_left_out, report.restaurant_findings, report.restaurant_notes)
     lines += describe_similar_ids(report.similar_ids)
+    lines += [f"Training refuses the labels. {message}" for message in report.wrong_labels]
     for count in report.reasons:
         use = f"excluded from {', '.join(count.excluded_from)}" if count.excluded_from else "used for everything"
         orders = f"{format_count(count.rows, 'order')} ({count.share:.2%})"

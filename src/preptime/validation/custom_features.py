@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from preptime.domain.cells import MAX_CATEGORY_CHARACTERS
 from preptime.domain.orders import UNKNOWN_CODE
 from preptime.domain.restaurant_ids import WHOLE_FLOAT_PATTERN
 from preptime.domain.timestamps import WHITESPACE
@@ -20,9 +21,6 @@ from preptime.schema.schema import CustomFeature, Schema
 from preptime.validation.cell_text import cells_as_text
 from preptime.validation.parsing import parse_floats
 from preptime.validation.row_checks import FindingCollector
-
-MAX_CATEGORY_CHARACTERS = 200
-"""A longer category is cut."""
 
 
 def feature_column(feature: CustomFeature) -> str:

@@ -185,7 +185,7 @@ def _require_restaurant_columns(columns: Sequence[str], schema: Schema) -> None:
     """
     names: list[str] = ["restaurant_id", *schema.restaurants.columns]
     has_place = bool(schema.restaurants.country or schema.restaurants.time_zone)
-    if schema.orders in (TAKE_HOME_SCHEMA.orders, TAKE_HOME_SCHEMA.canonical().orders):
+    if schema.has_take_home_orders:
         names += [name for name in required_columns(RESTAURANTS_DICTIONARY, "training") if name != "country"]
         names += [] if has_place else ["country"]
     names += [name for name in RESTAURANT_ATTRIBUTES if name not in columns and find_similar_column(name, columns)]

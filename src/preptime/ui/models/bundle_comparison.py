@@ -9,9 +9,15 @@ from preptime.bundle.manifest import Manifest
 from preptime.domain.time_units import TimeUnit, convert_times
 from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS
 from preptime.evaluation.documents import BacktestDocument, SegmentDimension
-from preptime.evaluation.overview import MetricComparison, compare_evaluations, compare_segments, summarize_bundle
+from preptime.evaluation.overview import (
+    WAITING_COST_UNIT,
+    MetricComparison,
+    compare_evaluations,
+    compare_segments,
+    summarize_bundle,
+)
 from preptime.evaluation.report_data import backtest_from_manifest
-from preptime.evaluation.summary_text import NO_VALUE, format_percent
+from preptime.evaluation.summary_text import NO_VALUE, format_percent, format_waiting_cost
 from preptime.schema.toml_file import find_schema
 from preptime.training.comparison import Comparison
 from preptime.ui.components import (
@@ -220,6 +226,8 @@ def _segment_section(
 def _format_value(difference: MetricComparison, value: float | None, unit: TimeUnit) -> str:
     if value is None:
         return NO_VALUE
+    if difference.metric.unit == WAITING_COST_UNIT:
+        return f"{format_waiting_cost(value, unit)} {unit.short}"
     if difference.metric.unit == "s":
         return unit.text(value, 2)
     return format_percent(value) if difference.metric.unit == "share" else f"{value:.3f}"

@@ -44,6 +44,7 @@ from preptime.ui.components import (
     segment_table,
     show_failures,
     show_info,
+    waiting_cost_table,
     within_column,
 )
 from preptime.ui.display_names import DIMENSION_TITLES, feature_title, readable_name, reason_title
@@ -102,6 +103,7 @@ def show(store: Store, bundles: StoreListing) -> None:
         show_info("This version of preptime can't read the metrics of this bundle.", "Its predictions aren't affected.")
     else:
         _score_section(backtest, unit)
+        _waiting_cost_section(backtest, unit)
     _prediction_charts(manifest, report_data)
     if backtest is not None and backtest.segments:
         _hour_and_calibration_charts(backtest, unit)
@@ -178,6 +180,12 @@ def _score_section(backtest: BacktestDocument, unit: TimeUnit) -> None:
             "Lower is better. A useful model has a lower error than both baselines.",
             lambda width, palette: model_errors(rows, backtest.default_model, width, palette, unit),
         )
+
+
+def _waiting_cost_section(backtest: BacktestDocument, unit: TimeUnit) -> None:
+    if backtest.waiting_costs:
+        st.subheader("Waiting cost")
+        waiting_cost_table(backtest.waiting_costs, key="waiting-costs", unit=unit)
 
 
 def _prediction_charts(manifest: Manifest, report_data: ReportData | None) -> None:

@@ -25,7 +25,15 @@ from preptime.monitoring.document import (
     read_monitoring_history,
 )
 from preptime.sources.results import MONITORING_FILE, PREDICTIONS_FILE, ResultsFolder
-from preptime.ui.components import chart_card, choose_dimension, segment_charts, segment_table, show_info
+from preptime.ui.components import (
+    caption,
+    chart_card,
+    choose_dimension,
+    segment_charts,
+    segment_table,
+    show_info,
+    waiting_cost_table,
+)
 from preptime.ui.monitoring.alerts import ratio_chart, segment_name, unit_of
 
 _COMMAND = "preptime monitor --date DATE --orders ORDERS --restaurants RESTAURANTS --store STORE --results RESULTS"
@@ -117,6 +125,15 @@ def daily_metrics(document: MonitoringDocument, documents: Sequence[MonitoringDo
             _describe_volume(full_document.days),
             lambda width, palette: daily_charts.daily_counts(volume, "orders", width, palette),
         )
+    _waiting_cost_section(document)
+
+
+def _waiting_cost_section(document: MonitoringDocument) -> None:
+    metrics, days = document.recent_metrics, document.recent_days
+    if metrics.n and metrics.waiting_costs:
+        st.subheader("Waiting cost of the last seven days")
+        caption(f"{format_count(metrics.n, 'order')} from {days.first} to {days.last}.")
+        waiting_cost_table(metrics.waiting_costs, key="monitoring-waiting-costs", unit=unit_of(document))
 
 
 def _describe_volume(days: Sequence[Day]) -> str:

@@ -1,0 +1,4 @@
+from mlflow.types import Schema
+
+class ModelSignature:
+    def __init__(self, inputs: Schema, outputs: Schema | None = ...) -> None: ...
