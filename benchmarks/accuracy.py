@@ -26,7 +26,7 @@ from preptime.domain.data_dictionary import TARGET
 from preptime.domain.validation_reasons import Purpose
 from preptime.errors import PreptimeError
 from preptime.evaluation.documents import BacktestDocument, Score, WaitingCost
-from preptime.evaluation.evaluated_orders import build_backtest_document
+from preptime.evaluation.evaluated_orders import LIVE_MODEL, build_backtest_document
 from preptime.evaluation.metrics import compute_score
 from preptime.evaluation.summary_text import NO_VALUE, cost_ratio_text, waiting_cost_rows
 from preptime.models.catboost_models import notebook_estimator
@@ -112,6 +112,7 @@ def _markdown(document: AccuracyDocument) -> str:
     best_first = sorted([*rows, document.notebook], key=lambda row: (row.kind == "baseline", row.mae or 0.0))
     names = {
         document.backtest.default_model: f"**`{document.backtest.default_model}` p50, the default prediction**",
+        LIVE_MODEL: "the live model's p50, with the state of the kitchen",
         NOTEBOOK_MODEL: "the method of the take-home notebook (its CatBoost)",
         **{row.name: f"{row.name.replace('_', ' ')} (baseline)" for row in rows if row.kind == "baseline"},
     }

@@ -116,7 +116,7 @@ def _write_inputs(folder: Path, rows: int) -> None:
     draft = ManifestDraft(
         kind="training",
         date=as_of,
-        window=TrainingWindow(first_day=plan.start, last_day=last, fitted_through=last, gate_days=0),
+        window=TrainingWindow(first_day=plan.start, last_day=last, fitted_through=last),
         models=tuple(CATALOGUE),
         calibration={},
         data_fingerprint="synthetic",

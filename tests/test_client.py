@@ -20,7 +20,8 @@ import polars as pl
 import pytest
 
 from preptime import Client
-from preptime.client import ApiConnectionError, ApiStatusError, ApiTimeoutError, PredictionResponse
+from preptime.client import ApiConnectionError, ApiStatusError, ApiTimeoutError
+from preptime.domain.prediction_records import PredictionResponse
 from preptime.errors import UsageError
 from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, Server, free_port, running_server
 from tests.api.test_server import promote
@@ -205,6 +206,37 @@ def test_predict_ignores_columns_that_the_api_does_not_read(client: Client) -> N
     assert client.predict(frame) == expected
     assert client.predict(frame.to_dict("records")) == expected
     assert client.predict(pl.DataFrame([ORDER] * 2).with_columns(items=pl.lit([1, 2]))) == expected
+
+
+def test_dispatch_returns_decisions_and_errors_in_order(client: Client) -> None:
+    now = dt.datetime.fromisoformat(str(ORDER["order_acknowledged_at"])) + dt.timedelta(minutes=2)
+    orders = [
+        ORDER | {"travel_seconds": 240},
+        ORDER | {"travel_seconds": {"p10": 200, "p50": np.float32(240), "p90": 300}, "now": now},
+        ORDER | {"travel_seconds": 240, "now": now + dt.timedelta(days=1)},
+        ORDER,
+    ]
+    response = client.dispatch(orders, courier_cost=2, food_cost=1)
+    known, in_progress, older, invalid = response
+    assert (len(response), response[0]) == (4, known)
+    assert known.p50 == client.predict(ORDER)[0].p50
+    assert known.quantile == in_progress.quantile == 0.6667
+    assert known.remaining is not None
+    assert in_progress.remaining is not None
+    assert known.remaining != in_progress.remaining
+    assert known.dispatch_at is not None
+    assert known.courier_wait_seconds is not None
+    assert (older.remaining, older.quantile) == (None, None)
+    assert older.note.startswith("No estimate is available: the order is older than its p90")
+    assert invalid.error is not None
+    assert invalid.error.field == "travel_seconds"
+    frame = pl.DataFrame(orders[:1])
+    assert client.dispatch(frame)[0].quantile == 0.5
+    assert client.dispatch(frame.to_pandas(), courier_cost=2)[0] == known
+    with pytest.raises(ApiStatusError, match="the ratio must be from 1:9 to 9:1"):
+        client.dispatch(orders, courier_cost=10)
+    with pytest.raises(UsageError, match=r"Column travel_seconds of orders\[0\] has a value of type list"):
+        client.dispatch(ORDER | {"travel_seconds": [240]})
 
 
 def test_predict_accepts_a_row_of_a_frame(client: Client) -> None:

@@ -24,9 +24,9 @@ from preptime.client import (
     ApiStatusError,
     ApiTimeoutError,
     ApiUnreachableError,
-    PredictionResponse,
     ProxyRejectedError,
 )
+from preptime.domain.prediction_records import PredictionResponse
 from preptime.errors import PreptimeError, UsageError
 from tests.api.processes import free_port
 from tests.tls import server_context, write_certificate

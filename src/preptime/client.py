@@ -8,13 +8,12 @@ Example:
 
 from __future__ import annotations
 
-import datetime as dt
 import secrets
 import time
 from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 import msgspec
 from urllib3 import BaseHTTPResponse, Retry
@@ -22,6 +21,7 @@ from urllib3.exceptions import HTTPError, InvalidHeader, NewConnectionError, Pro
 from urllib3.exceptions import TimeoutError as HttpTimeoutError
 
 from preptime.domain.order_records import Orders, RequestColumns, order_records, raise_unencodable_text
+from preptime.domain.prediction_records import ActiveBundle, DispatchResponse, PredictionResponse
 from preptime.errors import PreptimeError, UsageError
 from preptime.http_connections import open_pools, parse_proxy_url, parse_server_url, proxy_of_environment
 from preptime.network import HEADER_VALUE_PATTERN
@@ -32,78 +32,12 @@ MAX_RETRY_DELAY_SECONDS = 5.0
 clients of a restarted server don't all return at the same moment."""
 
 T = TypeVar("T")
-
-
-class OrderError(msgspec.Struct, frozen=True):
-    """Why an order has no prediction."""
-
-    code: str
-    field: str
-    message: str
-
-
-class Prediction(msgspec.Struct, frozen=True, kw_only=True):
-    """The prediction for one order, or an `error`. Times are in seconds from acknowledgement to ready."""
-
-    order_id: object = None
-    prep_time_seconds: int | None = None
-    p10: float | None = None
-    p50: float | None = None
-    p80: float | None = None
-    p90: float | None = None
-    ready_at: str | None = None
-    """Acknowledgement time plus p50, in the restaurant's local time with its UTC offset."""
-    fallback_level: str | None = None
-    models: dict[str, float] = {}
-    """Seconds by point model, for the models that you requested."""
-    restaurant_differs: bool = False
-    """Whether the order's own country or city isn't that of the restaurant in the bundle."""
-    missing_features: tuple[str, ...] = ()
-    """Columns of custom features without a valid value."""
-    error: OrderError | None = None
-
-
-class PredictionResponse(msgspec.Struct, frozen=True):
-    """Predictions in the order of the request, all from one bundle. Use it like a list."""
-
-    bundle: str
-    predictions: list[Prediction]
-
-    def __len__(self) -> int:
-        return len(self.predictions)
-
-    def __iter__(self) -> Iterator[Prediction]:
-        return iter(self.predictions)
-
-    def __getitem__(self, index: int) -> Prediction:
-        return self.predictions[index]
-
-
-class _ManifestSummary(msgspec.Struct, frozen=True):
-    """The fields of a manifest that a client needs."""
-
-    date: dt.date
-    models: tuple[str, ...]
-    schema: dict[str, object] = msgspec.field(default_factory=dict)
-
-
-class ActiveBundle(msgspec.Struct, frozen=True):
-    """The bundle that serves predictions now."""
-
-    id: str
-    champion: int
-    """Its number in the champion log."""
-    manifest: _ManifestSummary
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Names of its models, including the default model."""
-        return self.manifest.models
-
-    @property
-    def schema(self) -> dict[str, object]:
-        """The schema of the orders that it predicts, as in the manifest. Empty for a server without schemas."""
-        return self.manifest.schema
+_Response = TypeVar("_Response", PredictionResponse, DispatchResponse)
+_TRIP_COLUMNS = {
+    "travel_seconds": "a number of seconds, or an object with p10, p50, and p90",
+    "now": "a time that isn't before the acknowledgement",
+}
+"""The columns of an order that only a dispatch request has, and their expected content."""
 
 
 class _Field(msgspec.Struct, frozen=True):
@@ -174,6 +108,17 @@ class ApiTimeoutError(ApiConnectionError):
     """The request timed out. The client doesn't retry, because the server may still be working on it."""
 
 
+class _Request(msgspec.Struct, Generic[_Response], frozen=True):
+    """What a request for predictions contains in addition to the columns of the schema."""
+
+    path: str
+    response_type: type[_Response]
+    fields: dict[str, object]
+    """Fields of the whole request."""
+    more_columns: dict[str, str] = {}
+    """Further columns of orders, and their expected content."""
+
+
 class Client:
     """Requests predictions from a server. Threads can share a client.
 
@@ -239,10 +184,43 @@ class Client:
             ApiConnectionError: No response arrived.
             UsageError: A column of an order contains a value that can't be sent, such as a list.
         """
+        fields: dict[str, object] = {} if models is None else {"models": list(models)}
+        return self._predict(orders, _Request("/v1/predictions", PredictionResponse, fields))
+
+    def dispatch(
+        self, orders: Orders, *, courier_cost: float | None = None, food_cost: float | None = None
+    ) -> DispatchResponse:
+        """Return predictions for orders, and when to send a courier for each order.
+
+        Args:
+            orders: As for `predict`, with the travel time to the restaurant in `travel_seconds`: a number, or a dict
+                with p10, p50, and p90. For an order in progress, which isn't ready yet, `now` is the current time.
+            courier_cost: Cost of a minute that a courier waits, in any unit. Default: the server's.
+            food_cost: Cost of a minute that ready food waits, in the same unit. Default: the server's. The ratio of
+                both must be from 1:9 to 9:1.
+
+        Returns:
+            One decision or error per order, in the order of `orders`.
+
+        Raises:
+            ApiStatusError: The server rejected the request. The error has the server's facts.
+            ApiConnectionError: No response arrived.
+            UsageError: A column of an order contains a value that can't be sent, such as a list.
+
+        Example:
+            for decision in client.dispatch(orders, courier_cost=2, food_cost=1):
+                print(decision.order_id, decision.dispatch_at, decision.courier_wait_seconds)
+        """
+        costs = {"courier_cost": courier_cost, "food_cost": food_cost}
+        fields: dict[str, object] = {name: cost for name, cost in costs.items() if cost is not None}
+        return self._predict(orders, _Request("/v1/dispatch", DispatchResponse, fields, _TRIP_COLUMNS))
+
+    def _predict(self, orders: Orders, request: _Request[_Response]) -> _Response:
+        """Return the response for orders. The columns that are sent are those of the current bundle's schema."""
         orders = list(orders) if isinstance(orders, Iterator) else orders
         known = self._known or self._fetch_columns()
         try:
-            response = self._predict(orders, known.columns, models)
+            response = self._send_orders(orders, known.columns, request)
         except (ApiStatusError, UsageError) as error:
             if isinstance(error, ApiStatusError) and error.status != HTTPStatus.UNPROCESSABLE_ENTITY:
                 raise
@@ -250,23 +228,22 @@ class Client:
             current = self._fetch_columns()
             if current.columns == known.columns:
                 raise
-            return self._predict(orders, current.columns, models)
+            return self._send_orders(orders, current.columns, request)
         if not known.bundles:  # a server without `/v1/schema`
             self._known = _KnownColumns(known.columns, frozenset({response.bundle}))
             return response
         if response.bundle in known.bundles:
             return response
         current = self._fetch_columns(response.bundle)
-        return response if current.columns == known.columns else self._predict(orders, current.columns, models)
+        return response if current.columns == known.columns else self._send_orders(orders, current.columns, request)
 
-    def _predict(self, orders: Orders, columns: RequestColumns, models: Sequence[str] | None) -> PredictionResponse:
-        records = order_records(orders, columns)
-        request = {"orders": records} if models is None else {"orders": records, "models": list(models)}
+    def _send_orders(self, orders: Orders, columns: RequestColumns, request: _Request[_Response]) -> _Response:
+        records = order_records(orders, columns.with_objects(request.more_columns))
         try:
-            body = _ENCODER.encode(request)
+            body = _ENCODER.encode({"orders": records, **request.fields})
         except UnicodeEncodeError:
             raise_unencodable_text(records)
-        return self._decode(self._request_with_retries("POST", "/v1/predictions", body), PredictionResponse)
+        return self._decode(self._request_with_retries("POST", request.path, body), request.response_type)
 
     def _fetch_columns(self, bundle: str = "") -> _KnownColumns:
         """Return the columns of the server's schema, after the first request and after a change of the bundle.

@@ -22,7 +22,7 @@ from preptime.schema.schema import Schema
 from preptime.schema.toml_file import parse_schema
 from preptime.validation.audit import audit_orders, to_order_columns
 from preptime.validation.restaurants import read_restaurants
-from tests.bundle.factories import DAY, MODELS, some_draft
+from tests.bundle.factories import DAY, MODELS, graph_files, some_draft
 
 COMPANY_SCHEMA: Schema = parse_schema(
     """
@@ -157,7 +157,7 @@ def put_company_bundle(store: Store) -> str:
     manifest = write_bundle(
         store,
         msgspec.structs.replace(some_draft(), schema=COMPANY_SCHEMA),
-        model=company_model(history.feature_set.names),
+        graphs=graph_files(company_model(history.feature_set.names)),
         history=history,
         golden_orders=choose_golden_orders(company_orders()),
     )

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from preptime.api.batching import RequestBatcher
+from preptime.api import batching
+from preptime.api.batching import MAX_SINGLE_BATCHES, PROBE_INTERVAL, RequestBatcher
 
 SECONDS = 20.0
 """Maximum time that a test waits for a thread."""
@@ -140,6 +141,32 @@ def test_batcher_error_reaches_only_its_own_request(
         bad.result(SECONDS)
     assert "A batch of 3 requests failed" in caplog.text
     assert batcher.submit(5, 1) == 10, "the queue continues"
+
+
+def test_batcher_yields_rarely_for_a_single_client(
+    batcher: RequestBatcher[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yields: list[int] = []
+    monkeypatch.setattr(batching, "yield_thread", lambda: yields.append(number))
+    for number in range(2 * PROBE_INTERVAL + 1):
+        assert batcher.submit(100, 1) == 200
+    assert yields == [*range(MAX_SINGLE_BATCHES), PROBE_INTERVAL, 2 * PROBE_INTERVAL]
+
+
+@pytest.mark.parametrize("size", [1, 2], ids=["in_the_same_batch", "in_the_next_batch"])
+def test_batcher_yields_again_after_requests_met(
+    double: DoublingFunction, batcher: RequestBatcher[int, int], monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    for _ in range(MAX_SINGLE_BATCHES):
+        batcher.submit(100, 1)
+    double.running.clear()
+    with paused_batch(double, batcher) as submit:
+        submit(2, MAX_BYTES - 1)
+        submit(3, size)
+    yields: list[int] = []
+    monkeypatch.setattr(batching, "yield_thread", lambda: yields.append(4))
+    assert batcher.submit(4, 1) == 8
+    assert yields == [4]
 
 
 def test_batcher_continues_after_an_error(double: DoublingFunction, batcher: RequestBatcher[int, int]) -> None:

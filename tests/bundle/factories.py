@@ -9,12 +9,16 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, load_model_from_string, numpy_helper
+from onnx.utils import Extractor
 
 from preptime.bundle.bundle import choose_golden_orders
 from preptime.bundle.manifest import (
+    LIVE_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
+    QUANTILE_FILE,
     Manifest,
     ManifestDraft,
     TrainingWindow,
@@ -30,6 +34,7 @@ from preptime.domain.restaurant_ids import restaurant_key
 from preptime.features.feature_set import TAKE_HOME_FEATURES, FeatureSet
 from preptime.features.history import History
 from preptime.features.history_state import CompletedOrders, HistoryState
+from preptime.features.kitchen import LIVE_FEATURES
 from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
 from preptime.features.restaurant_names import RestaurantNames
 from preptime.features.shrinkage import build_history
@@ -116,6 +121,8 @@ def some_history(day: dt.date = DAY, slower_seconds: int = 0) -> History:
 
 
 WEIGHTS = {"restaurant_mean_seconds": 1.0, "number_of_items": 10.0}
+SECONDS_PER_OPEN_ORDER = 30.0
+"""What the live model of `some_live_model` adds for each open order."""
 
 
 def some_model(
@@ -126,7 +133,6 @@ def some_model(
 ) -> bytes:
     """Return a graph that predicts the restaurant's mean plus 10 s per item, and quantiles around it plus `shift`."""
     weights = np.array([[WEIGHTS.get(name, 0.0)] for name in features.names], np.float32)
-    steps = np.array([[-200.0, 0.0, 200.0, 400.0]], np.float32) + np.float32(shift)
     shapes: dict[str, list[str | int | None]] = {name: ["N", 4] if name == "quantile" else ["N"] for name in outputs}
     graph = helper.make_graph(
         [
@@ -141,12 +147,46 @@ def some_model(
         [
             numpy_helper.from_array(np.array([1]), "axis"),
             numpy_helper.from_array(weights, "weights"),
-            numpy_helper.from_array(steps, "steps"),
+            numpy_helper.from_array(_quantile_steps(shift), "steps"),
         ],
     )
     model: ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     content: bytes = model.SerializeToString()
     return content
+
+
+def some_live_model(shift: float = 0.0, features: FeatureSet = TAKE_HOME_FEATURES) -> bytes:
+    """Return a graph that predicts the quantiles of `some_model` plus 30 s per open order."""
+    names = (*features.names, *(feature.name for feature in LIVE_FEATURES))
+    weights = WEIGHTS | {"open_orders": SECONDS_PER_OPEN_ORDER}
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["features", "weights"], ["column"]),
+            helper.make_node("Add", ["column", "steps"], ["around"]),
+            helper.make_node("Relu", ["around"], ["quantile"]),
+        ],
+        "live",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", len(names)])],
+        [helper.make_tensor_value_info("quantile", TensorProto.FLOAT, ["N", 4])],
+        [
+            numpy_helper.from_array(np.array([[weights.get(name, 0.0)] for name in names], np.float32), "weights"),
+            numpy_helper.from_array(_quantile_steps(shift), "steps"),
+        ],
+    )
+    model: ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _quantile_steps(shift: float) -> NDArray[np.float32]:
+    return np.array([[-200.0, 0.0, 200.0, 400.0]], np.float32) + np.float32(shift)
+
+
+def graph_files(model: bytes, live_model: bytes | None = None) -> dict[str, bytes]:
+    """Return the graphs of a bundle by file name, for a graph of all models and an optional live model."""
+    extracted: ModelProto = Extractor(load_model_from_string(model)).extract_model(["features"], ["quantile"])
+    files = {MODEL_FILE: model, QUANTILE_FILE: extracted.SerializeToString()}
+    return files if live_model is None else files | {LIVE_FILE: live_model}
 
 
 def some_draft(day: dt.date = DAY) -> ManifestDraft:
@@ -158,8 +198,9 @@ def some_draft(day: dt.date = DAY) -> ManifestDraft:
         window=TrainingWindow(
             first_day=last - dt.timedelta(days=15),
             last_day=last,
-            fitted_through=last - dt.timedelta(days=7),
-            gate_days=7,
+            fitted_through=last,
+            gated_from=last - dt.timedelta(days=6),
+            gated_through=last,
         ),
         models=MODELS,
         calibration={"orders": 3000},
@@ -169,23 +210,28 @@ def some_draft(day: dt.date = DAY) -> ManifestDraft:
     )
 
 
-def some_files(day: dt.date = DAY, shift: float = 0.0) -> tuple[Manifest, dict[str, bytes]]:
+def live_draft(day: dt.date = DAY) -> ManifestDraft:
+    """Return the draft of a manifest for a training with a live model."""
+    return msgspec.structs.replace(some_draft(day), live_calibration={"orders": 3000})
+
+
+def some_files(day: dt.date = DAY, shift: float = 0.0, *, is_live: bool = False) -> tuple[Manifest, dict[str, bytes]]:
     """Return the manifest and the files of a small bundle. Another `shift` gives another bundle."""
     return build_bundle_files(
-        some_draft(day),
-        model=some_model(shift),
+        live_draft(day) if is_live else some_draft(day),
+        graphs=graph_files(some_model(shift), some_live_model(shift) if is_live else None),
         history=some_history(day),
         golden_orders=choose_golden_orders(some_orders()),
         extra_files=TRAINING_FILES,
     )
 
 
-def put_bundle(store: Store, day: dt.date = DAY, shift: float = 0.0) -> str:
-    """Write a small bundle to the store and return its id."""
+def put_bundle(store: Store, day: dt.date = DAY, shift: float = 0.0, *, is_live: bool = False) -> str:
+    """Write a small bundle to the store, with a live model if `is_live`, and return its id."""
     manifest = write_bundle(
         store,
-        some_draft(day),
-        model=some_model(shift),
+        live_draft(day) if is_live else some_draft(day),
+        graphs=graph_files(some_model(shift), some_live_model(shift) if is_live else None),
         history=some_history(day),
         golden_orders=choose_golden_orders(some_orders()),
         extra_files=TRAINING_FILES,
@@ -198,7 +244,7 @@ def put_custom_bundle(store: Store, shift: float = 0.0) -> str:
     manifest = write_bundle(
         store,
         msgspec.structs.replace(some_draft(), schema=CUSTOM_SCHEMA),
-        model=some_model(shift, features=CUSTOM_FEATURES),
+        graphs=graph_files(some_model(shift, features=CUSTOM_FEATURES)),
         history=custom_history(),
         golden_orders=choose_golden_orders(custom_orders()),
         extra_files=TRAINING_FILES,

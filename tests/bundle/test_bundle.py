@@ -21,19 +21,28 @@ from preptime.domain.orders import OrderColumns, Predictions
 from preptime.errors import BundleVerificationError, UsageError
 from preptime.features.feature_set import TAKE_HOME_FEATURES
 from preptime.features.history import History, feature_matrix
+from preptime.features.kitchen import KitchenStates
 from tests.bundle.factories import (
     MODELS,
     REPORT,
+    SECONDS_PER_OPEN_ORDER,
     TRAINING_FILES,
     WEIGHTS,
+    graph_files,
+    put_bundle,
     replace_files,
     some_history,
+    some_live_model,
     some_model,
     some_orders,
     write_manifest,
 )
 
-FILES = sorted(["manifest.json", "model.onnx", "golden.json", *TRAINING_FILES])
+FILES = sorted(["manifest.json", "model.onnx", "quantile.onnx", "golden.json", *TRAINING_FILES])
+
+
+NO_LIVE = np.empty((0, 4), np.float32)
+"""The live quantiles of a bundle without a live model."""
 
 
 def test_bundle_predict_uses_history_and_graph(bundle_folder: Path) -> None:
@@ -49,7 +58,7 @@ def test_bundle_predict_uses_history_and_graph(bundle_folder: Path) -> None:
     assert predictions.quantiles.shape == (30, 4)
     np.testing.assert_array_equal(predictions.fallback_level, some_history().fallback_level_for(orders))
     assert bundle.training_files()["report.html"] == REPORT
-    assert bundle.model_bytes() == some_model()
+    assert bundle.graph_files() == graph_files(some_model())
 
 
 def test_bundle_predict_one_by_one_equals_batch(bundle_folder: Path) -> None:
@@ -82,7 +91,7 @@ def test_loaded_bundle_ignores_changes_to_its_files(bundle_folder: Path) -> None
     np.testing.assert_array_equal(after.quantiles, before.quantiles)
     np.testing.assert_array_equal(after.points["rf"], before.points["rf"])
     np.testing.assert_array_equal(after.fallback_level, before.fallback_level)
-    for read_again in (bundle.model_bytes, bundle.golden_orders, bundle.training_files):
+    for read_again in (bundle.graph_files, bundle.golden_orders, bundle.training_files):
         with pytest.raises(BundleVerificationError, match=r"expected .* bytes, found"):
             read_again()
 
@@ -212,11 +221,11 @@ def test_check_golden_tolerance_is_parity_limit(bundle_folder: Path) -> None:
             {"rf": predictions.points["rf"] + np.float32(by)}, predictions.quantiles, predictions.fallback_level
         )
 
-    check_golden(golden, TAKE_HOME_FEATURES.names, features, moved(0.008))
+    check_golden(golden, TAKE_HOME_FEATURES.names, features, moved(0.008), NO_LIVE)
     with pytest.raises(BundleVerificationError, match="rf = "):
-        check_golden(golden, TAKE_HOME_FEATURES.names, features, moved(0.1))
+        check_golden(golden, TAKE_HOME_FEATURES.names, features, moved(0.1), NO_LIVE)
     with pytest.raises(BundleVerificationError, match="rf = "):
-        check_golden(golden, TAKE_HOME_FEATURES.names, features, moved(float("nan")))
+        check_golden(golden, TAKE_HOME_FEATURES.names, features, moved(float("nan")), NO_LIVE)
 
 
 def test_check_golden_with_other_shapes_raises(bundle_folder: Path) -> None:
@@ -233,7 +242,7 @@ def test_check_golden_with_other_shapes_raises(bundle_folder: Path) -> None:
     for name, value in wrong.items():
         other = msgspec.convert(msgspec.to_builtins(golden) | {name: value}, GoldenDocument)
         with pytest.raises(BundleVerificationError):
-            check_golden(other, TAKE_HOME_FEATURES.names, features, predictions)
+            check_golden(other, TAKE_HOME_FEATURES.names, features, predictions, NO_LIVE)
 
 
 @pytest.mark.parametrize(
@@ -277,8 +286,52 @@ def test_bundle_load_with_arrays_unlike_format_raises(bundle_folder: Path) -> No
             Bundle.load(bundle_folder)
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "golden.json", "history/rows.npy"])
-def test_bundle_load_with_missing_part_raises(bundle_folder: Path, name: str) -> None:
+def test_bundle_load_with_other_quantile_graph_raises(bundle_folder: Path) -> None:
+    """The default prediction is that of all models, so another graph for it is damage."""
+    other = graph_files(some_model(shift=1.0))["quantile.onnx"]
+    replace_files(bundle_folder, {"quantile.onnx": other})
+    with pytest.raises(BundleVerificationError, match=r"quantile\.onnx: expected the quantiles of model\.onnx"):
+        Bundle.load(bundle_folder)
+    replace_files(bundle_folder, {"quantile.onnx": some_model()})
+    with pytest.raises(BundleVerificationError, match=r"quantile\.onnx: expected outputs quantile"):
+        Bundle.load(bundle_folder)
+
+
+def test_bundle_load_with_other_live_model_raises(folder_store: Store) -> None:
+    folder = folder_store.fetch(put_bundle(folder_store, is_live=True))
+    assert Bundle.load(folder).has_live_model
+    replace_files(folder, {"live.onnx": some_live_model(shift=1.0)})
+    with pytest.raises(BundleVerificationError, match=r"golden\.json: expected live p10 = .* for golden order 0"):
+        Bundle.load(folder)
+    replace_files(folder, {"live.onnx": graph_files(some_model())["quantile.onnx"]})
+    with pytest.raises(BundleVerificationError, match=r"live\.onnx: expected one input 'features'"):
+        Bundle.load(folder)
+
+
+def test_bundle_predict_with_kitchens_changes_only_them(folder_store: Store) -> None:
+    bundle = Bundle.load(folder_store.fetch(put_bundle(folder_store, is_live=True)))
+    orders = some_orders(30)
+    is_live = np.arange(30) % 3 == 0
+    states = KitchenStates.from_rows([(number, 0, 0) for number in range(10)])
+    plain = bundle.predict(orders)
+    for models in (None, (), ("rf",)):
+        live = bundle.predict(orders, models, (is_live, states))
+        assert live.live is not None
+        np.testing.assert_array_equal(live.live, is_live)
+        np.testing.assert_array_equal(live.quantiles[~is_live], plain.quantiles[~is_live])
+        assert all(np.array_equal(values, plain.points[name]) for name, values in live.points.items())
+        expected = plain.default[is_live] + SECONDS_PER_OPEN_ORDER * states.open_orders
+        np.testing.assert_allclose(live.default[is_live], expected, rtol=1e-6)
+        np.testing.assert_array_equal(live.fallback_level, plain.fallback_level)
+    assert plain.live is None
+    without = Bundle.load(folder_store.fetch(put_bundle(folder_store))).predict(orders, (), (is_live, states))
+    assert without.live is None
+    np.testing.assert_array_equal(without.quantiles, plain.quantiles)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "quantile.onnx", "live.onnx", "golden.json", "history/rows.npy"])
+def test_bundle_load_with_missing_part_raises(folder_store: Store, name: str) -> None:
+    bundle_folder = folder_store.fetch(put_bundle(folder_store, is_live=True))
     fields = json.loads((bundle_folder / MANIFEST_FILE).read_bytes())
     del fields["files"][name]
     (bundle_folder / name).unlink()

@@ -16,12 +16,13 @@ import pytest
 from numpy.typing import NDArray
 
 from preptime.bundle.bundle import Bundle
-from preptime.bundle.manifest import MANIFEST_FILE
+from preptime.bundle.manifest import GRAPH_FILES, MANIFEST_FILE
 from preptime.errors import BundleVerificationError, UsageError
+from preptime.features.kitchen import KitchenStates
 from tests.bundle.factories import replace_files, some_files, some_orders
 from tests.requirements import requires
 
-FILES = sorted(some_files()[1])
+FILES = sorted(some_files(is_live=True)[1])
 MUTATIONS = 8
 """Random mutations of each file."""
 
@@ -106,12 +107,15 @@ WHOLE_FILES: dict[str, bytes] = {
 ALL_GOLDEN: dict[str, Callable[[dict[str, object]], object]] = {
     "ragged features": lambda golden: golden["features"][7].pop(),  # type: ignore[index]
     "ragged quantiles": lambda golden: golden["quantiles"][7].pop(),  # type: ignore[index]
+    "ragged live quantiles": lambda golden: golden["live_quantiles"][7].pop(),  # type: ignore[index]
+    "no live quantiles": lambda golden: golden.update(live_quantiles=[]),
     "ragged column": lambda golden: golden["orders"]["city"].pop(),  # type: ignore[index]
     "no orders": lambda golden: golden.update(
         orders={name: [] for name in golden["orders"]},  # type: ignore[attr-defined]
         features=[],
         quantiles=[],
         points={"rf": []},
+        live_quantiles=[],
         fallback_level=[],
     ),
     "feature overflow": lambda golden: golden["features"][0].__setitem__(2, 1e308),  # type: ignore[index]
@@ -153,19 +157,28 @@ def damaged_contents(name: str, content: bytes) -> Iterator[tuple[str, bytes]]:
 def intact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of an intact bundle, which tests copy."""
     folder = tmp_path_factory.mktemp("intact") / "bundle"
-    for name, content in some_files()[1].items():
+    for name, content in some_files(is_live=True)[1].items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
 
 
+def predict_all(bundle: Bundle) -> NDArray[np.float32]:
+    """Return the quantiles of each graph of a bundle, with half of the kitchens known for the live graph."""
+    orders = some_orders()
+    is_live = np.arange(len(orders)) % 2 == 0
+    states = KitchenStates.from_rows((number % 4, 0, 0) for number in range(int(is_live.sum())))
+    predictions = (bundle.predict(orders), bundle.predict(orders, ()), bundle.predict(orders, (), (is_live, states)))
+    return np.stack([prediction.quantiles for prediction in predictions])
+
+
 def is_refused(folder: Path, expected: NDArray[np.float32], description: str) -> bool:
     """Load a bundle. Return whether it was refused, with one sentence that names a file of the bundle.
 
-    A bundle that isn't refused must predict `expected`.
+    A bundle that isn't refused must predict `expected`, as in `predict_all`.
     """
     try:
-        quantiles = Bundle.load(folder).predict(some_orders()).quantiles
+        quantiles = predict_all(Bundle.load(folder))
     except BundleVerificationError as refusal:
         facts = refusal.facts
     else:
@@ -182,7 +195,7 @@ def is_refused(folder: Path, expected: NDArray[np.float32], description: str) ->
 @pytest.mark.parametrize("name", FILES)
 def test_damaged_file_with_correct_hashes_is_same_or_refused(name: str, intact_folder: Path, tmp_path: Path) -> None:
     """The hashes and the id of the damaged bundle are correct, so only the checks of the contents can find damage."""
-    expected = Bundle.load(intact_folder).predict(some_orders()).quantiles
+    expected = predict_all(Bundle.load(intact_folder))
     folder, manifest = tmp_path / "bundle", (intact_folder / MANIFEST_FILE).read_bytes()
     shutil.copytree(intact_folder, folder)
     results = list[bool]()
@@ -194,7 +207,8 @@ def test_damaged_file_with_correct_hashes_is_same_or_refused(name: str, intact_f
             replace_files(folder, {name: content})
         results.append(is_refused(folder, expected, f"{name}: {description}"))
     # The two files that describe the training run may have any content. Some damage of a graph doesn't change it.
-    minimum_share = {"report.html": 0.0, "evaluation.json": 0.0, "model.onnx": 0.5}.get(name, 0.9)
+    graphs = dict.fromkeys(GRAPH_FILES, 0.5)
+    minimum_share = ({"report.html": 0.0, "evaluation.json": 0.0} | graphs).get(name, 0.9)
     assert sum(results) >= minimum_share * len(results), (sum(results), len(results))
 
 

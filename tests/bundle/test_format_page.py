@@ -57,7 +57,7 @@ def test_format_page_has_fields_of_small_objects(struct: type[msgspec.Struct]) -
 def test_format_page_has_files_and_arrays() -> None:
     text = section("The files of a bundle")
     assert set(expected_arrays(3, some_history().vocabularies, TAKE_HOME_FEATURES)) <= first_column_names(text)
-    files = {re.sub("history/.*", "history/*.npy", name) for name in some_files()[1]}
+    files = {re.sub("history/.*", "history/*.npy", name) for name in some_files(is_live=True)[1]}
     assert files == set(re.findall(r"^\| `([a-z/*.]+\.[a-z]+)`", text, re.MULTILINE))
 
 

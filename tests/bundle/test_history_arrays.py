@@ -214,7 +214,9 @@ def test_bundle_load_with_forged_vocabulary_raises(bundle_folder: Path, category
     "changes",
     [
         {"models": ["rf", "rf", "quantile"]},
-        {"window": {"gate_days": -1}},
+        {"weak_models": ["gbr"]},
+        {"window": {"gated_from": None}},
+        {"window": {"gated_through": None}},
         {"window": {"fitted_through": "9999-12-31"}},
         {"window": {"fitted_through": "1999-12-31"}},
     ],

@@ -16,7 +16,16 @@ from preptime.bundle.inventory import ROLLBACKS_KEPT, PruneResult, prune
 from preptime.bundle.store import Store
 from preptime.bundle.writer import write_bundle
 from preptime.errors import UsageError
-from tests.bundle.factories import DAY, put_bundle, put_placeholder, some_draft, some_history, some_model, some_orders
+from tests.bundle.factories import (
+    DAY,
+    graph_files,
+    put_bundle,
+    put_placeholder,
+    some_draft,
+    some_history,
+    some_model,
+    some_orders,
+)
 
 
 def day(n: int) -> dt.date:
@@ -32,7 +41,8 @@ def put_refresh(store: Store, parent: str, when: dt.date) -> str:
     """Write a refresh of a bundle from `put_bundle` as of another date, and return its id."""
     draft = msgspec.structs.replace(some_draft(), kind="refresh", date=when, parent=parent)
     golden = choose_golden_orders(some_orders())
-    return write_bundle(store, draft, model=some_model(), history=some_history(when), golden_orders=golden).id
+    graphs = graph_files(some_model())
+    return write_bundle(store, draft, graphs=graphs, history=some_history(when), golden_orders=golden).id
 
 
 def test_prune_keeps_newest_bundles(store: Store) -> None:

@@ -18,10 +18,13 @@ from tests.bundle.factories import (
     DAY,
     REPORT,
     TRAINING_FILES,
+    graph_files,
+    live_draft,
     put_bundle,
     some_draft,
     some_files,
     some_history,
+    some_live_model,
     some_model,
     some_orders,
 )
@@ -57,7 +60,7 @@ def test_refresh_has_parent_models_and_new_history(store: Store) -> None:
     manifest = write_bundle(
         store,
         draft,
-        model=parent.model_bytes(),
+        graphs=parent.graph_files(),
         history=some_history(day, slower_seconds=100),
         golden_orders=choose_golden_orders(some_orders()),
     )
@@ -66,7 +69,7 @@ def test_refresh_has_parent_models_and_new_history(store: Store) -> None:
     assert refreshed.manifest.parent == parent.manifest.id
     assert refreshed.manifest.window == parent.manifest.window
     assert refreshed.training_files() == {}
-    assert refreshed.model_bytes() == parent.model_bytes()
+    assert refreshed.graph_files() == parent.graph_files()
     orders = some_orders(20)
     assert (refreshed.predict(orders).default > parent.predict(orders).default).all()
 
@@ -76,15 +79,17 @@ def test_refresh_with_other_models_or_codes_raises(store: Store) -> None:
     draft = msgspec.structs.replace(some_draft(), kind="refresh", parent=parent.id)
     golden = choose_golden_orders(some_orders())
     with pytest.raises(OperationError, match=f"models of the refresh differ from those of its parent {parent.id}"):
-        write_bundle(store, draft, model=some_model(1.0), history=some_history(), golden_orders=golden)
+        write_bundle(store, draft, graphs=graph_files(some_model(1.0)), history=some_history(), golden_orders=golden)
     history = some_history()
     vocabularies = dataclasses.replace(history.vocabularies, city=("Berlin", "London", "Paris"))
     renamed = dataclasses.replace(history, restaurants=history.restaurants.recoded(vocabularies))
     with pytest.raises(OperationError, match="codes of city in the history differ"):
-        write_bundle(store, draft, model=some_model(), history=renamed, golden_orders=golden)
+        write_bundle(store, draft, graphs=graph_files(some_model()), history=renamed, golden_orders=golden)
     unknown_parent = msgspec.structs.replace(draft, parent="2015-06-01-000000000000")
     with pytest.raises(UsageError, match="has no bundle"):
-        write_bundle(store, unknown_parent, model=some_model(), history=some_history(), golden_orders=golden)
+        write_bundle(
+            store, unknown_parent, graphs=graph_files(some_model()), history=some_history(), golden_orders=golden
+        )
     assert store.bundle_ids() == [parent.id]
 
 
@@ -93,7 +98,7 @@ def test_write_bundle_with_history_of_other_date_raises(store: Store) -> None:
         write_bundle(
             store,
             some_draft(),
-            model=some_model(),
+            graphs=graph_files(some_model()),
             history=some_history(DAY - dt.timedelta(days=1)),
             golden_orders=choose_golden_orders(some_orders()),
         )
@@ -101,10 +106,21 @@ def test_write_bundle_with_history_of_other_date_raises(store: Store) -> None:
 
 
 def test_write_bundle_with_graph_unlike_draft_raises(store: Store) -> None:
+    golden, plain = choose_golden_orders(some_orders()), graph_files(some_model())
     draft = msgspec.structs.replace(some_draft(), models=("cat", "quantile"))
     with pytest.raises(BundleVerificationError, match="outputs cat, quantile"):
+        write_bundle(store, draft, graphs=plain, history=some_history(), golden_orders=golden)
+    with_live = graph_files(some_model(), some_live_model())
+    for draft, graphs in ((some_draft(), with_live), (live_draft(), plain)):
+        with pytest.raises(OperationError, match="live model and its calibration"):
+            write_bundle(store, draft, graphs=graphs, history=some_history(), golden_orders=golden)
+    with pytest.raises(BundleVerificationError, match=r"live\.onnx: expected one input 'features'"):
         write_bundle(
-            store, draft, model=some_model(), history=some_history(), golden_orders=choose_golden_orders(some_orders())
+            store,
+            live_draft(),
+            graphs=plain | {"live.onnx": plain["quantile.onnx"]},
+            history=some_history(),
+            golden_orders=golden,
         )
     assert store.bundle_ids() == []
 
@@ -114,10 +130,16 @@ def test_write_bundle_with_unusable_golden_orders_raises(store: Store, value: fl
     golden = choose_golden_orders(some_orders())
     golden.order_value[3] = value
     with pytest.raises(BundleVerificationError, match=r"golden\.json"):
-        write_bundle(store, some_draft(), model=some_model(), history=some_history(), golden_orders=golden)
+        write_bundle(
+            store, some_draft(), graphs=graph_files(some_model()), history=some_history(), golden_orders=golden
+        )
     with pytest.raises(OperationError, match="at least one golden order"):
         write_bundle(
-            store, some_draft(), model=some_model(), history=some_history(), golden_orders=golden.take(slice(0, 0))
+            store,
+            some_draft(),
+            graphs=graph_files(some_model()),
+            history=some_history(),
+            golden_orders=golden.take(slice(0, 0)),
         )
     assert store.bundle_ids() == []
 

@@ -29,7 +29,7 @@ from preptime.domain.data_dictionary import DATA_DICTIONARY, TARGET
 from preptime.keys import new_key
 from preptime.schema.schema import TAKE_HOME_SCHEMA
 from preptime.settings import iter_settings
-from tests.bundle.factories import DAY, some_draft, some_history, some_model, some_orders
+from tests.bundle.factories import DAY, graph_files, some_draft, some_history, some_model, some_orders
 from tests.bundle.fake_gcs import BUCKET, FakeGcs, closing_clients, run_fake_gcs
 from tests.cli.run_command import preptime, run_process
 
@@ -51,7 +51,7 @@ def promote_bundle(store: Store, at: dt.datetime = PROMOTED_AT, libraries: dict[
     manifest = write_bundle(
         store,
         msgspec.structs.replace(some_draft(), libraries=libraries),
-        model=some_model(),
+        graphs=graph_files(some_model()),
         history=some_history(),
         golden_orders=choose_golden_orders(some_orders()),
     )

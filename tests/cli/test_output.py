@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -13,11 +15,12 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from preptime.cli.output import interval_summary, score_table, waiting_cost_table
+from preptime.cli.output import comparison_table, interval_summary, score_table, waiting_cost_table
 from preptime.cli.synthesize import SynthesizeDocument
 from preptime.domain.time_units import TIME_UNITS
-from preptime.evaluation.evaluated_orders import build_backtest_document
+from preptime.evaluation.evaluated_orders import build_backtest_document, waiting_costs
 from preptime.evaluation.summary_text import shown_arrivals
+from preptime.training.comparison import compare_evaluations
 from tests.cli.conftest import Demo, Files
 from tests.cli.run_command import PROGRAM, preptime, run_process
 from tests.evaluation.factories import evaluated_orders
@@ -122,6 +125,27 @@ def test_waiting_cost_table_fits_80_columns_in_every_unit() -> None:
             (line,) = [line for line in text.getvalue().splitlines() if title in line]
             expected = [getattr(cost, name) / TIME_UNITS[unit].seconds for cost in document.waiting_costs]
             assert line.replace("│", " ").split()[-3:] == [f"{value:,.{digits}f}" for value in expected]
+
+
+def test_score_table_has_the_live_model_above_the_baselines() -> None:
+    orders = evaluated_orders(500)
+    orders = replace(orders, live_quantiles=orders.quantiles + 60)
+    text = io.StringIO()
+    Console(file=text, width=100).print(score_table(build_backtest_document(orders, "2015-06-17", "2015-06-23")))
+    names = [line.split("│")[1].strip() for line in text.getvalue().splitlines() if line.startswith("│")]
+    assert "live model" in names[: names.index("restaurant_lookup")]
+
+
+def test_comparison_shows_the_waiting_cost_which_is_not_a_condition() -> None:
+    orders, day = evaluated_orders(500), dt.date(2015, 6, 17)
+    comparison = compare_evaluations(orders, None, bundle_ids=("challenger", None), days=(day, day))
+    text = io.StringIO()
+    Console(file=text, width=200).print(comparison_table(comparison, TIME_UNITS["h"]))
+    (line,) = [line for line in text.getvalue().splitlines() if "Waiting cost" in line]
+    cost = waiting_costs(orders)[1]
+    assert f"2:1: {(cost.predicted_quantile or 0) / 3600:.2f} h" in line
+    assert f"(lookup's quantile: {(cost.lookup_quantile or 0) / 3600:.2f} h)" in line
+    assert len(text.getvalue().splitlines()) == len(comparison.checks) + 6
 
 
 def test_metrics_use_the_unit_of_the_target() -> None:

@@ -111,6 +111,42 @@ def test_score_flags_orders_of_another_city(orders: pl.DataFrame, files: Files, 
     assert "restaurant_differs" not in pl.read_csv(out).columns
 
 
+def test_score_travel_column_adds_dispatch_times(
+    orders: pl.DataFrame, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = store.parent / "trips.csv", store.parent / "out.csv"
+    orders.head(3).with_columns(trip=pl.Series(["300", "", "6.5"])).write_csv(source)
+    monkeypatch.setenv("PREPTIME_COURIER_COST", "3")
+    result = preptime("score", source, "--out", out, "--store", store, "--travel-column", "trip").succeeded()
+    assert "1 order without a dispatch time. Reason of the travel time: missing_value.\n" in result.out
+    assert pl.read_csv(out)["prediction_dispatch_quantile"].to_list() == [0.75, None, 0.75]
+    costs = ("--travel-column", "trip", "--courier-cost", "1", "--food-cost", "2.0")
+    assert score(source, out, store, *costs).without_dispatch == {"missing_value": 1}
+    scored = pl.read_csv(out)
+    assert scored["prediction_dispatch_quantile"].to_list() == [1 / 3, None, 1 / 3]
+    assert scored["predicted_dispatch_at"].is_null().to_list() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("status", "options", "message"),
+    [
+        (2, ("--courier-cost", "2"), "Use --courier-cost and --food-cost only with --travel-column."),
+        (
+            2,
+            ("--travel-column", "trip", "--date", "2015-06-20"),
+            "Use --travel-column only with INPUT, not with --date.",
+        ),
+        (2, ("--travel-column", "trip", "--food-cost", "10"), "so the ratio must be from 1:9 to 9:1."),
+        (1, ("--travel-column", "trip"), "has no column 'trip'. Its columns are "),
+    ],
+)
+def test_score_travel_options_are_checked(
+    files: Files, store: Path, status: int, options: tuple[str, ...], message: str
+) -> None:
+    result = preptime("score", files.orders, "--store", store, "--out", store.parent / "out.csv", *options)
+    assert (result.status, message in result.err) == (status, True), result.err
+
+
 @pytest.mark.parametrize("name", ["orders.csv", "orders.parquet", "Orders.CSV", "my orders.v2.csv", "o.csv.gz"])
 def test_score_default_output_is_next_to_input(name: str, orders: pl.DataFrame, store: Path) -> None:
     source = store.parent / "inputs" / name

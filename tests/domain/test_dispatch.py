@@ -16,6 +16,7 @@ from preptime.domain.dispatch import (
     decide,
     decide_order,
     dispatch_level,
+    expected_waits,
     quantile_at,
 )
 from preptime.domain.orders import QUANTILE_LEVELS
@@ -149,6 +150,13 @@ def test_uncertain_travel_matches_simulated_orders() -> None:
         best_courier_wait, best_food_wait = waits(ready - travelled, best)
         assert level * (courier_wait - best_courier_wait) + (1 - level) * (food_wait - best_food_wait) < 0.2
         assert decision.dispatch_seconds == pytest.approx(best, abs=5 if level < 0.8 else 50)
+
+
+@given(quantiles_of_orders(), st.floats(0, 5_000))
+def test_expected_waits_are_those_of_simulated_orders(quantiles: tuple[float, ...], arrival: float) -> None:
+    courier_wait, food_wait = expected_waits(np.array(quantiles), np.array([arrival]))
+    expected = waits(ready_times(quantiles), arrival)
+    assert (courier_wait.item(), food_wait.item()) == pytest.approx(expected, abs=1 + 1e-3 * quantiles[-1])
 
 
 def test_uncertain_travel_approaches_known_travel() -> None:

@@ -19,7 +19,7 @@ from preptime.evaluation.charts import DARK, LIGHT
 from preptime.evaluation.evaluated_orders import waiting_costs
 from preptime.evaluation.html_report import dark_mode_css
 from preptime.evaluation.report import render_report
-from preptime.evaluation.summary_text import shown_arrivals
+from preptime.evaluation.summary_text import format_waiting_cost, shown_arrivals
 from preptime.schema.schema import Target
 from tests.evaluation.factories import HOSTILE, HOSTILE_IN_QUOTES, evaluated_orders, report_context
 
@@ -164,6 +164,17 @@ def test_report_shows_waiting_costs_in_the_unit_of_the_target(page: ParsedPage) 
             assert row == [f"{getattr(cost, name) / seconds:,.{digits}f}" for cost in costs]
     titles = {attributes.get("title") for tag, attributes in page.tags if tag == "span"}
     assert {f"{seconds:,.0f} s" for seconds in best} <= titles
+
+
+def test_report_shows_a_live_model_with_its_waiting_cost() -> None:
+    orders = evaluated_orders(500)
+    orders = replace(orders, live_quantiles=0.2 * orders.quantiles + 0.8 * orders.actual[:, None])
+    cells = [text.strip() for text in ParsedPage(render_report(report_context(orders))).text]
+    assert cells.count("live model") == 2  # once for each label set
+    row = [cell for cell in cells[cells.index("live quantile") + 1 :] if cell][:3]
+    assert row == [format_waiting_cost(cost.live_quantile) for cost in waiting_costs(orders)]
+    # It needs more than an order, so it isn't a reason to use another model.
+    assert not any("These have a smaller mean error" in cell for cell in cells)
 
 
 def test_render_report_without_orders_draws_no_charts() -> None:

@@ -1,12 +1,26 @@
+"""`quantile`: calibration, label values, and its ONNX graph. Also the lookup of the reduced set."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import helper
 
+from preptime.errors import OperationError
+from preptime.models.lookup import LookupModel
 from preptime.models.onnx_export import check_parity, merge_to_onnx
-from preptime.models.quantile import MEDIAN_INDEX, MIN_SCALED_SECONDS, FittedQuantileModel, QuantileModel
+from preptime.models.quantile import (
+    MEDIAN_INDEX,
+    MIN_SCALED_SECONDS,
+    FittedQuantileModel,
+    QuantileModel,
+    order_quantiles,
+    snap,
+)
+from tests.models.graphs import run, tree_nodes
 from tests.models.rows import SEED, training_rows
 
 X, Y = training_rows(400)
@@ -49,7 +63,7 @@ def test_calibrated_keeps_order_median_and_parity(fitted: FittedQuantileModel, s
     predicted = calibrated.predict(X)
     assert (np.diff(predicted, axis=1) >= 0).all()
     assert predicted.min() >= 0
-    median = fitted.levels[MEDIAN_INDEX].predict_raw(X)
+    median = fitted.predict_raw(X)[:, MEDIAN_INDEX]
     np.testing.assert_allclose(
         predicted[:, MEDIAN_INDEX],
         np.maximum(median + scale[MEDIAN_INDEX] * np.maximum(median, MIN_SCALED_SECONDS), 0),
@@ -57,3 +71,74 @@ def test_calibrated_keeps_order_median_and_parity(fitted: FittedQuantileModel, s
         atol=1e-3,
     )
     check_parity(merge_to_onnx({"quantile": calibrated}, X.shape[1]), {"quantile": calibrated}, X)
+
+
+FIVE_MINUTES = np.arange(300.0, 3900.0, 300.0)
+MINUTES = np.arange(60.0, 7260.0, 60.0)
+
+
+def test_snap_returns_nearest_value_and_the_lower_on_borders() -> None:
+    seconds = np.array([-5.0, 449.9, 450.0, 450.1, 751.0, 1e6], np.float32)
+    assert snap(seconds, np.array([300.0, 600.0, 900.0])).tolist() == [300, 300, 300, 600, 900, 900]
+    assert snap(seconds, np.array([420.0])).tolist() == [420] * 6
+    assert snap(seconds, np.empty(0)) is seconds
+
+
+def test_order_quantiles_moves_levels_outward_from_p50() -> None:
+    crossing = np.array([[700.0, 600.0, 500.0, 550.0], [-9.0, -3.0, 5.0, 4.0]], np.float32)
+    assert order_quantiles(crossing).tolist() == [[600, 600, 600, 600], [0, 0, 5, 5]]
+
+
+@pytest.mark.parametrize("values", [FIVE_MINUTES, MINUTES, np.array([600.0]), np.array([300.0, 900.0, 1000.5])])
+def test_onnx_snaps_as_numpy(fitted: FittedQuantileModel, values: NDArray[np.float64]) -> None:
+    snapped = fitted.calibrated(np.array([-0.04, 0.02, 0.01, 0.05]), values)
+    predicted = snapped.predict(X)
+    assert set(np.unique(predicted).tolist()) <= set(values.astype(np.float32).tolist())
+    assert (np.diff(predicted, axis=1) >= 0).all()
+    contents = merge_to_onnx({"quantile": snapped}, X.shape[1])
+    assert check_parity(contents, {"quantile": snapped}, X)["quantile"] == 0
+    np.testing.assert_array_equal(run(contents, X)["quantile"], predicted)
+
+
+def test_parity_accepts_only_neighbors_of_a_border(fitted: FittedQuantileModel) -> None:
+    """A sum within 0.01 s of a border can be on its other side in ONNX. Elsewhere, another label value is an error."""
+    raw = fitted.predict_raw(X)
+    border = float(raw[7, MEDIAN_INDEX]) + 0.002  # row 7 is just below it
+    values = np.array([border - 300, border + 300])
+    snapped = fitted.calibrated(np.zeros(4), values)
+    assert snapped.predict(X[7:8])[0, MEDIAN_INDEX] == np.float32(values[0])
+    assert snapped.predict_moved(X[7:8], 0.01)[0, MEDIAN_INDEX] == np.float32(values[1])
+    # The trees of another order of summation are those of the same trees with other base values.
+    contents = merge_to_onnx({"quantile": snapped}, X.shape[1])
+    model = onnx.load_from_string(contents)
+    (trees,) = [node for node in model.graph.node if node.name.endswith("trees")]
+    far = fitted.calibrated(np.zeros(4), np.array([border - 400, border + 300]))
+    with pytest.raises(OperationError, match=r"quantile p\d0, row \d+: ONNX predicts"):
+        check_parity(contents, {"quantile": far}, X)
+
+
+def test_one_tree_node_predicts_all_levels(fitted: FittedQuantileModel) -> None:
+    (node,) = tree_nodes(merge_to_onnx({"quantile": fitted}, X.shape[1]))
+    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    assert attributes["n_targets"] == 4
+    assert len(set(attributes["nodes_treeids"])) == 30
+    assert len(attributes["base_values"]) == 4
+
+
+def test_labels_without_structure_give_trees_without_splits() -> None:
+    """CatBoost then writes trees with one leaf, which the export must keep."""
+    constant = QuantileModel(tree_count=20).fit(X, np.full(len(X), 700.0), threads=1, seed=SEED)
+    contents = merge_to_onnx({"quantile": constant}, X.shape[1])
+    np.testing.assert_allclose(run(contents, X)["quantile"], 700, atol=0.01)
+    check_parity(contents, {"quantile": constant}, X)
+
+
+def test_lookup_model_returns_its_column() -> None:
+    fitted_lookup = LookupModel(5).fit(X, Y, threads=1, seed=SEED)
+    seconds = X.copy()
+    seconds[:3, 5] = -1.0
+    np.testing.assert_array_equal(fitted_lookup.predict(seconds), np.maximum(seconds[:, 5], 0))
+    contents = merge_to_onnx({"lookup": fitted_lookup}, X.shape[1])
+    assert check_parity(contents, {"lookup": fitted_lookup}, seconds) == {"lookup": 0}
+    np.testing.assert_array_equal(run(contents, seconds)["lookup"], fitted_lookup.predict(seconds))
+    assert fitted_lookup.importance().tolist() == [0, 0, 0, 0, 0, 1, 0, 0]

@@ -36,7 +36,7 @@ from preptime.features.history import History
 from preptime.features.history_state import CompletedOrders, HistoryState
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.features.shrinkage import build_history
-from preptime.features.spec import HISTORY_FEATURES
+from preptime.features.spec import HISTORY_FEATURES, local_day
 from preptime.monitoring.document import Alert
 from preptime.monitoring.monitor import MonitoringInputs, monitor_day
 from preptime.monitoring.outcomes import to_day_number
@@ -196,7 +196,7 @@ def make_month(
     state = HistoryState.from_orders(restaurants, completed.take(in_history & (ready < start + trained_days)))
     results, bundles = ResultsFolder(root), SyntheticBundles()
     through = plan.start + (trained_days - 1) * ONE_DAY
-    window = TrainingWindow(first_day=plan.start, last_day=through, fitted_through=through, gate_days=0)
+    window = TrainingWindow(first_day=plan.start, last_day=through, fitted_through=through)
     metrics: JsonObject = {}
     for offset in range(trained_days, plan.days):
         number = start + offset
@@ -281,6 +281,7 @@ def _backtest(
     actual = label.astype(np.float64)
     evaluated = EvaluatedOrders(
         actual=actual,
+        day=local_day(orders.acknowledged_at),
         up_to_3h=actual <= 10_800,
         within_label_limit=actual <= 3_000,
         point_predictions={},

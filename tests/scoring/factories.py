@@ -28,6 +28,7 @@ from preptime.synthetic import SynthesisPlan, synthesize_frames
 from preptime.training.training_data import with_category_values
 from preptime.validation.audit import audit_orders, to_order_columns
 from preptime.validation.restaurants import read_restaurants
+from tests.bundle.factories import graph_files
 
 PLAN = SynthesisPlan(orders=1_500, restaurants=60, days=14)
 AS_OF = PLAN.start + dt.timedelta(days=PLAN.days + 5)
@@ -72,15 +73,15 @@ def bundle_of(
         kind="training",
         date=AS_OF,
         schema=schema,
-        window=TrainingWindow(first_day=PLAN.start, last_day=last, fitted_through=last, gate_days=0),
+        window=TrainingWindow(first_day=PLAN.start, last_day=last, fitted_through=last),
         models=tuple(fitted),
         calibration={},
         data_fingerprint="synthetic",
         metrics={},
         libraries={},
     )
-    graph = merge_to_onnx(fitted, len(FeatureSet.from_schema(schema)))
-    manifest = write_bundle(store, draft, model=graph, history=history, golden_orders=choose_golden_orders(columns))
+    graphs = graph_files(merge_to_onnx(fitted, len(FeatureSet.from_schema(schema))))
+    manifest = write_bundle(store, draft, graphs=graphs, history=history, golden_orders=choose_golden_orders(columns))
     return Bundle.load(store.fetch(manifest.id))
 
 

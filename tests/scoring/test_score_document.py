@@ -61,7 +61,7 @@ def test_score_document_json_is_stable() -> None:
         b'"rejected":{"missing_value":2,"out_of_range":1},'
         b'"fallback_level":{"restaurant":1,"city_food":0,"food":0,"city":0,"global":1},'
         b'"unknown_restaurants":{"global":1},"restaurant_differs":1,"missing_features":{"distance":2},'
-        b'"invalid_features":{"distance":1},"median_predicted_seconds":600}'
+        b'"invalid_features":{"distance":1},"median_predicted_seconds":600,"without_dispatch":{}}'
     )
     assert tuple(document.fallback_level) == FALLBACK_LEVELS
     assert msgspec.json.decode(msgspec.json.encode(document), type=ScoreDocument) == document

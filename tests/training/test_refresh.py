@@ -39,7 +39,7 @@ def test_refresh_publishes_champion_models_with_new_history(
     known = data.training_data.as_of(june(15))
     assert (document.orders, document.unknown_values) == (int(known.is_history.sum()), {})
     fresh, parent = fetch_verified(good_store, document.bundle), fetch_verified(good_store, good.document.bundle)
-    assert fresh.model_bytes() == parent.model_bytes()
+    assert fresh.graph_files() == parent.graph_files()
     expected = build_history(
         HistoryState.from_orders(data.restaurant_index, known.completed.take(known.is_history)),
         data.restaurant_index,
@@ -145,15 +145,15 @@ def _with_labels(data: SyntheticData, label: pl.Expr) -> SyntheticData:
     ids=["minutes", "milliseconds", "minutes-of-the-last-day", "jump-of-the-last-day"],
 )
 def test_refresh_refuses_labels_before_publishing(
-    data: SyntheticData, good_store: Store, label: pl.Expr, fact: str, option: str
+    data: SyntheticData, weak_store: Store, label: pl.Expr, fact: str, option: str
 ) -> None:
     wrong = _with_labels(data, label)
-    bundles, entries = good_store.bundle_ids(), good_store.log_file_names()
+    bundles, entries = weak_store.bundle_ids(), weak_store.log_file_names()
     with pytest.raises(DataError, match="didn't pass the data gate") as refused:
-        run_refresh(wrong, june(15), good_store)
+        run_refresh(wrong, june(15), weak_store)
     assert fact in refused.value.facts
     assert f"--gate {option}" in refused.value.hint
-    assert (good_store.bundle_ids(), good_store.log_file_names()) == (bundles, entries)
+    assert (weak_store.bundle_ids(), weak_store.log_file_names()) == (bundles, entries)
 
 
 def test_refresh_checks_labels_as_training_does(data: SyntheticData) -> None:

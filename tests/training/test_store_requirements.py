@@ -43,18 +43,18 @@ def test_unwritable_store_is_refused_before_any_fit(data: SyntheticData, unwrita
     assert refused.value.hint == "Allow it, or use another store (--store)."
 
 
-def test_another_target_is_refused_before_any_fit(data: SyntheticData, good_store: Store) -> None:
-    before = good_store.bundle_ids(), good_store.log_file_names()
+def test_another_target_is_refused_before_any_fit(data: SyntheticData, weak_store: Store) -> None:
+    before = weak_store.bundle_ids(), weak_store.log_file_names()
     with pytest.raises(UsageError, match=r"predicts delivery \(delivery time\), and the champion .* preparation"):
-        run_training(data, june(14), good_store, plan=PLAN, schema=DELIVERY)
-    assert (good_store.bundle_ids(), good_store.log_file_names()) == before
+        run_training(data, june(14), weak_store, plan=PLAN, schema=DELIVERY)
+    assert (weak_store.bundle_ids(), weak_store.log_file_names()) == before
 
 
-def test_data_and_store_are_refused_in_one_message(data: SyntheticData, good_store: Store) -> None:
+def test_data_and_store_are_refused_in_one_message(data: SyntheticData, weak_store: Store) -> None:
     """If the data is refused too, the error is one of the data, and it names everything."""
     with pytest.raises(DataError) as refused:
         run_training(
-            data, june(14), good_store, plan=PLAN, schema=DELIVERY, thresholds=GateThresholds(min_orders=9_999)
+            data, june(14), weak_store, plan=PLAN, schema=DELIVERY, thresholds=GateThresholds(min_orders=9_999)
         )
     assert "the minimum is 9,999." in refused.value.facts
     assert "The new bundle predicts delivery" in refused.value.facts

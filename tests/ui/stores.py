@@ -41,7 +41,7 @@ def copy_bundle(store: Store, bundle_id: str, data_fingerprint: str) -> str:
     return write_bundle(
         store,
         msgspec.structs.replace(draft, data_fingerprint=data_fingerprint),
-        model=bundle.model_bytes(),
+        graphs=bundle.graph_files(),
         history=bundle.history,
         golden_orders=bundle.golden_orders(),
     ).id

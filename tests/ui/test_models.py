@@ -99,11 +99,13 @@ def test_bundle_details_show_the_table_and_all_charts(open_view: OpenView, store
     assert table_column(at, "model", having="R²") == [
         "quantile (default)",
         "random forest",
+        "live model",
         "restaurant lookup",
         "median of all orders",
     ]
     assert table_column(at, "couriers arrive at", having="courier:food 2:1") == [
         "predicted quantile",
+        "live quantile",
         "p50 minus travel",
         "lookup's quantile",
         "constant",
@@ -111,7 +113,7 @@ def test_bundle_details_show_the_table_and_all_charts(open_view: OpenView, store
     waiting, errors = (table_column(at, name, having=name) for name in ("courier:food 1:1", "mean error"))
     # At 1:1, the waiting cost of 1,000 orders is 1,000 times the mean error, here in minutes with one decimal.
     even = [float(str(cell).replace(",", "")) / 1_000 for cell in waiting]
-    shown_errors = [float(str(errors[row]).split()[0]) for row in (0, 0, 2, 3)]
+    shown_errors = [float(str(errors[row]).split()[0]) for row in (0, 2, 0, 3, 4)]
     assert even == pytest.approx(shown_errors, abs=0.051)
     assert "Download the report" in [button.proto.label for button in at.get("download_button")]
     at.session_state["segment-dimension"] = "fallback_level"
@@ -155,7 +157,8 @@ def test_bundles_without_a_comparison_are_compared_on_request(
     shown = page_text(at)
     assert f"{first} compared with the champion {second}: " in shown
     assert "The champion didn't change." in shown
-    assert "Better than the restaurant lookup" in table_column(at, "rule", having="rule")
+    assert "Waiting cost per 1,000 orders by courier:food cost, which isn't a rule: 1:1: " in shown
+    assert "Significantly better than the better baseline" in table_column(at, "rule", having="rule")
     assert len(log_of(store_copy).entries()) == 2
 
 
@@ -165,7 +168,7 @@ def test_champion_log_shows_reasons_as_text(open_view: OpenView, store_copy: Pat
     assert "promoted manually 2015-06-14 05:00 UTC · olga · no. 2 riders *wait* in <b>Leeds</b>" in shown
     assert not any("<b>Leeds" in body for body in html_bodies(at))
     assert table_column(at, "no.", having="as-of date") == [2, 1]
-    assert "Better than the restaurant lookup" in table_column(at, "rule", having="rule")
+    assert "Significantly better than the better baseline" in table_column(at, "rule", having="rule")
     assert all(" s" not in str(result) for result in table_column(at, "result", having="rule"))
 
 

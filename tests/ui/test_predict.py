@@ -17,8 +17,9 @@ from streamlit.testing.v1 import AppTest
 import preptime.ui
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft, resolve_bundle_id
 from preptime.bundle.store import Store
-from preptime.client import Client, PredictionResponse
+from preptime.client import Client
 from preptime.domain.order_records import Orders
+from preptime.domain.prediction_records import PredictionResponse
 from preptime.evaluation.charts import LIGHT
 from preptime.evaluation.report_data import backtest_from_manifest
 from preptime.formatting import format_count

@@ -23,7 +23,7 @@ def test_measure_share_rise_equals_its_formula() -> None:
     assert rise.statistic(0.1) == pytest.approx(0.0, abs=1e-12)
 
 
-def test_measure_share_rise_ignores_days_without_orders_and_old_days() -> None:
+def test_measure_share_rise_ignores_empty_and_old_days() -> None:
     recent = measure_share_rise(np.array([5.0] * 28 + [9.0]), np.array([100.0] * 28 + [100.0]))
     with_others = measure_share_rise(
         np.array([90.0, 0.0] + [5.0] * 28 + [9.0]), np.array([100.0, 0.0] + [100.0] * 28 + [100.0])

@@ -211,7 +211,9 @@ def test_open_orders_count_apart_from_unusable_orders(open_orders: int, passed: 
     assert (checks["open_orders"].value, checks["open_orders"].passed) == (open_orders / 1_000, passed)
     assert f"{open_orders} of 1,000 orders have no label as of" in checks["open_orders"].message
     assert checks["unusable_orders"].message.startswith(f"0 of {1_000 - open_orders} orders can't be used for fitting;")
-    assert checks["orders"].value == 1_000 - open_orders
+    assert checks["orders"].message == (
+        f"{1_000 - open_orders} of 1,000 orders ({open_orders} are open) can be used for fitting; the minimum is 1."
+    )
     assert (
         f"{open_orders} of 1,000 orders ({open_orders / 1_000:.1%}) are open: they have no label" in (result.notes[-1])
     )

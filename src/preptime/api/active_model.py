@@ -6,9 +6,10 @@ It's prepared once per champion and shared by all requests.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.api.custom_features import CustomFeatureReader
+from preptime.api.kitchen import KitchenRow
 from preptime.api.parsing import Bounds, LocalTimestamp, integer_parser, number_parser, timestamp_parser
 from preptime.api.request_types import RequestTypes
 from preptime.api.schema import FieldDescription
@@ -25,6 +27,7 @@ from preptime.domain.orders import DEFAULT_MODEL, QUANTILE_LEVELS, UNKNOWN_CODE,
 from preptime.domain.time_zones import load_time_zone, resolve_time_zone
 from preptime.domain.validation_reasons import ValidationReason
 from preptime.errors import DataError
+from preptime.features.kitchen import KitchenStates
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.schema.schema import Schema
 
@@ -47,6 +50,7 @@ The first number of seconds is the unrounded default prediction. The quantiles f
 and, if requested, the point models in the order of the bundle, both rounded to `SECONDS_DECIMALS`.
 """
 
+NO_KITCHENS: Mapping[int, KitchenRow] = MappingProxyType({})
 DEFAULT_COLUMN = 0
 FIRST_QUANTILE_COLUMN = 1
 FIRST_POINT_COLUMN = FIRST_QUANTILE_COLUMN + len(QUANTILE_LEVELS)
@@ -72,9 +76,15 @@ def rows_to_columns(rows: Sequence[OrderRow]) -> OrderColumns:
     )
 
 
-def run_inference(bundle: Bundle, rows: Sequence[OrderRow], with_point_models: bool) -> list[PredictionRow]:
-    """Return the bundle's predictions for these orders, with or without the point models."""
-    predictions = bundle.predict(rows_to_columns(rows), None if with_point_models else ())
+def run_inference(
+    bundle: Bundle, rows: Sequence[OrderRow], with_point_models: bool, kitchens: Mapping[int, KitchenRow] = NO_KITCHENS
+) -> list[PredictionRow]:
+    """Return the bundle's predictions for these orders, with or without the point models.
+
+    `kitchens` are the states of kitchens by index of the order.
+    """
+    models, columns = None if with_point_models else (), rows_to_columns(rows)
+    predictions = bundle.predict(columns, models, kitchen_columns(kitchens, len(rows)) if kitchens else None)
     # Not `np.empty`: rounding uninitialized values of the default column can overflow.
     seconds = np.zeros((len(rows), FIRST_POINT_COLUMN + len(predictions.points)))
     seconds[:, FIRST_QUANTILE_COLUMN:FIRST_POINT_COLUMN] = predictions.quantiles
@@ -83,6 +93,13 @@ def run_inference(bundle: Bundle, rows: Sequence[OrderRow], with_point_models: b
     seconds = seconds.round(SECONDS_DECIMALS)  # one call for all: for a single order, the call costs more than the work
     seconds[:, DEFAULT_COLUMN] = predictions.default
     return list(zip(predictions.fallback_level.tolist(), seconds.tolist(), strict=True))
+
+
+def kitchen_columns(kitchens: Mapping[int, KitchenRow], row_count: int) -> tuple[NDArray[np.bool_], KitchenStates]:
+    """Return a mask of the orders with a state of the kitchen, and these states, in order."""
+    is_known = np.zeros(row_count, np.bool_)
+    is_known[list(kitchens)] = True
+    return is_known, KitchenStates.from_rows(kitchens.values())
 
 
 def column_of_model(model: str, models: Sequence[str]) -> int:
@@ -112,7 +129,7 @@ class ColumnParsers:
             _bind_parser(number_parser, schema, "order_value", 0.0),
             _bind_parser(integer_parser, schema, "number_of_items", 0),
             _bind_parser(integer_parser, schema, "open_orders", 0),
-            dict(zip(types.field_names, types.fields, strict=True)),
+            types.described,
         )
 
     def described(self, name: str) -> tuple[str, str]:

@@ -19,6 +19,11 @@ from typing import Generic, TypeVar
 
 MAX_YIELDS = 3
 """How often a leader yields to other threads to collect more requests, as long as each yield adds some."""
+MAX_SINGLE_BATCHES, PROBE_INTERVAL = 16, 128
+"""After this many batches of one request in a row, only every `PROBE_INTERVAL`th leader yields.
+
+A yield also gives the core to other processes, for up to a few milliseconds, and a single client gains nothing from it.
+"""
 
 yield_thread: Callable[[], object] = getattr(os, "sched_yield", partial(time.sleep, 0))
 """Release the interpreter and the core, so that other threads of this process can run."""
@@ -59,6 +64,8 @@ class RequestBatcher(Generic[_Job, _Result]):
         self._lock = threading.Lock()
         self._has_leader = False
         """Whether a thread runs a batch."""
+        self._single_batches = 0
+        """Batches of one request since requests last met. Only the leader reads and changes it."""
         self._pending = deque[_PendingRequest[_Job, _Result]]()
 
     def submit(self, job: _Job, size: int) -> _Result:
@@ -94,8 +101,10 @@ class RequestBatcher(Generic[_Job, _Result]):
 
     def _run_batch(self, job: _Job, size: int) -> _Result:
         """Run this job together with the first pending ones."""
-        self._yield_to_peers()
+        if self._single_batches < MAX_SINGLE_BATCHES or self._single_batches % PROBE_INTERVAL == 0:
+            self._yield_to_peers()
         followers = self._take_followers(self._max_batch_bytes - size)
+        self._single_batches = 0 if followers else self._single_batches + 1
         if not followers:
             return self._run_single(job)
         try:
@@ -135,5 +144,6 @@ class RequestBatcher(Generic[_Job, _Result]):
                 self._has_leader = False
                 return
             successor = self._pending.popleft()
+            self._single_batches = 0
         successor.is_leader = True
         successor.wakeup.release()

@@ -77,11 +77,7 @@ class CustomFeatureReader:
                 for feature in features.order_numbers
             ),
             _build_categories(restaurants, attributes),
-            {
-                name: field
-                for name, field in zip(types.field_names, types.fields, strict=True)
-                if name in types.feature_attributes
-            },
+            {name: field for name, field in types.described.items() if name in types.feature_attributes},
         )
 
     def read(self, order: Order, restaurant_index: int) -> tuple[list[float], list[int], list[str] | None]:

@@ -6,10 +6,10 @@ both endpoints share a run of the graph.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from http import HTTPStatus
-from itertools import compress
+from itertools import accumulate, compress
 from typing import cast
 
 from msgspec import UNSET
@@ -21,6 +21,7 @@ from preptime.api.active_model import (
     OrderLookup,
     PredictionRow,
 )
+from preptime.api.kitchen import KitchenRow
 from preptime.api.order_validation import InvalidOrder, ParsedOrders, time_zone_of_order
 from preptime.api.parsing import LocalTimestamp, format_ready_at, is_missing, number_parser
 from preptime.api.predict import (
@@ -106,8 +107,15 @@ def _read_trips(
         list(compress(parsed.timestamps, is_valid)),
         {**invalid, **invalid_trips},
         {index: notes for index, notes in parsed.notes.items() if index not in invalid_trips},
+        _kitchens_of_valid_rows(parsed.kitchens, is_valid),
     )
     return valid_orders, valid_trips
+
+
+def _kitchens_of_valid_rows(kitchens: Mapping[int, KitchenRow], is_valid: Sequence[bool]) -> dict[int, KitchenRow]:
+    """Return the states of kitchens by the new index of their rows."""
+    new_index = [index - 1 for index in accumulate(is_valid)]
+    return {new_index[index]: kitchen for index, kitchen in kitchens.items() if is_valid[index]}
 
 
 def _read_trip(order: DispatchOrder, acknowledged: LocalTimestamp, lookup: OrderLookup) -> _Trip | InvalidOrder:

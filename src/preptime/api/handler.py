@@ -149,6 +149,7 @@ def _count_notes(result: PredictionResult, service: Service) -> None:
     for name, orders in (
         ("restaurant_differs", sum(note.restaurant_differs for note in notes)),
         ("missing_features", sum(note.missing_features is not None for note in notes)),
+        ("invalid_kitchen", sum(note.kitchen_error is not None for note in notes)),
     ):
         if orders:
             service.metrics.count_notes(name, orders)

@@ -136,6 +136,7 @@ class _MetricsCollector:
         for name, description in (
             ("restaurant_differs", "Predicted orders whose own country or city isn't that of the restaurant."),
             ("missing_features", "Predicted orders with a custom feature that is missing or invalid."),
+            ("invalid_kitchen", "Predicted orders with a state of the kitchen that can't be used."),
         ):
             yield CounterMetricFamily(f"preptime_{name}_total", description, value=self._notes[name][REQUESTS])
 

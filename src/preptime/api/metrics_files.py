@@ -58,7 +58,7 @@ ORDERS_NAME, REJECTIONS_NAME, REPLACEMENTS_NAME = "orders per request", "rejecti
 """First labels of rows for requests by endpoint and size, rejected requests by cause, and replaced workers by cause."""
 NOTES_NAME = "notes"
 """First label of rows for predicted orders with a note, by note."""
-NOTES = ("restaurant_differs", "missing_features")
+NOTES = ("restaurant_differs", "missing_features", "invalid_kitchen")
 """The notes, named like the response fields."""
 REPLACEMENT_CAUSES = ("ended", "unresponsive")
 """Why a worker was replaced."""

@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from preptime.api.active_model import OrderLookup, OrderRow, rows_to_columns, time_zone_of_country
-from preptime.api.parsing import LocalTimestamp, is_missing
+from preptime.api.kitchen import KitchenError, KitchenRow, read_kitchen
+from preptime.api.parsing import LocalTimestamp, format_value, is_missing
 from preptime.api.schema import Order
 from preptime.domain.cells import parse_category_number, parse_category_text
 from preptime.domain.orders import UNKNOWN_CODE, OrderColumns
@@ -22,7 +23,6 @@ from preptime.domain.timestamps import MICROSECONDS, WHITESPACE
 from preptime.domain.validation_reasons import ValidationReason
 
 _REASON_ORDER = {reason: position for position, reason in enumerate(ValidationReason)}
-_MAX_SHOWN_CHARS = 60
 _MAX_CATEGORY_NUMBER = 10**9
 """A larger number is neither a name nor a code of a category, as in `preptime.domain.cells.parse_category_text`."""
 
@@ -52,6 +52,8 @@ class OrderNotes(msgspec.Struct, frozen=True, gc=False):
     """Whether the order's own country or city isn't that of the restaurant in the bundle."""
     missing_features: list[str] | None
     """Fields of custom features without a valid value."""
+    kitchen_error: str | None = None
+    """Why the state of the kitchen can't be used."""
 
 
 class ParsedOrders(msgspec.Struct, frozen=True, gc=False):
@@ -65,6 +67,8 @@ class ParsedOrders(msgspec.Struct, frozen=True, gc=False):
     """The invalid orders by index among all N."""
     notes: dict[int, OrderNotes]
     """The notes on valid orders by index among all N. Most orders have none."""
+    kitchens: dict[int, KitchenRow] = {}
+    """The states of kitchens, by index among the valid orders."""
 
     @property
     def columns(self) -> OrderColumns:
@@ -78,27 +82,24 @@ def read_orders(orders: Sequence[Order], lookup: OrderLookup) -> ParsedOrders:
     notes: dict[int, OrderNotes] = {}
     timestamps: list[LocalTimestamp] = []
     rows: list[OrderRow] = []
+    kitchens: dict[int, KitchenRow] = {}
     for index, order in enumerate(orders):
         parsed = _read_order(order, lookup)
         if isinstance(parsed, InvalidOrder):
             invalid_orders[index] = parsed
         else:
             timestamp, row, order_notes = parsed
+            if order.kitchen is not None:
+                kitchen = _read_kitchen(order, row[0], lookup)
+                if isinstance(kitchen, str):
+                    order_notes = _add_kitchen_error(order_notes, kitchen)
+                else:
+                    kitchens[len(rows)] = kitchen
             timestamps.append(timestamp)
             rows.append(row)
             if order_notes is not None:
                 notes[index] = order_notes
-    return ParsedOrders(rows, timestamps, invalid_orders, notes)
-
-
-def format_value(value: object) -> str:
-    """Return a value for a message: at most 60 printable characters, without the contents of lists and objects."""
-    if isinstance(value, str):
-        return repr(value) if len(value) <= _MAX_SHOWN_CHARS else f"{value[:_MAX_SHOWN_CHARS]!r}…"
-    if isinstance(value, list | dict):
-        return "a list" if isinstance(value, list) else "an object"
-    text = str(value)
-    return text if len(text) <= _MAX_SHOWN_CHARS else f"{text[:_MAX_SHOWN_CHARS]}…"
+    return ParsedOrders(rows, timestamps, invalid_orders, notes, kitchens)
 
 
 def _read_order(order: Order, lookup: OrderLookup) -> tuple[LocalTimestamp, OrderRow, OrderNotes | None] | InvalidOrder:
@@ -136,6 +137,20 @@ def _read_order(order: Order, lookup: OrderLookup) -> tuple[LocalTimestamp, Orde
     if missing and lookup.custom.find_errors(order):
         return _invalid_order(order, lookup, timestamp, (restaurant, order_value, items))
     return timestamp, (*row, numbers, codes), OrderNotes(differs, missing) if differs or missing else None
+
+
+def _read_kitchen(order: Order, acknowledged_at: int, lookup: OrderLookup) -> KitchenRow | str:
+    """Return the state of the kitchen of an order, or why it can't be used."""
+    try:
+        return read_kitchen(
+            order.kitchen, acknowledged_at, time_zone_of_order(order, lookup), lookup.parsers.acknowledged_at
+        )
+    except KitchenError as error:
+        return str(error)
+
+
+def _add_kitchen_error(notes: OrderNotes | None, error: str) -> OrderNotes:
+    return OrderNotes(False, None, error) if notes is None else msgspec.structs.replace(notes, kitchen_error=error)
 
 
 def time_zone_of_order(order: Order, lookup: OrderLookup) -> ZoneInfo:

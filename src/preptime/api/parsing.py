@@ -49,6 +49,17 @@ _INT64_MAX, _INT64_MIN = 2**63 - 1, -(2**63)
 _Value = TypeVar("_Value", int, float)
 
 Bounds = tuple[float, float]
+_MAX_SHOWN_CHARS = 60
+
+
+def format_value(value: object) -> str:
+    """Return a value for a message: at most 60 printable characters, without the contents of lists and objects."""
+    if isinstance(value, str):
+        return repr(value) if len(value) <= _MAX_SHOWN_CHARS else f"{value[:_MAX_SHOWN_CHARS]!r}…"
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    text = str(value)
+    return text if len(text) <= _MAX_SHOWN_CHARS else f"{text[:_MAX_SHOWN_CHARS]}…"
 
 
 def is_missing(cell: object) -> bool:

@@ -20,11 +20,13 @@ from preptime.api.active_model import (
     DEFAULT_COLUMN,
     FIRST_POINT_COLUMN,
     FIRST_QUANTILE_COLUMN,
+    NO_KITCHENS,
     ActiveModel,
     OrderRow,
     PredictionRow,
     run_inference,
 )
+from preptime.api.kitchen import KitchenRow
 from preptime.api.limits import (
     BYTES,
     CONCURRENCY,
@@ -92,6 +94,8 @@ class PreparedRequest(msgspec.Struct, frozen=True, gc=False):
     with_point_models: bool
     """Whether the request needs the point models."""
     build_result: Callable[[Sequence[PredictionRow]], PredictionResult]
+    kitchens: Mapping[int, KitchenRow] = NO_KITCHENS
+    """The states of kitchens, by index of the row."""
 
 
 ModelColumns = Sequence[tuple[str, int]]
@@ -245,10 +249,16 @@ def _share_a_run(requests: list[PreparedRequest | ApiError]) -> TypeGuard[list[P
 def _predict_group(requests: list[PreparedRequest]) -> list[PredictionResult]:
     """Return the results of requests that need the same models of the same bundle."""
     first = requests[0]
+    bundle, with_point_models = first.active_model.bundle, first.with_point_models
     if len(requests) == 1:
-        return [first.build_result(run_inference(first.active_model.bundle, first.rows, first.with_point_models))]
-    rows = [row for request in requests for row in request.rows]
-    predictions = iter(run_inference(first.active_model.bundle, rows, first.with_point_models))
+        return [first.build_result(run_inference(bundle, first.rows, with_point_models, first.kitchens))]
+    rows: list[OrderRow] = []
+    kitchens: dict[int, KitchenRow] = {}
+    for request in requests:
+        if request.kitchens:
+            kitchens |= {len(rows) + index: kitchen for index, kitchen in request.kitchens.items()}
+        rows += request.rows
+    predictions = iter(run_inference(bundle, rows, with_point_models, kitchens))
     return [request.build_result(list(islice(predictions, len(request.rows)))) for request in requests]
 
 
@@ -273,9 +283,12 @@ def prepare_request(
     `build_predictions` returns the items of valid orders, if they're more than predictions.
     """
     model_columns = [(name, active_model.model_columns[name]) for name in decoded.models]
+    kitchens = parsed.kitchens if active_model.bundle.has_live_model else NO_KITCHENS
 
     def build_result(prediction_rows: Sequence[PredictionRow]) -> PredictionResult:
         predictions = (build_predictions or _build_predictions)(prediction_rows, parsed.timestamps, model_columns)
+        for index in kitchens:
+            predictions[index].live = True
         return PredictionResult(
             HTTPStatus.OK,
             _encode(build_body(_build_items(decoded, parsed, predictions))),
@@ -284,7 +297,7 @@ def prepare_request(
         )
 
     with_point_models = len(decoded.models) > (DEFAULT_MODEL in decoded.models)
-    return PreparedRequest(active_model, parsed.rows, with_point_models, build_result)
+    return PreparedRequest(active_model, parsed.rows, with_point_models, build_result, kitchens)
 
 
 def _build_predictions(
@@ -381,6 +394,7 @@ def build_prediction(
 def _add_notes(prediction: Prediction, notes: OrderNotes) -> None:
     prediction.restaurant_differs = notes.restaurant_differs or UNSET
     prediction.missing_features = notes.missing_features or UNSET
+    prediction.kitchen_error = notes.kitchen_error or UNSET
 
 
 def _build_error(invalid_order: InvalidOrder) -> PredictionError:

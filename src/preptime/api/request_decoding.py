@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 import msgspec
 from msgspec import UNSET
 
-from preptime.api.order_validation import format_value
+from preptime.api.parsing import format_value
 from preptime.api.request_types import RequestTypes
 from preptime.api.schema import (
     ApiError,
@@ -289,7 +289,7 @@ def check_schema(body: bytes, orders: Sequence[Order], types: RequestTypes) -> N
 
     Call it only if every order is invalid, because it decodes the body again.
     """
-    required = [name for name, field in zip(types.field_names, types.fields, strict=True) if field.required]
+    required = [name for name, field in types.described.items() if field.required]
     if any(getattr(order, name) is not None for order in orders for name in required):
         return
     names = _sent_names(body)

@@ -53,6 +53,7 @@ _ORDER_DESCRIPTION = """One order, as known at its acknowledgement. Unknown fiel
     """
 _EXAMPLE_TIME = dt.datetime(2015, 6, 1, 12, 28, 28, tzinfo=dt.timezone(dt.timedelta(hours=1)))
 JsonObject = dict[str, object]
+KITCHEN_FIELD = "kitchen"
 DISPATCH_FIELDS = ("travel_seconds", "now")
 """The fields of an order that only a dispatch request has."""
 _MAX_CACHED_TYPES = 16
@@ -71,6 +72,8 @@ class RequestTypes:
     """The fields of an order."""
     field_names: dict[str, str]
     """The JSON field of each attribute of an order, in order."""
+    described: dict[str, FieldDescription]
+    """The description of each attribute that the schema declares."""
     request_names: frozenset[str]
     """The JSON fields of a whole request. A column with one of these names can only be sent in the list of orders."""
     feature_attributes: tuple[str, ...]
@@ -108,22 +111,24 @@ def _build(encoded_schema: bytes, *, is_dispatch: bool = False) -> RequestTypes:
     features = tuple(f"feature_{number}" for number in range(len(schema.order_features)))
     field_names = dict(zip((*attributes, *features), (field.name for field in fields), strict=True))
     described = dict(zip(field_names, fields, strict=True))
-    dispatch_fields = _dispatch_fields({field.name for field in fields}) if is_dispatch else ()
-    order = _define("DispatchOrder" if is_dispatch else "Order", _ORDER_DESCRIPTION, described, dispatch_fields)
+    columns = {field.name for field in fields}
+    more_fields = (*_kitchen_field(columns), *(_dispatch_fields(columns) if is_dispatch else ()))
+    order = _define("DispatchOrder" if is_dispatch else "Order", _ORDER_DESCRIPTION, described, more_fields)
     request_fields = (*_request_fields(order), *(_cost_fields() if is_dispatch else ()))
     request_names = frozenset(name for name, *_ in request_fields)
     request = _define(
         "DispatchRequest" if is_dispatch else "PredictionRequest",
         (DispatchRequest if is_dispatch else PredictionRequest).__doc__,
         {name: field for name, field in described.items() if field.name not in request_names},
-        (*dispatch_fields, *request_fields),
+        (*more_fields, *request_fields),
     )
-    field_names |= {name: name for name, *_ in dispatch_fields}
+    field_names |= {name: name for name, *_ in more_fields}
     vertex = _define("VertexRequest", VertexRequest.__doc__, {}, _vertex_fields(order))
     return RequestTypes(
         schema,
         fields,
         field_names,
+        described,
         request_names,
         features,
         1 + max((position for position, field in enumerate(fields) if field.required), default=0),
@@ -141,9 +146,11 @@ def _define(
 ) -> type[msgspec.Struct]:
     """Return a type with fields that can have any value, followed by others."""
     defaults: dict[str, object] = {attribute: None for attribute in REQUEST_COLUMNS if attribute not in fields}
-    # A column with the name of a dispatch field is that field, too.
+    # A column with the name of a dispatch field is that field, too. A column `kitchen` is no state of a kitchen.
     names = {field.name: attribute for attribute, field in fields.items()}
     defaults |= {name: property(attrgetter(names[name])) for name in DISPATCH_FIELDS if name in names}
+    if KITCHEN_FIELD in names:
+        defaults[KITCHEN_FIELD] = None
     return msgspec.defstruct(
         name,
         [
@@ -168,6 +175,18 @@ def _request_fields(order: type[msgspec.Struct]) -> tuple[Any, ...]:
         ("orders", Annotated[list[order] | UnsetType, Meta(description=orders)], UNSET),  # type: ignore[valid-type]
         ("models", Annotated[list[str] | None, Meta(description=models)], None),
     )
+
+
+def _kitchen_field(columns: Collection[str]) -> tuple[Any, ...]:
+    """Return the field with the state of the kitchen, unless the schema has a column with its name."""
+    description = (
+        "The state of the restaurant's kitchen at the acknowledgement. Optional: with it, the live model predicts the "
+        "order. `open_orders`: the number of the restaurant's orders that aren't ready, or a list of them with "
+        "`acknowledged_at` (and `items`, which isn't used). `completed_orders`: a list of its orders of the day that "
+        "are ready, with `ready_at` and `prep_time_seconds`. The latest 3 are used."
+    )
+    field = (KITCHEN_FIELD, Annotated[object, Meta(description=description)], None)
+    return () if KITCHEN_FIELD in columns else (field,)
 
 
 def _dispatch_fields(columns: Collection[str]) -> tuple[Any, ...]:

@@ -33,6 +33,7 @@ class Order(Protocol):
     city: object
     type_of_food: object
     open_orders: object
+    kitchen: object
 
 
 class PredictionRequest(Order, Protocol):
@@ -112,6 +113,12 @@ class Prediction(msgspec.Struct, gc=False, kw_only=True):
             extra_json_schema={"enum": ["restaurant", "city_food", "food", "city", "global"]},
         ),
     ]
+    live: Annotated[
+        bool,
+        Meta(
+            description="Whether the quantiles are those of the live model, which reads the `kitchen` of the request."
+        ),
+    ] = False
     models: Annotated[
         dict[str, Seconds] | UnsetType, Meta(description="Seconds by point model, for the requested models.")
     ] = UNSET
@@ -128,6 +135,10 @@ class Prediction(msgspec.Struct, gc=False, kw_only=True):
             description="Fields of custom features without a valid value. They count as missing. Omitted if there are "
             "none."
         ),
+    ] = UNSET
+    kitchen_error: Annotated[
+        str | UnsetType,
+        Meta(description="Why the `kitchen` of the request can't be used. Omitted if it can, or without one."),
     ] = UNSET
 
 

@@ -81,7 +81,7 @@ class RequestMetrics(Protocol):
         """Count a request that was rejected because of a limit. `cause` is one of `limits.REJECTION_CAUSES`."""
 
     def count_notes(self, note: str, orders: int) -> None:
-        """Count predicted orders with a note: `restaurant_differs` or `missing_features`."""
+        """Count predicted orders with a note: one of `metrics_files.NOTES`."""
 
     def render(self) -> bytes:
         """Return the metrics of all workers in the Prometheus text format."""

@@ -16,6 +16,7 @@ from preptime.bundle.manifest import (
     GOLDEN_FILE,
     GRAPH_FILES,
     HISTORY_FOLDER,
+    LIVE_FILE,
     MANIFEST_FILE,
     ArrayInfo,
     FeatureInfo,
@@ -92,6 +93,8 @@ def build_bundle_files(
         raise OperationError("The history has other features than the schema of the bundle.")
     if not len(golden_orders):
         raise OperationError("A bundle needs at least one golden order.")
+    if (LIVE_FILE in graphs) != (draft.live_calibration is not None):
+        raise OperationError("A bundle has either a live model and its calibration, or neither of them.")
     arrays = {name: np.ascontiguousarray(array) for name, array in sorted(history.arrays().items())}
     files = dict(extra_files or {})
     files |= {f"{HISTORY_FOLDER}/{name}.npy": _npy_content(array) for name, array in arrays.items()}

@@ -215,10 +215,11 @@ def score_table(document: BacktestDocument, unit: TimeUnit = MINUTES, labels: st
     table.add_column("model", no_wrap=True)
     for name in (*METRIC_COLUMNS, f"in {unit.five_minutes_short}"):
         table.add_column(name, justify="right")
-    for kind in ("model", "baseline"):
-        rows_of_kind = [row for row in rows if row.kind == kind]
+    for is_baseline in (False, True):
+        rows_of_kind = [row for row in rows if (row.kind == "baseline") == is_baseline]
         for row in sorted(rows_of_kind, key=lambda row: math.inf if row.mae is None else row.mae):
             name = f"{row.name} (default)" if row.name == document.default_model else row.name
+            name = "live model" if row.kind == "live" else name
             table.add_row(name, *_format_metrics(row, unit))
         table.add_section()
     return table
@@ -313,6 +314,11 @@ def comparison_table(comparison: Comparison, unit: TimeUnit = MINUTES) -> Table:
         table.add_row(
             convert_minutes(check.rule, unit), convert_minutes(check.result, unit), "yes" if check.passed else "no"
         )
+    if comparison.waiting_costs:
+        from preptime.evaluation.summary_text import waiting_cost_text
+
+        text = waiting_cost_text(comparison.waiting_costs)
+        table.add_row("Waiting cost per 1,000 orders (not a condition)", convert_minutes(text, unit), "")
     return table
 
 

@@ -52,6 +52,11 @@ if TYPE_CHECKING:
 @click.option(
     "--food-cost", type=float, help="With --travel-column: cost of a minute that ready food waits (PREPTIME_FOOD_COST)."
 )
+@click.option(
+    "--live",
+    is_flag=True,
+    help="With INPUT: predict with the live model. The state of each kitchen is replayed from the orders in INPUT.",
+)
 @with_output
 def score(
     output: Output,
@@ -67,6 +72,7 @@ def score(
     travel_column: str | None,
     courier_cost: float | None,
     food_cost: float | None,
+    live: bool,
 ) -> None:
     """Predict all orders of a file or of a day.
 
@@ -80,8 +86,9 @@ def score(
     context = click.get_current_context()
     if travel_column is None and (courier_cost is not None or food_cost is not None):
         raise click.UsageError("Use --courier-cost and --food-cost only with --travel-column.", context)
-    if date is not None and travel_column is not None:
-        raise click.UsageError("Use --travel-column only with INPUT, not with --date.", context)
+    if date is not None and (travel_column is not None or live):
+        option = "--live" if live else "--travel-column"
+        raise click.UsageError(f"Use {option} only with INPUT, not with --date.", context)
     if date is not None and input_path is None:
         _score_day(
             output,
@@ -102,7 +109,16 @@ def score(
     else:
         output_path = default_output(input_path) if out is None else Path(out)
         travel = None if travel_column is None else _travel_column(travel_column, courier_cost, food_cost)
-        _score_file(output, input_path, output_path, travel, store=store, restaurants=restaurants, bundle_id=bundle_id)
+        _score_file(
+            output,
+            input_path,
+            output_path,
+            travel,
+            store=store,
+            restaurants=restaurants,
+            bundle_id=bundle_id,
+            live=live,
+        )
 
 
 def default_output(input_path: str) -> Path:
@@ -148,6 +164,7 @@ def _score_file(
     store: str,
     restaurants: str | None,
     bundle_id: str | None,
+    live: bool,
 ) -> None:
     from preptime.bundle.champion_log import resolve_bundle_id
     from preptime.bundle.isolated_check import load_checked
@@ -158,7 +175,13 @@ def _score_file(
     dataset = inputs.Dataset(input_path, restaurants, bundle.schema, f"the schema of {bundle.manifest.id}")
     restaurant_index = None if restaurants is None else dataset.read_restaurants()
     document = score_file(
-        input_path, output_path, bundle, restaurants=restaurant_index, travel=travel, progress=output.progress
+        input_path,
+        output_path,
+        bundle,
+        restaurants=restaurant_index,
+        travel=travel,
+        live=live,
+        progress=output.progress,
     )
     output.finish(document, *score_text(document, bundle.schema.target.time_unit))
 

@@ -187,6 +187,27 @@ def decide_order(
     return Decision(dispatch, courier_wait, food_wait, remaining)
 
 
+def expected_waits(
+    quantiles: NDArray[np.floating], arrival_seconds: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the expected waiting times of courier and food, in seconds, for N arrivals of a courier.
+
+    Args:
+        quantiles: [N, 4] or [4] seconds after acknowledgement, ascending, at the levels of `QUANTILE_LEVELS`.
+        arrival_seconds: [N] times of arrival, in seconds after acknowledgement.
+
+    Example:
+        >>> courier_wait, food_wait = expected_waits(np.array([300.0, 600.0, 900.0, 1200.0]), np.array([0.0, 6000.0]))
+        >>> courier_wait.tolist(), food_wait.tolist()
+        ([712.5, 0.0], [0.0, 5287.5])
+    """
+    p10, p50, p80, p90 = np.broadcast_to(quantiles.astype(np.float64), (len(arrival_seconds), 4)).T
+    knots = _ready_knots(p10, p50, p80, p90, _ARRAYS)
+    _, _, mean, _, _ = _ready_time(knots, MIN_LEVEL, None, _ARRAYS)
+    courier_wait = _excess(knots, arrival_seconds.astype(np.float64), _ARRAYS)
+    return courier_wait, np.maximum(arrival_seconds - mean + courier_wait, 0.0)
+
+
 _NUMBER_TYPES = (float, int)
 _Values = TypeVar("_Values", float, NDArray[np.float64])
 """Numbers of one order or of N orders, with which the same functions compute."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from types import NoneType
 from typing import Literal, NoReturn, Protocol, Self, runtime_checkable
@@ -105,6 +105,12 @@ class RequestColumns:
     """The expected content of each column, for messages, by the company's name."""
     restaurant_id: str
     """The company's name of the restaurant's column."""
+    objects: frozenset[str] = frozenset()
+    """Columns whose values can also be dicts of plain values."""
+
+    def with_objects(self, expected: Mapping[str, str]) -> RequestColumns:
+        """Return these columns and others, whose values can also be dicts."""
+        return replace(self, expected={**self.expected, **expected}, objects=frozenset(expected)) if expected else self
 
 
 def order_records(orders: Orders, columns: RequestColumns) -> list[Record]:
@@ -203,7 +209,11 @@ def _record(order: object, row: int, columns: RequestColumns) -> Record:
             value = values[name]
             kind = type(value)
             is_plain = kind in _JSON_TYPES or (kind is float and math.isfinite(value))  # type: ignore[arg-type]
-            record[name] = value if is_plain else _json_value(value, f"Column {name} of orders[{row}]", expected)
+            described = f"Column {name} of orders[{row}]"
+            if isinstance(value, Mapping) and name in columns.objects:
+                record[name] = {str(key): _json_value(part, described, expected) for key, part in value.items()}
+            else:
+                record[name] = value if is_plain else _json_value(value, described, expected)
     return record
 
 

@@ -198,6 +198,7 @@ def _score_table(document: BacktestDocument, labels: LabelSet, unit: TimeUnit) -
 def _score_row(score: Score, scores: Sequence[Score], default_model: str, unit: TimeUnit) -> ScoreRow:
     is_default = score.name == default_model
     name = score.name if is_default else score.name.replace("_", " ")
+    name = "live model" if score.kind == "live" else name
     cells = tuple(_score_cell(score, metric, scores, unit) for metric, _ in _SCORE_COLUMNS)
     return ScoreRow(name, is_default, is_baseline=score.kind == "baseline", cells=cells)
 

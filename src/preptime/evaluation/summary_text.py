@@ -82,7 +82,11 @@ def _interval_sentence(document: BacktestDocument, unit: TimeUnit) -> str:
 
 
 def _closer_models_sentences(document: BacktestDocument, default: Score) -> list[str]:
-    rivals = [row for row in document.scores if row.labels == default.labels and row.name != default.name]
+    rivals = [
+        row
+        for row in document.scores
+        if row.labels == default.labels and row.name != default.name and row.kind != "live"
+    ]
     better_names = [row.name for row in rivals if MAE.is_better(row.mae, default.mae)]
     return [f"These have a smaller mean error: {', '.join(better_names)}."] if better_names else []
 
@@ -119,16 +123,16 @@ def waiting_cost_caption(costs: Iterable[WaitingCost], unit: TimeUnit = MINUTES)
         if cost.predicted_quantile is not None and cost.lookup_quantile
     ]
     text = (
-        f"{unit.name.capitalize()} of waiting per 1,000 orders, by when couriers arrive. The weights of courier:food are "
-        "in the ratio of their costs per minute and add to 2."
+        f"{unit.name.capitalize()} of waiting per 1,000 orders, by when couriers arrive. The weights of courier:food "
+        "are in the ratio of their costs per minute and add to 2."
     )
     if not changes:
         return text
     return f"{text} The predicted quantile compared with the lookup's: {', '.join(changes).replace('-', '−')}."
 
 
-def waiting_cost_text(costs: Iterable[WaitingCost], champion: Iterable[WaitingCost] = ()) -> str:
-    """Return waiting costs as one line, in minutes, with those of the champion and of the lookup's quantile.
+def waiting_cost_text(costs: Iterable[WaitingCost]) -> str:
+    """Return waiting costs as one line, in minutes, with those of the lookup's quantile.
 
     `convert_times` converts the line to another unit.
 
@@ -136,13 +140,12 @@ def waiting_cost_text(costs: Iterable[WaitingCost], champion: Iterable[WaitingCo
         >>> waiting_cost_text([WaitingCost(2, 1, 2 / 3, 500, 476_400.0, 509_400.0, 567_600.0, 616_800.0)])
         "2:1: 7,940 min (lookup's quantile: 9,460 min)."
     """
-    champion_costs = {cost_ratio_text(cost): cost.predicted_quantile for cost in champion}
-    parts = []
-    for cost in costs:
-        ratio = cost_ratio_text(cost)
-        others = [f"champion: {format_waiting_cost(champion_costs[ratio])} min"] if ratio in champion_costs else []
-        others.append(f"{ARRIVAL_TITLES['lookup_quantile']}: {format_waiting_cost(cost.lookup_quantile)} min")
-        parts.append(f"{ratio}: {format_waiting_cost(cost.predicted_quantile)} min ({', '.join(others)})")
+    lookup = ARRIVAL_TITLES["lookup_quantile"]
+    parts = [
+        f"{cost_ratio_text(cost)}: {format_waiting_cost(cost.predicted_quantile)} min "
+        f"({lookup}: {format_waiting_cost(cost.lookup_quantile)} min)"
+        for cost in costs
+    ]
     return f"{', '.join(parts)}."
 
 

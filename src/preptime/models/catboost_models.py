@@ -96,8 +96,8 @@ class FittedCatBoostTrees:
         columns = [feature.flat_feature_index for feature in document.features_info.float_features]
         trees = [
             onnx_export.ObliviousTree(
-                features=[columns[split.float_feature_index] for split in tree.splits],
-                borders=[split.border for split in tree.splits],
+                features=[columns[split.float_feature_index] for split in tree.splits or ()],
+                borders=[split.border for split in tree.splits or ()],
                 leaf_values=scale * np.reshape(tree.leaf_values, (-1, len(base_values))),
             )
             for tree in document.oblivious_trees
@@ -113,7 +113,8 @@ class _Split(msgspec.Struct):
 class _Tree(msgspec.Struct):
     leaf_values: list[float]
     """[leaves * targets], leaf by leaf. Bit k of a leaf's number is set if split k is above its border."""
-    splits: list[_Split] = []
+    splits: list[_Split] | None = None
+    """None for a tree with only one leaf."""
 
 
 class _FloatFeature(msgspec.Struct):

@@ -81,7 +81,18 @@ class FittedQuantileModel:
 
     def predict(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return seconds, [N, 4], never crossing: p50 stays, and the others are limited outward from it."""
-        return order_quantiles(snap(shift_quantiles(self.predict_raw(X), self.scale), self.label_values))
+        return self._finish(self.predict_raw(X))
+
+    def predict_moved(self, X: NDArray[np.float32], seconds: float) -> NDArray[np.float32]:
+        """Return the predictions [N, 4] if each uncalibrated quantile were larger by `seconds`.
+
+        A quantile close to the border between two label values becomes the other value. Another order of summation,
+        as in ONNX Runtime, has the same effect.
+        """
+        return self._finish(self.predict_raw(X) + np.float32(seconds))
+
+    def _finish(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        return order_quantiles(snap(shift_quantiles(raw, self.scale), self.label_values))
 
     def importance(self) -> NDArray[np.float64]:
         """Return the importance of each feature, [F], as shares with the sum 1."""

@@ -96,7 +96,7 @@ class OrderMetrics:
 
     def group_by(self, group: NDArray[np.integer], n_groups: int, *, with_waiting: bool = True) -> GroupMetrics:
         """Return the sums by group. `group` is [N], from 0 to `n_groups` - 1. A negative group excludes the order."""
-        columns = {**self.columns, **(self.waiting if with_waiting else {})}
+        columns: dict[str, NDArray[np.floating]] = {**self.columns, **(self.waiting if with_waiting else {})}
         row_groups = np.asarray(group)[self.rows]
         kept = row_groups >= 0
         return GroupMetrics(

@@ -72,7 +72,6 @@ class ScoreCounts:
         fallback_level: NDArray[np.int8],
         rejected: dict[ValidationReason, int],
         flags: OrderFlags,
-        without_dispatch: Mapping[str, int] | None = None,
     ) -> None:
         """Count a chunk: its rows, the p50 and fallback level of its predictions, and the rejected rows by reason."""
         self.rows += rows
@@ -90,7 +89,10 @@ class ScoreCounts:
         _add_counts(self._rejected, rejected)
         _add_counts(self.missing_features, flags.missing_features)
         _add_counts(self.invalid_features, flags.invalid_features)
-        _add_counts(self.without_dispatch, without_dispatch or {})
+
+    def add_without_dispatch(self, counts: Mapping[str, int]) -> None:
+        """Count the predictions of a chunk that have no dispatch time, by reason."""
+        _add_counts(self.without_dispatch, counts)
 
     def to_document(self, source: str, out: Path, bundle: str) -> ScoreDocument:
         """Return the counts as a document."""

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -17,6 +18,7 @@ from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback
 from preptime.schema.schema import Schema
 from preptime.schema.toml_file import assumed_origin
+from preptime.scoring.kitchen_replay import replay_kitchens
 from preptime.scoring.score_document import ScoreCounts, ScoreDocument
 from preptime.scoring.scorer import (
     ChunkScorer,
@@ -49,6 +51,7 @@ def score_file(
     restaurants: RestaurantIndex | None = None,
     schema: Schema | None = None,
     travel: TravelColumn | None = None,
+    live: bool = False,
     progress: ProgressCallback | None = None,
     chunk_rows: int = CHUNK_ROWS,
     workers: int | None = None,
@@ -66,6 +69,7 @@ def score_file(
         restaurants: Describes restaurants that the bundle doesn't know.
         schema: The schema of the orders. Default: the bundle's.
         travel: The column with travel times, for dispatch decisions.
+        live: Predict with the live model. The states of kitchens are replayed from `source`, which is read twice.
         progress: Called with the share of rows, possibly from another thread.
         chunk_rows: Rows scored at a time.
         workers: Number of threads. Default: the number of CPUs, from 2 to `MAX_WORKERS`.
@@ -75,19 +79,23 @@ def score_file(
 
     Raises:
         DataError: The source can't be read, is empty, or lacks a column.
-        UsageError: The output has another suffix, or is one of the inputs.
+        UsageError: The output has another suffix, or is one of the inputs, or the bundle has no live model.
         OperationError: Writing failed.
     """
     orders = open_orders(source, schema or bundle.schema, bundle.manifest.id)
     _check_output_is_not_input(orders, out)
     scorer = _make_scorer(orders, out, bundle, restaurants, travel)
+    if live:
+        kitchens = replay_kitchens(orders, scorer.restaurants, bundle, chunk_rows)
+        scorer = replace(scorer, kitchens=kitchens)
     counts = ScoreCounts()
     report_rows = row_progress(orders, "Scoring", progress)
 
     def iter_scored() -> Iterator[pl.DataFrame]:
         with closing(map_in_order(orders.batches(chunk_rows), scorer.score, worker_count(workers))) as chunks:
             for chunk in chunks:
-                counts.add(len(chunk.frame), chunk.p50_seconds, chunk.fallback_level, chunk.rejected, chunk.flags, chunk.without_dispatch)
+                counts.add(len(chunk.frame), chunk.p50_seconds, chunk.fallback_level, chunk.rejected, chunk.flags)
+                counts.add_without_dispatch(chunk.without_dispatch)
                 report_rows(counts.rows)
                 yield chunk.frame
 

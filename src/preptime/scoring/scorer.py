@@ -11,11 +11,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from preptime.bundle.bundle import Bundle
-from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS, UNKNOWN_CODE, Predictions
+from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS, UNKNOWN_CODE, OrderColumns, Predictions
 from preptime.domain.restaurant_ids import UNKNOWN_RESTAURANT_KEY
 from preptime.domain.timestamps import MICROSECONDS, SECONDS_PER_DAY
 from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask, reasons_in_mask
 from preptime.errors import DataError
+from preptime.features.kitchen import KitchenReplay
 from preptime.features.restaurant_index import RestaurantIndex, recode
 from preptime.features.restaurant_names import RestaurantNames
 from preptime.formatting import shorten
@@ -31,6 +32,8 @@ PREDICTED_READY_AT = "predicted_ready_at"
 FALLBACK_LEVEL = "prediction_fallback_level"
 PREDICTION_REASON = "prediction_reason"
 PREDICTION_BUNDLE = "prediction_bundle"
+PREDICTION_LIVE = "prediction_live"
+"""Whether the quantiles are those of the live model. A file has this column only with `--live`."""
 RESTAURANT_DIFFERS = "restaurant_differs"
 """Whether the order's country or city isn't that of its restaurant in the bundle. A file has this column if its orders
 have a country or a city, or if the restaurants given with them differ from those of the bundle."""
@@ -66,6 +69,8 @@ def prediction_columns(
         predictions.fallback_level.astype(np.uint32)
     )
     columns |= {model_column(name): pl.Series(seconds) for name, seconds in predictions.points.items()}
+    if predictions.live is not None:
+        columns[PREDICTION_LIVE] = pl.Series(predictions.live)
     frame = pl.DataFrame(columns)
     return frame.with_columns(
         pl.lit(None, pl.String).alias(PREDICTION_REASON), pl.lit(bundle_id).alias(PREDICTION_BUNDLE)
@@ -284,6 +289,8 @@ class ChunkScorer:
     """Whether the rows get the column `RESTAURANT_DIFFERS`."""
     travel: TravelColumn | None = None
     """The column with travel times, if the rows get dispatch columns."""
+    kitchens: KitchenReplay | None = None
+    """The states of kitchens, if the live model predicts."""
 
     def score(self, rows: pl.DataFrame) -> ScoredChunk:
         """Return the rows in order, followed by the prediction columns."""
@@ -291,7 +298,7 @@ class ChunkScorer:
         is_scored = audited.usable_for(Purpose.SCORING)
         all_scored = bool(is_scored.all())
         frame = audited.frame if all_scored else audited.frame.filter(pl.Series(is_scored))
-        predictions = self.bundle.predict(to_order_columns(frame, self.restaurants))
+        predictions = self._predict(to_order_columns(frame, self.restaurants))
         columns = self._prediction_columns(rows.filter(pl.Series(is_scored)), frame, predictions)
         flags = order_flags(audited, is_scored, self.differing)
         if self.flags_rows:
@@ -308,6 +315,12 @@ class ChunkScorer:
             flags,
             {} if self.travel is None else dict(columns[DISPATCH_REASON].drop_nulls().value_counts().iter_rows()),
         )
+
+    def _predict(self, orders: OrderColumns) -> Predictions:
+        if self.kitchens is None:
+            return self.bundle.predict(orders)
+        every_order = np.ones(len(orders), np.bool_)
+        return self.bundle.predict(orders, kitchens=(every_order, self.kitchens.states(orders)))
 
     def _prediction_columns(self, rows: pl.DataFrame, frame: pl.DataFrame, predictions: Predictions) -> pl.DataFrame:
         local, utc = (frame[name].to_physical().to_numpy() for name in ("acknowledged_local", "acknowledged_utc"))

@@ -47,6 +47,7 @@ MODEL_TITLES = {
     "cat": "CatBoost",
     "xgb": "XGBoost",
     "stacking": "stacking",
+    "live": "live model",
     "restaurant_lookup": "restaurant lookup",
     "global_median": "median of all orders",
 }

@@ -11,6 +11,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from preptime.domain.data_dictionary import Column
+from preptime.domain.dispatch import MAX_TRAVEL_SECONDS, decide_order, dispatch_level
 from preptime.domain.orders import UNKNOWN_CODE
 from preptime.domain.restaurant_ids import EXPECTED_ID, parse_restaurant_id
 from preptime.domain.time_units import TimeUnit
@@ -19,7 +20,7 @@ from preptime.errors import PreptimeError
 from preptime.evaluation.report_data import backtest_from_manifest
 from preptime.features.feature_set import DEFAULT_MAXIMUM, DEFAULT_MINIMUM
 from preptime.features.restaurant_index import RestaurantIndex
-from preptime.schema.schema import CustomFeature, Schema, Target
+from preptime.schema.schema import TAKE_HOME_SCHEMA, CustomFeature, Schema, Target
 from preptime.scoring.field_values import FieldValues
 from preptime.scoring.scorer import FALLBACK_LEVEL, PREDICTED_READY_AT, PREDICTION_REASON
 from preptime.scoring.what_if import (
@@ -30,8 +31,9 @@ from preptime.scoring.what_if import (
     predicted_seconds,
     text_of_other_value,
 )
+from preptime.settings import Settings
 from preptime.ui import formatting, prediction_charts
-from preptime.ui.components import caption, field_error, prediction_card, show_error, unframed_chart
+from preptime.ui.components import caption, field_error, metric_cards, prediction_card, show_error, unframed_chart
 from preptime.ui.connections import DashboardContext
 from preptime.ui.display_names import FALLBACK_LEVEL_DESCRIPTIONS
 from preptime.ui.predictors import (
@@ -53,6 +55,8 @@ _WITHOUT_VALUE = "unknown"
 
 FieldValue = float | str | None
 _QUANTILE_LEVELS = {"p10": 0.1, "p50": 0.5, "p80": 0.8, "p90": 0.9}
+_COST_RATIOS = (*(f"1:{cost}" for cost in range(9, 0, -1)), *(f"{cost}:1" for cost in range(2, 10)))
+_DEFAULT_TRAVEL_SECONDS = 600.0
 _MAX_CHARTS_IN_PAIRS = 4
 """More charts are drawn three in a row."""
 _DESCRIPTIONS = {
@@ -86,8 +90,11 @@ def draw_single_order(predictor: Predictor | None, context: DashboardContext) ->
             )
             return
         _show_prediction(order, what_if.prediction, schema.target)
-    st.subheader("What if?")
     unit = schema.target.time_unit
+    if schema.target.event == TAKE_HOME_SCHEMA.target.event:  # A courier arrives when the food is ready, not later.
+        st.subheader("When to send the courier?")
+        _show_dispatch(order, what_if.prediction, context.settings, unit)
+    st.subheader("What if?")
     caption(f"The prediction (p50) in {unit.name}, and p10 to p90 as a band or bar. The dashed line marks this order.")
     _what_if_charts(what_if, _evaluated_hours(predictor, context), unit)
 
@@ -165,6 +172,67 @@ def _show_prediction(order: OrderInput, prediction: dict[str, object], target: T
     times = {name: value / unit.seconds for name, value in seconds.items()}
     st.altair_chart(prediction_charts.prediction_timeline(times, clock_times, palette(), unit), theme=None)
     caption("The band is p10 to p90. Its darker part is p50 to p80.")
+
+
+@st.fragment
+def _show_dispatch(order: OrderInput, prediction: dict[str, object], settings: Settings, unit: TimeUnit) -> None:
+    """Draw the travel time and the ratio of the costs, the decision, and the costs by dispatch time.
+
+    It's a fragment, so that the slider doesn't predict again.
+    """
+    quantiles = [predicted_seconds(prediction, level) or 0.0 for level in _QUANTILE_LEVELS.values()]
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        travel = _travel_field(unit)
+        ratio = st.select_slider(
+            "Cost of a waiting minute, courier : food",
+            _COST_RATIOS,
+            _nearest_ratio(dispatch_level(settings.courier_cost, settings.food_cost)),
+            key="order_cost_ratio",
+            help="Only the ratio matters. The courier should arrive at the quantile courier / (courier + food) of the "
+            "ready time.",
+        )
+    if travel is None:
+        return
+    level = _ratio_level(ratio)
+    decision = decide_order(quantiles, travel, level)
+    dispatch_at = formatting.format_clock_time(order.acknowledged_at + dt.timedelta(seconds=decision.dispatch_seconds))
+    with left:
+        after = f"{formatting.format_duration(decision.dispatch_seconds, unit)} after acknowledgement"
+        metric_cards(
+            [
+                ("dispatch at", dispatch_at, after),
+                ("courier waits", formatting.format_duration(decision.courier_wait_seconds, unit), "expected"),
+                ("food waits", formatting.format_duration(decision.food_wait_seconds, unit), "expected"),
+            ]
+        )
+    with right:
+        unframed_chart(
+            "Cost by dispatch time",
+            f"The courier should arrive at the {level:.0%} quantile of the ready time. The dashed line is the dispatch "
+            "time with the lowest expected cost.",
+            prediction_charts.waiting_cost_chart(quantiles, travel, level, palette(), unit),
+        )
+
+
+def _travel_field(unit: TimeUnit) -> float | None:
+    """Draw the field for the travel time. Return it in seconds, or None if it's invalid."""
+    maximum = MAX_TRAVEL_SECONDS / unit.seconds
+    default = _DEFAULT_TRAVEL_SECONDS / unit.seconds
+    value = st.number_input(f"Travel time to the restaurant, {unit.name}", value=default, key="order_travel")
+    if 0 <= value <= maximum:
+        return float(value) * unit.seconds
+    field_error(f"Enter a number from 0 to {maximum:,.10g}.")
+    return None
+
+
+def _ratio_level(ratio: str) -> float:
+    courier_cost, _, food_cost = ratio.partition(":")
+    return dispatch_level(float(courier_cost), float(food_cost))
+
+
+def _nearest_ratio(level: float) -> str:
+    return min(_COST_RATIOS, key=lambda ratio: abs(_ratio_level(ratio) - level))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import altair as alt
+import numpy as np
 import polars as pl
 
+from preptime.domain.dispatch import decide_order, expected_waits
 from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.evaluation.charts import Chart, Palette, with_theme
 from preptime.scoring.what_if import Variable
@@ -19,6 +21,8 @@ _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _BAND_OPACITY = 0.22
 _WHAT_IF_HEIGHT = 190
 _QUANTILES = ("p10", "p50", "p80", "p90")
+_COST_POINTS = 81
+_SHORTEST_COST_AXIS_SECONDS = 600.0
 
 
 def duration_histogram(
@@ -112,6 +116,53 @@ def prediction_timeline(
     ]
     labels = [mark.encode(color=alt.value(palette.text)) for mark in label_marks]
     return _apply_layout(alt.LayerChart(layer=[waiting_line, interval_bars, dots, *labels]), palette, height=155)
+
+
+def waiting_cost_chart(
+    quantiles: Sequence[float], travel_seconds: float, level: float, palette: Palette, unit: TimeUnit = MINUTES
+) -> Chart:
+    """Return the expected costs of the courier's and the food's waiting time for each dispatch time.
+
+    A dashed line marks the dispatch time with the lowest total. The costs are in minutes, weighted so that both weights
+    add up to 2: with equal costs, a minute counts as a minute.
+
+    Args:
+        quantiles: p10, p50, p80, and p90 of the ready time, in seconds after acknowledgement.
+        travel_seconds: Travel time of the courier.
+        level: From `preptime.domain.dispatch.dispatch_level`.
+        palette: Colors by role.
+        unit: The unit of all times.
+    """
+    dispatch_seconds = decide_order(quantiles, travel_seconds, level).dispatch_seconds
+    end = max(quantiles[-1] - travel_seconds, 2 * dispatch_seconds, _SHORTEST_COST_AXIS_SECONDS)
+    times = np.linspace(0.0, end, _COST_POINTS)
+    courier_wait, food_wait = expected_waits(np.array(quantiles), times + travel_seconds)
+    courier_cost, food_cost = 2 * level * courier_wait, 2 * (1 - level) * food_wait
+    costs = {"courier": courier_cost, "food": food_cost, "both": courier_cost + food_cost}
+    rows = [
+        {"at": at / unit.seconds, "cost": cost / unit.seconds, "of": name}
+        for name, values in costs.items()
+        for at, cost in zip(times.tolist(), values.tolist(), strict=True)
+    ]
+    base = alt.Chart(_inline_rows(rows))
+    number_format = _number_format(unit)
+    lines = base.mark_line(strokeWidth=2.5).encode(
+        x=alt.X("at:Q", title=f"dispatch time, {unit.name} after acknowledgement", scale=alt.Scale(nice=False)),
+        y=alt.Y("cost:Q", title=f"expected cost, {unit.name}", scale=alt.Scale(zero=True)),
+        color=alt.Color(
+            "of:N",
+            title="waiting cost of",
+            scale=alt.Scale(domain=list(costs), range=[palette.lookup, palette.band, palette.model]),
+            legend=alt.Legend(orient="top"),
+        ),
+        tooltip=[
+            alt.Tooltip("of:N", title="waiting cost of"),
+            alt.Tooltip("at:Q", title=f"dispatch time, {unit.short}", format=number_format),
+            alt.Tooltip("cost:Q", title=f"expected cost, {unit.short}", format=number_format),
+        ],
+    )
+    best = _dashed_line(palette).encode(x=alt.XDatum(dispatch_seconds / unit.seconds))
+    return _apply_layout(alt.LayerChart(layer=[lines, best]), palette)
 
 
 def _text_mark(axis: alt.X, at: float, text: str, dy: int, align: Literal["left", "right"]) -> alt.Chart:

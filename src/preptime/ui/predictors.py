@@ -18,9 +18,9 @@ from preptime.client import (
     ApiUnreachableError,
     Client,
     InvalidApiKeyError,
-    PredictionResponse,
 )
 from preptime.domain.orders import DEFAULT_MODEL
+from preptime.domain.prediction_records import PredictionResponse
 from preptime.errors import PreptimeError, UsageError
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback

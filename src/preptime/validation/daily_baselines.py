@@ -40,8 +40,8 @@ class ShareRise:
         """Return the standard errors by which the rise exceeds `tolerance`, or 0.
 
         Example:
-            >>> ShareRise(current=0.3, usual=0.1, error=0.02).statistic(0.1)
-            4.999999999999998
+            >>> ShareRise(current=0.75, usual=0.25, error=0.125).statistic(0.25)
+            2.0
         """
         return max(self.current - self.usual - tolerance, 0.0) / self.error
 

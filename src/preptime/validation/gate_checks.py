@@ -44,7 +44,7 @@ def evaluate_gate(audited: AuditedOrders, as_of: dt.date, thresholds: GateThresh
             "orders",
             usable,
             thresholds.min_orders,
-            f"{usable:,} of {format_count(len(known.orders), 'order')} can be used for fitting",
+            f"{usable:,} of {format_count(len(known.orders), 'order')} {known.open_text}can be used for fitting",
         ),
         _check_freshness(counts, as_of, thresholds),
         _check_volume(counts, as_of, thresholds),
@@ -113,6 +113,11 @@ class _KnownOrders:
     def open_orders(self) -> int:
         """The number of open orders."""
         return int(np.count_nonzero(self.is_open))
+
+    @property
+    def open_text(self) -> str:
+        """The number of open orders as part of a sentence, or an empty text."""
+        return f"({self.open_orders:,} {_is_or_are(self.open_orders)} open) " if self.open_orders else ""
 
 
 def _check_unusable(audited: AuditedOrders, known: _KnownOrders, thresholds: GateThresholds) -> GateCheck:

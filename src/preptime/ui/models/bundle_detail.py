@@ -52,7 +52,7 @@ from preptime.ui.formatting import format_size
 from preptime.ui.models.bundle_list import bundle_metrics, load_report_data, read_report
 
 _DEFAULT_LABEL = "default prediction"
-_KIND_LABELS = {"model": "other models", "baseline": "baselines"}
+_KIND_LABELS = {"model": "other models", "live": "live model", "baseline": "baselines"}
 _LABEL_SET_TITLES: dict[LabelSet, str] = {
     "up_to_3h": "labels up to 3 h",
     "within_label_limit": "labels within the outlier limit",
@@ -290,7 +290,10 @@ def _training_summary(report_data: ReportData, features: FeatureSet, unit: TimeU
 
 
 def model_errors(rows: Sequence[Score], default: str, width: int, palette: Palette, unit: TimeUnit = MINUTES) -> Chart:
-    """Return the mean error of every model, best first: default model blue, other models gray, baselines orange."""
+    """Return the mean error of every model, best first: default model blue, other models gray, baselines orange.
+
+    The live model is green.
+    """
     sorted_scores = sorted((row for row in rows if row.mae is not None), key=lambda row: row.mae or 0.0)
     chart_rows = [
         {
@@ -303,7 +306,13 @@ def model_errors(rows: Sequence[Score], default: str, width: int, palette: Palet
         for row in sorted_scores
         for mae in [row.mae or 0.0]
     ]
-    legend_labels = [_DEFAULT_LABEL, *_KIND_LABELS.values()]
+    kind_colors = (palette.model, palette.secondary_text, palette.band, palette.lookup)
+    shown_kinds = {row["kind"] for row in chart_rows}
+    legend = {
+        label: color
+        for label, color in zip((_DEFAULT_LABEL, *_KIND_LABELS.values()), kind_colors, strict=True)
+        if label in shown_kinds
+    }
     max_error = max((float(str(row["error"])) for row in chart_rows), default=1.0)
     base = alt.Chart(alt.InlineData(values=chart_rows)).encode(
         y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=140)),
@@ -313,7 +322,7 @@ def model_errors(rows: Sequence[Score], default: str, width: int, palette: Palet
     bars = base.mark_bar(cornerRadiusEnd=2, height={"band": 0.68}).encode(
         color=alt.Color(
             "kind:N",
-            scale=alt.Scale(domain=legend_labels, range=[palette.model, palette.secondary_text, palette.lookup]),
+            scale=alt.Scale(domain=list(legend), range=list(legend.values())),
             legend=alt.Legend(title=None, orient="bottom", columns=2),
         )
     )

@@ -16,7 +16,7 @@ from preptime.bundle.store import Store
 from preptime.domain.time_units import TimeUnit, convert_times
 from preptime.evaluation.overview import BundleSummary, summarize_bundle
 from preptime.evaluation.report_data import ReportData, read_report_data
-from preptime.evaluation.summary_text import NO_VALUE, format_percent, format_time
+from preptime.evaluation.summary_text import NO_VALUE, format_percent, format_time, waiting_cost_text
 from preptime.formatting import format_count
 from preptime.training.comparison import Comparison
 from preptime.ui.components import (
@@ -186,6 +186,9 @@ def show_comparison(comparison: Comparison, unit: TimeUnit) -> None:
         (Column("rule", "rule"), Column("result", "result", "long"), Column("status", "status")),
         key="checks",
     )
+    if comparison.waiting_costs:
+        waiting = convert_times(waiting_cost_text(comparison.waiting_costs), unit)
+        caption(f"Waiting cost per 1,000 orders by courier:food cost, which isn't a rule: {waiting}")
 
 
 def read_comparison(entry: LogEntry) -> Comparison | None:
