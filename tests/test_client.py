@@ -265,14 +265,24 @@ def test_predict_unusable_value_names_order_and_column(client: Client) -> None:
         client.predict([ORDER, ORDER | {"order_value_gbp": 1j}])
 
 
-def test_client_example_in_the_docs_prints_predictions(server: Server) -> None:
-    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+def run_docs_example(page_name: str, server: Server, orders: list[dict[str, object]]) -> list[str]:
+    """Return the lines that the Python example of a page prints."""
+    page = (ROOT / "docs" / page_name).read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    program = f"key, orders = {PLAIN_KEY!r}, {[ORDER, {}]!r}\n{example.replace('http://127.0.0.1:8000', server.url)}"
+    program = f"key, orders = {PLAIN_KEY!r}, {orders!r}\n{example.replace('http://127.0.0.1:8000', server.url)}"
     completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    valid, invalid = completed.stdout.splitlines()
+    return completed.stdout.splitlines()
+
+
+def test_client_example_in_the_docs_prints_predictions(server: Server) -> None:
+    valid, invalid = run_docs_example("api.md", server, [ORDER, {}])
     assert re.fullmatch(r"a \d+ None", valid)
     assert "missing_value" in invalid
+
+
+def test_dispatch_example_in_the_docs_prints_decisions(server: Server) -> None:
+    (line,) = run_docs_example("dispatch.md", server, [ORDER | {"travel_seconds": 60}])
+    assert re.fullmatch(r"a 2015-06-17T\d\d:\d\d:\d\d\+01:00 \d+ \d+", line)
 
 
 def test_predict_too_large_request_always_raises_413(server: Server, client: Client) -> None:

@@ -22,7 +22,7 @@ SINGLE_IMPORTERS = {
     "preptime.api.health_server": "Its own subject: the health port, which only the main process serves.",
     "preptime.api.openapi": "Its own subject: the OpenAPI document. Merged with `app`, it exceeds 450 lines.",
     "preptime.api.custom_features": "Its own subject: one order's custom features. Also bound in `active_model`.",
-    "preptime.api.request_decoding": "Its own subject: request bodies. With `order_validation`, it exceeds 450 lines.",
+    "preptime.api.dispatch": "Its own subject: dispatch requests. With `predict`, it exceeds 450 lines.",
     "preptime.api.prediction_log": "Its own subject: the prediction log and its sinks.",
     "preptime.api.runtime": "`worker` imports it lazily, so that the main process loads no prediction libraries.",
     "preptime.http_connections": "Its own subject: connections and proxies. With `client`, it exceeds 450 lines.",

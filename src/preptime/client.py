@@ -33,11 +33,14 @@ clients of a restarted server don't all return at the same moment."""
 
 T = TypeVar("T")
 _Response = TypeVar("_Response", PredictionResponse, DispatchResponse)
+_KITCHEN_COLUMN = {"kitchen": "a dict with open_orders and completed_orders"}
+"""The column with the state of the kitchen, for the live model."""
 _TRIP_COLUMNS = {
+    **_KITCHEN_COLUMN,
     "travel_seconds": "a number of seconds, or an object with p10, p50, and p90",
     "now": "a time that isn't before the acknowledgement",
 }
-"""The columns of an order that only a dispatch request has, and their expected content."""
+"""The columns of an order in a dispatch request that the schema doesn't have, and their expected content."""
 
 
 class _Field(msgspec.Struct, frozen=True):
@@ -173,7 +176,10 @@ class Client:
         Args:
             orders: One order as a dict, a pandas Series, or an object with the columns as attributes. Several as a list
                 of these, or a Polars or pandas data frame. Columns have the names in the server's schema, as
-                `GET /v1/schema` lists them. Other columns aren't sent.
+                `GET /v1/schema` lists them. Other columns aren't sent, except `kitchen`: the state of the restaurant's
+                kitchen, with which the live model predicts the order. It's a dict with `open_orders` (their number, or
+                a list of dicts with `acknowledged_at`) and `completed_orders` (of this day: a list of dicts with
+                `ready_at` and `prep_time_seconds`).
             models: Names of point models whose predictions are added.
 
         Returns:
@@ -185,7 +191,7 @@ class Client:
             UsageError: A column of an order contains a value that can't be sent, such as a list.
         """
         fields: dict[str, object] = {} if models is None else {"models": list(models)}
-        return self._predict(orders, _Request("/v1/predictions", PredictionResponse, fields))
+        return self._predict(orders, _Request("/v1/predictions", PredictionResponse, fields, _KITCHEN_COLUMN))
 
     def dispatch(
         self, orders: Orders, *, courier_cost: float | None = None, food_cost: float | None = None

@@ -219,17 +219,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Literal["debug", "info", "warning", "error"], Meta(description="Minimum level of the server log.")
     ] = "info"
     courier_cost: Annotated[
-        float,
-        Meta(
-            ge=0.001,
-            le=1_000_000,
-            description="Cost of a minute that a courier waits, in any unit, for dispatch decisions without a cost of "
-            "their own. Its ratio to PREPTIME_FOOD_COST must be from 1:9 to 9:1.",
-        ),
+        float, Meta(ge=0.001, le=1e6, description="Cost of a minute that a courier waits (docs/dispatch.md).")
     ] = 1.0
     food_cost: Annotated[
-        float,
-        Meta(ge=0.001, le=1_000_000, description="Cost of a minute that ready food waits, in the same unit."),
+        float, Meta(ge=0.001, le=1e6, description="Cost of a minute that ready food waits, in the same unit.")
     ] = 1.0
     header_timeout_seconds: Annotated[
         float,

@@ -56,6 +56,7 @@ def test_predictions_single_order_equals_the_bundle(
         "p80": p80,
         "p90": p90,
         "fallback_level": "restaurant",
+        "live": False,
     }
     difference = np.datetime64(str(ready_at).removesuffix("+01:00")) - np.datetime64("2015-06-17T12:28:28.952789")
     assert abs(difference / np.timedelta64(1, "s") - p50) <= 0.5

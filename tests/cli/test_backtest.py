@@ -17,7 +17,7 @@ class Score(msgspec.Struct, forbid_unknown_fields=True):
     """The metrics of a model or a baseline."""
 
     name: str
-    kind: Literal["model", "baseline"]
+    kind: Literal["model", "live", "baseline"]
     labels: Literal["up_to_3h", "within_label_limit"]
     n: int
     mae: float
@@ -34,6 +34,7 @@ class Interval(msgspec.Struct, forbid_unknown_fields=True):
     level: float
     coverage: float
     median_width_seconds: float
+    coverage_inside: float
 
 
 class Quantile(msgspec.Struct, forbid_unknown_fields=True):
@@ -54,6 +55,7 @@ class Document(msgspec.Struct, forbid_unknown_fields=True):
     interval: Interval
     quantiles: list[Quantile]
     segments: list[dict[str, object]]
+    waiting_costs: list[dict[str, float | None]]
 
 
 def test_backtest_document_has_required_keys(files: Files) -> None:
@@ -61,7 +63,8 @@ def test_backtest_document_has_required_keys(files: Files) -> None:
     document = result.document(Document)
     assert (document.from_, document.to) == ("2015-06-10", "2015-06-12")
     assert document.default_model == "quantile"
-    kinds = {"quantile": "model", "rf": "model", "restaurant_lookup": "baseline", "global_median": "baseline"}
+    baselines = {"restaurant_lookup": "baseline", "global_median": "baseline"}
+    kinds = {"quantile": "model", "rf": "model", "live": "live", **baselines}
     assert {(score.name, score.kind) for score in document.scores} == set(kinds.items())
     assert len(document.scores) == 2 * len(kinds)
     assert document.interval.level == 0.8
@@ -69,6 +72,8 @@ def test_backtest_document_has_required_keys(files: Files) -> None:
     assert {"overall", "city", "type_of_food", "hour"} <= {segment["segment"] for segment in document.segments}
     wide = {score.n for score in document.scores if score.labels == "up_to_3h"}
     assert len(wide) == 1
+    assert [(cost["courier_cost"], cost["food_cost"]) for cost in document.waiting_costs] == [(1, 1), (2, 1), (1, 2)]
+    assert {cost["n"] for cost in document.waiting_costs} == wide
     assert all(score.n <= min(wide) for score in document.scores)
 
 
@@ -79,6 +84,8 @@ def test_backtest_table_has_baselines_below_the_line(files: Files) -> None:
     positions = [text.index(name) for name in ("quantile (default)", "├", "restaurant_lookup", "global_median")]
     assert positions == sorted(positions)
     assert "(nominal: 80%)" in text
+    assert text.index("(nominal: 80%)") < text.index("Waiting cost per 1,000 orders, in minutes")
+    assert "lookup's quantile" in text
     assert max(len(line) for line in text.splitlines() if line.startswith("│")) <= 80
 
 

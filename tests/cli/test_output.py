@@ -136,7 +136,7 @@ def test_score_table_has_the_live_model_above_the_baselines() -> None:
     assert "live model" in names[: names.index("restaurant_lookup")]
 
 
-def test_comparison_shows_the_waiting_cost_which_is_not_a_condition() -> None:
+def test_comparison_table_shows_waiting_costs() -> None:
     orders, day = evaluated_orders(500), dt.date(2015, 6, 17)
     comparison = compare_evaluations(orders, None, bundle_ids=("challenger", None), days=(day, day))
     text = io.StringIO()

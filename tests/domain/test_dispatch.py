@@ -21,6 +21,7 @@ from preptime.domain.dispatch import (
 )
 from preptime.domain.orders import QUANTILE_LEVELS
 from preptime.errors import UsageError
+from tests.requirements import ROOT
 
 QUANTILES = (458.0, 881.0, 1400.0, 1800.0)
 POINTS = (np.arange(5_000) + 0.5) / 5_000
@@ -176,6 +177,12 @@ def test_order_older_than_its_p90_is_dispatched_now() -> None:
     # Of the times after 1,799 s, half are in the first half of the part above p90, which has a length of 1,600 s.
     younger = decide_order(QUANTILES, 600.0, 0.5, 1_799.0)
     assert younger.dispatch_seconds == pytest.approx(1_800 + 800 - 600, abs=2)
+
+
+def test_docs_have_the_constants() -> None:
+    page = (ROOT / "docs" / "dispatch.md").read_text(encoding="utf-8")
+    assert f"p10 − {LOWER_TAIL_LENGTH:g} (p50 − p10)" in page
+    assert f"p90 + {UPPER_TAIL_LENGTH:g} (p90 − p80)" in page
 
 
 def test_decisions_of_large_batches_are_those_of_parts() -> None:

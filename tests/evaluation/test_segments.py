@@ -153,7 +153,7 @@ def test_backtest_document_has_documented_fields() -> None:
     assert list(plain["scores"][0]) == list(Score.__struct_fields__)
     assert plain["scores"][1]["n"] == 0
     assert plain["scores"][1]["mae"] is None
-    assert list(plain["interval"]) == ["level", "coverage", "median_width_seconds"]
+    assert list(plain["interval"]) == ["level", "coverage", "median_width_seconds", "coverage_inside"]
     assert plain["interval"]["level"] == 0.8
     assert [list(entry) for entry in plain["quantiles"]] == [["p", "coverage", "pinball"]] * len(QUANTILE_LEVELS)
     assert [entry["p"] for entry in plain["quantiles"]] == list(QUANTILE_LEVELS)

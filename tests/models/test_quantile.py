@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,16 @@ from onnx import helper
 
 from preptime.errors import OperationError
 from preptime.models.lookup import LookupModel
-from preptime.models.onnx_export import check_parity, merge_to_onnx
+from preptime.models.onnx_export import (
+    ObliviousTree,
+    check_parity,
+    features_info,
+    make_model,
+    matrix_info,
+    merge_to_onnx,
+    oblivious_tree_node,
+    with_output_name,
+)
 from preptime.models.quantile import (
     MEDIAN_INDEX,
     MIN_SCALED_SECONDS,
@@ -100,21 +110,26 @@ def test_onnx_snaps_as_numpy(fitted: FittedQuantileModel, values: NDArray[np.flo
     np.testing.assert_array_equal(run(contents, X)["quantile"], predicted)
 
 
+def add_to_sums(contents: bytes, seconds: float) -> bytes:
+    """Return a graph whose sums of trees are larger by `seconds`, as another order of summation could make them."""
+    model = onnx.load_from_string(contents)
+    trees = next(node for node in model.graph.node if node.name.endswith("raw") or "raw" in node.output[0])
+    (base_values,) = [attribute for attribute in trees.attribute if attribute.name == "base_values"]
+    base_values.floats[:] = [value + seconds for value in base_values.floats]
+    changed: bytes = model.SerializeToString()
+    return changed
+
+
 def test_parity_accepts_only_neighbors_of_a_border(fitted: FittedQuantileModel) -> None:
     """A sum within 0.01 s of a border can be on its other side in ONNX. Elsewhere, another label value is an error."""
-    raw = fitted.predict_raw(X)
-    border = float(raw[7, MEDIAN_INDEX]) + 0.002  # row 7 is just below it
-    values = np.array([border - 300, border + 300])
-    snapped = fitted.calibrated(np.zeros(4), values)
-    assert snapped.predict(X[7:8])[0, MEDIAN_INDEX] == np.float32(values[0])
-    assert snapped.predict_moved(X[7:8], 0.01)[0, MEDIAN_INDEX] == np.float32(values[1])
-    # The trees of another order of summation are those of the same trees with other base values.
-    contents = merge_to_onnx({"quantile": snapped}, X.shape[1])
-    model = onnx.load_from_string(contents)
-    (trees,) = [node for node in model.graph.node if node.name.endswith("trees")]
-    far = fitted.calibrated(np.zeros(4), np.array([border - 400, border + 300]))
+    border = float(fitted.predict_raw(X)[7, MEDIAN_INDEX]) + 0.002
+    snapped = fitted.calibrated(np.zeros(4), np.array([border - 300, border + 300]))
+    contents = add_to_sums(merge_to_onnx({"quantile": snapped}, X.shape[1]), 0.004)
+    low, high = snapped.predict(X[7:8])[0, MEDIAN_INDEX], run(contents, X[7:8])["quantile"][0, MEDIAN_INDEX]
+    assert high - low == pytest.approx(600, abs=0.01)
+    check_parity(contents, {"quantile": snapped}, X)
     with pytest.raises(OperationError, match=r"quantile p\d0, row \d+: ONNX predicts"):
-        check_parity(contents, {"quantile": far}, X)
+        check_parity(add_to_sums(contents, 100), {"quantile": snapped}, X)
 
 
 def test_one_tree_node_predicts_all_levels(fitted: FittedQuantileModel) -> None:
@@ -125,12 +140,11 @@ def test_one_tree_node_predicts_all_levels(fitted: FittedQuantileModel) -> None:
     assert len(attributes["base_values"]) == 4
 
 
-def test_labels_without_structure_give_trees_without_splits() -> None:
-    """CatBoost then writes trees with one leaf, which the export must keep."""
-    constant = QuantileModel(tree_count=20).fit(X, np.full(len(X), 700.0), threads=1, seed=SEED)
-    contents = merge_to_onnx({"quantile": constant}, X.shape[1])
-    np.testing.assert_allclose(run(contents, X)["quantile"], 700, atol=0.01)
-    check_parity(contents, {"quantile": constant}, X)
+def test_trees_without_splits_are_exported() -> None:
+    """CatBoost writes a tree with one leaf without splits. With few rows, some trees have no more."""
+    node = oblivious_tree_node([ObliviousTree([], [], np.array([[1.0, 2.0]]))], [10.0, 20.0])
+    model = make_model([with_output_name(node, "seconds")], [], [features_info(3)], [matrix_info("seconds", 2)])
+    assert run(model.SerializeToString(), X[:2, :3])["seconds"].tolist() == [[11, 22], [11, 22]]
 
 
 def test_lookup_model_returns_its_column() -> None:

@@ -14,6 +14,7 @@ from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
 from preptime.training.fitting import FittedWindow, fit_window
 from tests.training.factories import (
     IDLE_QUANTILE,
+    WEAK_DATE,
     SyntheticData,
     TrainedStore,
     june,
@@ -67,11 +68,14 @@ def good(data: SyntheticData, tmp_path_factory: pytest.TempPathFactory) -> Train
 
 @pytest.fixture(scope="session")
 def weak(data: SyntheticData, tmp_path_factory: pytest.TempPathFactory) -> TrainedStore:
-    """Return a store in which an inaccurate bundle of 13 June was promoted by override."""
+    """Return a store in which an inaccurate bundle of 11 June was promoted by override.
+
+    It serves on the three days of the gate of 14 June.
+    """
     root = tmp_path_factory.mktemp("weak") / "models"
     store = Store.open(str(root))
-    document = run_training(data, june(13), store, plan=quick_plan(IDLE_QUANTILE))
-    override_champion(store, document.bundle, june(13))
+    document = run_training(data, WEAK_DATE, store, plan=quick_plan(IDLE_QUANTILE))
+    override_champion(store, document.bundle, WEAK_DATE)
     return TrainedStore(root, document)
 
 

@@ -16,9 +16,9 @@ from preptime.domain.orders import FALLBACK_LEVELS
 from preptime.errors import DataError, UsageError
 from preptime.evaluation.evaluated_orders import EvaluatedOrders, build_backtest_document
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
-from preptime.training.backtest import backtest, evaluate_graph, select_days
+from preptime.training.backtest import backtest, evaluate_graphs, select_days
+from preptime.training.challenger import train_challenger
 from preptime.training.fitting import FittedWindow, fit_window
-from preptime.training.train import train_challenger
 from preptime.training.training_data import day_number
 from tests.training.factories import SyntheticData, full_plan, june, quick_plan
 
@@ -41,7 +41,7 @@ def test_backtest_predicts_every_labelled_order_as_of_its_day(
     assert evaluated.up_to_3h.all()
     assert np.array_equal(evaluated.within_label_limit, evaluated.actual <= fitted.label_limit_seconds)
     # The models are fitted as of the 11th, and the history is as of each day.
-    points, quantiles = fitted.load_graph(features.X.shape[1]).run(features.X[rows])
+    points, quantiles = fitted.load_graphs().models.run(features.X[rows])
     assert np.array_equal(evaluated.quantiles, quantiles)
     assert np.array_equal(evaluated.point_predictions["rf"], points["rf"].astype(np.float64))
     assert np.array_equal(evaluated.baseline_predictions["restaurant_lookup"], features.lookup_seconds[rows])
@@ -71,17 +71,20 @@ def test_backtest_last_retraining_window_can_be_shorter(data: SyntheticData, eve
 def test_backtest_equals_predictions_of_trained_bundle(
     data: SyntheticData, evaluated: EvaluatedOrders, folder_store: Store
 ) -> None:
-    """`train` for the 15th holds out three days, so it's fitted as of the 12th as well."""
-    known = data.as_of(june(15))
+    """`train` for the 15th is fitted on all days through the 14th, like a backtest of the 15th."""
+    known, plan = data.as_of(june(15)), quick_plan(with_live_model=True)
     challenger = train_challenger(
-        known.audited, known.training_data, june(15), folder_store, plan=quick_plan(), with_report=False
+        known.audited, known.training_data, june(15), folder_store, plan=plan, with_gate=False, with_report=False
     )
-    expected = backtest(known.training_data, june(12), june(14), quick_plan())
-    assert np.array_equal(challenger.evaluated.quantiles, expected.quantiles)
+    expected = backtest(data.training_data, june(15), june(15), plan)
     bundle = Bundle.load(folder_store.fetch(challenger.manifest.id))
-    rows = select_days(build_feature_matrix(known.training_data, june(1), june(14)), june(12), june(14))
-    reevaluated = evaluate_graph(rows, bundle.graph, challenger.fitted.label_limit_seconds)
+    rows = select_days(build_feature_matrix(data.training_data, june(1), june(15)), june(15), june(15))
+    reevaluated = evaluate_graphs(rows, bundle.graphs, challenger.fitted.label_limit_seconds)
     assert np.array_equal(reevaluated.quantiles, expected.quantiles)
+    assert reevaluated.live_quantiles is not None
+    assert expected.live_quantiles is not None
+    assert np.array_equal(reevaluated.live_quantiles, expected.live_quantiles)
+    assert not np.array_equal(expected.live_quantiles, expected.quantiles)
     assert np.array_equal(reevaluated.point_predictions["rf"], expected.point_predictions["rf"])
 
 
@@ -98,8 +101,8 @@ def test_select_days_equals_matrix_built_for_those_days(data: SyntheticData, fea
 
 def test_backtest_document_has_documented_fields(data: SyntheticData, features: FeatureMatrix) -> None:
     fitted = fit_window(features, june(10), full_plan())
-    orders = evaluate_graph(
-        select_days(features, june(11), june(12)), fitted.load_graph(features.X.shape[1]), fitted.label_limit_seconds
+    orders = evaluate_graphs(
+        select_days(features, june(11), june(12)), fitted.load_graphs(), fitted.label_limit_seconds
     )
     document = json.loads(msgspec.json.encode(build_backtest_document(orders, "2015-06-11", "2015-06-12")))
     assert list(document)[:5] == ["from", "to", "default_model", "scores", "interval"]

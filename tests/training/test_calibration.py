@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -11,17 +12,20 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from preptime.domain.orders import QUANTILE_LEVELS
-from preptime.errors import DataError
+from preptime.evaluation.metrics import compute_interval, coverage_in_band
 from preptime.formatting import format_count
 from preptime.models.quantile import MIN_SCALED_SECONDS, QuantileModel
 from preptime.training.calibration import (
     CALIBRATION_DAYS,
     FOLDS,
     MIN_CALIBRATION_ORDERS,
+    MIN_REDUCED_CALIBRATION_ORDERS,
     _conformal_quantile,
-    calibrate,
     calibration_days,
     calibration_shortfall,
+    conformal_scores,
+    few_label_values,
+    fit_calibrated,
 )
 
 SMALL = QuantileModel(tree_count=20, learning_rate=0.3, depth=3, border_count=32)
@@ -40,9 +44,8 @@ def test_calibrate_covers_later_days_at_each_level() -> None:
     n, later = 3_000, 20_000
     X, y, day = make_orders(n, 12, seed=1)
     later_X, later_y, _ = make_orders(later, 5, seed=2)
-    calibration = calibrate(SMALL, X, y, day, threads=1, seed=12)
-    raw = SMALL.fit(X, y, threads=1, seed=12)
-    calibrated = raw.calibrated(np.array(calibration.scale)).predict(later_X)
+    fitted, calibration = fit_calibrated(SMALL, X, y, day, threads=1, seed=12)
+    calibrated = fitted.predict(later_X)
     for column, level in enumerate(QUANTILE_LEVELS):
         # Four standard errors from two independent samples: the calibration orders and the later orders.
         bound = 4 * math.sqrt(level * (1 - level) * (1 / calibration.orders + 1 / later))
@@ -54,14 +57,14 @@ def test_calibrate_corrects_overfitted_quantiles() -> None:
     overfitted = QuantileModel(tree_count=150, learning_rate=0.5, depth=7, border_count=64)
     X, y, day = make_orders(2_000, 12, seed=3)
     later_X, later_y, _ = make_orders(10_000, 5, seed=4)
-    calibration = calibrate(overfitted, X, y, day, threads=1, seed=12)
+    fitted, calibration = fit_calibrated(overfitted, X, y, day, threads=1, seed=12)
     raw = overfitted.fit(X, y, threads=1, seed=12)
     before, after = (
         max(
             abs(float(np.mean(later_y <= column)) - level)
             for column, level in zip(quantiles.T, QUANTILE_LEVELS, strict=True)
         )
-        for quantiles in (raw.predict(later_X), raw.calibrated(np.array(calibration.scale)).predict(later_X))
+        for quantiles in (raw.predict(later_X), fitted.predict(later_X))
     )
     bound = 4 * math.sqrt(0.25 * (1 / calibration.orders + 1 / 10_000))
     assert after <= bound < before
@@ -70,7 +73,7 @@ def test_calibrate_corrects_overfitted_quantiles() -> None:
 def test_calibrate_scale_equals_quantile_of_relative_scores() -> None:
     """Compute the scale directly: four fits, each without a quarter of the latest days."""
     X, y, day = make_orders(800, 12, seed=5)
-    calibration = calibrate(SMALL, X, y, day, threads=1, seed=12)
+    _, calibration = fit_calibrated(SMALL, X, y, day, threads=1, seed=12)
     latest = day > day.max() - 6  # half of twelve days, which is below the maximum of eight
     scores = []
     for fold in range(4):
@@ -89,20 +92,23 @@ def test_calibrate_scale_equals_quantile_of_relative_scores() -> None:
 
 def test_calibrate_uses_at_most_the_latest_eight_days() -> None:
     X, y, day = make_orders(1_000, 30, seed=6)
-    calibration = calibrate(SMALL, X, y, day, threads=1, seed=12)
+    _, calibration = fit_calibrated(SMALL, X, y, day, threads=1, seed=12)
     assert (calibration.days, calibration.orders) == (CALIBRATION_DAYS, int((day >= 22).sum()))
 
 
 def test_calibrate_is_equal_for_any_number_of_threads() -> None:
     X, y, day = make_orders(800, 12, seed=7)
-    single, double = (calibrate(SMALL, X, y, day, threads=threads, seed=12) for threads in (1, 2))
+    (fitted, single), (again, double) = (
+        fit_calibrated(SMALL, X, y, day, threads=threads, seed=12) for threads in (1, 2)
+    )
     assert single == double
+    np.testing.assert_array_equal(fitted.predict(X), again.predict(X))
 
 
 @pytest.mark.parametrize("days", [1, 4])
 def test_calibrate_short_window_splits_folds_by_order(days: int) -> None:
     X, y, day = make_orders(900, days, seed=8)
-    calibration = calibrate(SMALL, X, y, day, threads=1, seed=12)
+    _, calibration = fit_calibrated(SMALL, X, y, day, threads=1, seed=12)
     assert calibration.orders == int((day > day.max() - calibration.days).sum())
     assert calibration.days == max(days // 2, 1)
 
@@ -110,15 +116,69 @@ def test_calibrate_short_window_splits_folds_by_order(days: int) -> None:
 def test_calibrate_accepts_latest_days_without_orders() -> None:
     X, y, day = make_orders(900, 12, seed=9)
     has_orders = day % 4 != 3
-    calibration = calibrate(SMALL, X[has_orders], y[has_orders], day[has_orders], threads=1, seed=12)
+    _, calibration = fit_calibrated(SMALL, X[has_orders], y[has_orders], day[has_orders], threads=1, seed=12)
     assert calibration.orders == int((has_orders & (day > day[has_orders].max() - calibration.days)).sum())
 
 
-def test_calibrate_rejects_too_few_orders() -> None:
-    X, y, _ = make_orders(600, 12, seed=10)
-    day = np.repeat([0, 11], [600 - MIN_CALIBRATION_ORDERS + 1, MIN_CALIBRATION_ORDERS - 1])
-    with pytest.raises(DataError, match=r"Calibration needs 100 orders .* the latest 6 days .* Available: 99\."):
-        calibrate(SMALL, X, y, day, threads=1, seed=12)
+@pytest.mark.parametrize("least", [MIN_CALIBRATION_ORDERS, MIN_REDUCED_CALIBRATION_ORDERS])
+def test_calibration_shortfall_names_days_and_orders(least: int) -> None:
+    shortfall = calibration_shortfall(np.repeat([0, 11], [600, least - 1]), least)
+    assert shortfall is not None
+    expected = rf"Calibration needs {least} orders .* the latest 6 days .* Available: {least - 1}\."
+    assert re.search(expected, shortfall.message)
+    assert calibration_shortfall(np.repeat([0, 11], [600, least]), least) is None
+
+
+LATER = 20_000
+
+
+def rounded_orders(
+    minutes: int, n: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int64]]:
+    """Return the orders of `make_orders` with labels of whole multiples of some minutes."""
+    X, y, day = make_orders(n, 12, seed)
+    return X, np.maximum(np.round(y / (60 * minutes)), 1) * 60 * minutes, day
+
+
+@pytest.mark.parametrize("minutes", [15, 10, 5, 1])
+def test_calibrate_with_few_label_values_covers_with_ties(minutes: int) -> None:
+    """Bounds are values that occur. The target is between the coverage without and with the labels at them."""
+    fitted, calibration = fit_calibrated(SMALL, *rounded_orders(minutes, 3_000, seed=1), threads=1, seed=12)
+    later_X, later_y, _ = rounded_orders(minutes, LATER, seed=2)
+    predicted = fitted.predict(later_X)
+    assert set(np.unique(predicted).tolist()) <= set(calibration.label_values)
+    assert len(calibration.label_values) <= 200
+    for column, level in enumerate(QUANTILE_LEVELS):
+        bound = 4 * math.sqrt(level * (1 - level) * (1 / calibration.orders + 1 / LATER))
+        below, reached = float((later_y < predicted[:, column]).mean()), float((later_y <= predicted[:, column]).mean())
+        assert below - bound <= level <= reached + bound
+    interval = compute_interval(later_y, predicted)
+    assert interval.coverage is not None
+    assert interval.coverage_inside is not None
+    assert interval.coverage_inside <= 0.8 <= interval.coverage
+    assert coverage_in_band(interval.coverage, interval.coverage_inside, 0.0)
+
+
+def test_few_label_values_needs_repeated_labels() -> None:
+    rng = np.random.default_rng(3)
+    minutes = rng.integers(1, 61, 3_000) * 60.0
+    assert few_label_values(minutes).tolist() == list(range(60, 3_601, 60))
+    assert few_label_values(minutes[:599]).size == 0  # fewer than ten orders per value
+    assert few_label_values(rng.integers(1, 202, 100_000).astype(float)).size == 0  # more than 200 values
+    assert few_label_values(rng.integers(1, 201, 100_000).astype(float)).size == 200
+    assert few_label_values(np.empty(0)).size == 0
+
+
+def test_conformal_scores_reach_labels_by_crossing_a_border() -> None:
+    predicted, values = np.array([[400.0, 500.0, 30.0, 740.0]]), np.array([300.0, 600.0, 900.0])
+    assert conformal_scores(predicted, np.array([600.0]), np.empty(0))[0] == pytest.approx(
+        [200 / 400, 100 / 500, 570 / 60, -140 / 740]
+    )
+    # A quantile above 450 s becomes 600 s or more.
+    expected = [50.01 / 400, -49.99 / 500, 420.01 / 60, -289.99 / 740]
+    assert conformal_scores(predicted, np.array([600.0]), values)[0] == pytest.approx(expected)
+    # Each quantile becomes at least the lowest value.
+    assert conformal_scores(predicted, np.array([300.0]), values)[0].tolist() == [-1.0] * 4
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=150))

@@ -9,21 +9,21 @@ import pytest
 from preptime.bundle.bundle import Bundle, fetch_verified
 from preptime.bundle.store import Store
 from preptime.training.as_of_features import build_feature_matrix
-from preptime.training.backtest import evaluate_graph
+from preptime.training.backtest import evaluate_graphs
+from preptime.training.challenger import train_challenger
 from preptime.training.comparison import compare_bundles, evaluate_bundle
-from preptime.training.train import train_challenger
 from tests.training.factories import SyntheticData, TrainedStore, june, quick_plan
 
 
 @pytest.fixture(scope="module")
 def older(good: TrainedStore) -> Bundle:
-    """Return a bundle fitted through 9 June."""
+    """Return a bundle fitted through 12 June."""
     return fetch_verified(Store.open(str(good.root)), good.document.bundle)
 
 
 @pytest.fixture(scope="module")
 def newer(data: SyntheticData, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Return a bundle fitted through 10 June."""
+    """Return a bundle fitted through 13 June."""
     store = Store.open(str(tmp_path_factory.mktemp("newer")))
     challenger = train_challenger(
         data.audited, data.training_data.as_of(june(14)), june(14), store, plan=quick_plan(), with_report=False
@@ -35,7 +35,7 @@ def test_compare_bundles_uses_days_after_both_fits(data: SyntheticData, older: B
     forward, backward = (
         compare_bundles(data.training_data, *pair, june(15)) for pair in ((newer, older), (older, newer))
     )
-    assert (forward.first_day, forward.last_day) == (backward.first_day, backward.last_day) == (june(11), june(15))
+    assert (forward.first_day, forward.last_day) == (backward.first_day, backward.last_day) == (june(14), june(15))
     assert forward.orders == backward.orders
     assert (forward.challenger_mae, forward.champion_mae) == (backward.champion_mae, backward.challenger_mae)
     assert forward.lookup_mae == backward.lookup_mae
@@ -48,14 +48,14 @@ def test_compare_bundles_same_bundle_fails(data: SyntheticData, older: Bundle) -
     assert comparison.challenger_mae == comparison.champion_mae
 
 
-@pytest.mark.parametrize("last", [9, 10])
+@pytest.mark.parametrize("last", [12, 13])
 def test_compare_bundles_without_common_days_fails(
     data: SyntheticData, older: Bundle, newer: Bundle, last: int
 ) -> None:
     for pair in ((older, newer), (newer, older)):
         comparison = compare_bundles(data.training_data, *pair, june(last))
         assert (comparison.orders, comparison.passed) == (0, False)
-        assert "fitted on days through 2015-06-10" in comparison.summary
+        assert "fitted on days through 2015-06-13" in comparison.summary
 
 
 def test_evaluate_bundle_matches_evaluation_at_training(data: SyntheticData, good: TrainedStore, older: Bundle) -> None:
@@ -81,4 +81,4 @@ def test_evaluate_bundle_uses_category_codes_of_the_fit(data: SyntheticData, old
     assert np.array_equal(before.segment_columns.city, after.segment_columns.city)
     # Control: with the new codes, the predictions differ.
     new_features = build_feature_matrix(changed.training_data, june(10), june(15))
-    assert not np.array_equal(evaluate_graph(new_features, older.graph, 0.0).quantiles, after.quantiles)
+    assert not np.array_equal(evaluate_graphs(new_features, older.graphs, 0.0).quantiles, after.quantiles)

@@ -32,6 +32,7 @@ def make_evaluated(
     high = np.where(rows < covered, np.maximum(median, LABEL), median + 2 * LABEL)
     return EvaluatedOrders(
         actual=np.full(N, LABEL),
+        day=rows // 5 % 7,
         up_to_3h=np.ones(N, bool),
         within_label_limit=np.ones(N, bool),
         point_predictions={},
@@ -68,22 +69,125 @@ def test_comparison_passes_if_all_checks_pass() -> None:
         "challenger", "champion", june(8), june(14),
     )  # fmt: skip
     assert len(comparison.checks) == 4
-    assert comparison.summary.startswith("Passed. Better than the champion: MAE 1.67 min compared with 2.50 min.")
+    assert comparison.summary.startswith(
+        "Passed. Significantly better than the champion: MAE 1.67 min compared with 2.50 min of the champion, on 1,000 "
+        "orders of 7 days (-50.0 s, standard error 0.0 s)."
+    )
+    champion, baseline = comparison.differences
+    assert (champion.reference, champion.days, champion.orders, champion.difference) == ("champion", 7, N, -50)
+    assert (baseline.reference, baseline.reference_mae, baseline.difference) == (LOOKUP, 300, -200)
 
 
 @pytest.mark.parametrize("champion_error", [100.0, 99.0])
 def test_comparison_fails_if_not_better_than_champion(champion_error: float) -> None:
     comparison = compare(make_evaluated(LABEL + 100), make_evaluated(LABEL + champion_error))
-    assert failed_rules(comparison) == ["Better than the champion"]
+    assert failed_rules(comparison) == ["Significantly better than the champion"]
     assert not comparison.passed
     champion_mae = f"{champion_error / 60:.2f} min"
-    assert comparison.summary == f"Failed: Better than the champion: MAE 1.67 min compared with {champion_mae}."
+    assert comparison.summary.startswith(
+        f"Failed: Significantly better than the champion: MAE 1.67 min compared with {champion_mae} of the champion"
+    )
+
+
+@pytest.mark.parametrize(("better_days", "passed"), [(7, True), (6, True), (5, False), (4, False)])
+def test_comparison_fails_if_better_only_on_some_days(better_days: int, passed: bool) -> None:
+    """The challenger's mean error is lower in all cases: 50 s lower on some days, and 40 s higher on the others."""
+    champion = make_evaluated(LABEL + 150)
+    day = champion.day
+    comparison = compare(make_evaluated(np.where(day < better_days, LABEL + 100, LABEL + 190)), champion)
+    assert comparison.challenger_mae is not None
+    assert comparison.champion_mae is not None
+    assert comparison.challenger_mae < comparison.champion_mae
+    assert comparison.passed is passed
+    assert failed_rules(comparison) == ([] if passed else ["Significantly better than the champion"])
+
+
+def test_comparison_with_one_day_is_not_significant() -> None:
+    """A difference of 100 s on one day can be chance. With a second day, it's significant."""
+    evaluations = make_evaluated(LABEL + 100), make_evaluated(LABEL + 200)
+    one_day, two_days = (compare(*(orders.take(orders.day < days) for orders in evaluations)) for days in (1, 2))
+    assert failed_rules(one_day) == [
+        "Significantly better than the champion",
+        "Significantly better than the better baseline",
+    ]
+    assert "of 1 day (-100.0 s, no standard error for one day)" in one_day.summary
+    assert two_days.passed
+
+
+def test_comparison_uses_only_days_of_the_champion() -> None:
+    """The champion served on the last three days, on which the challenger is worse."""
+    day = make_evaluated().day
+    challenger = make_evaluated(np.where(day < 4, LABEL + 10, LABEL + 200))
+    champion = make_evaluated(LABEL + 100)
+    served = champion.take(day >= 4)
+    comparison = compare(challenger, served)
+    assert failed_rules(comparison)[0] == "Significantly better than the champion"
+    assert (comparison.differences[0].days, comparison.differences[0].orders) == (3, int((day >= 4).sum()))
+    assert comparison.differences[0].mae == 200
+    assert comparison.champion_mae == 100
+    assert comparison.differences[1].days == 7
+
+
+def test_comparison_fails_if_champion_served_on_no_day() -> None:
+    comparison = compare_evaluations(
+        make_evaluated(), None, bundle_ids=("challenger", "champion"), days=(june(8), june(14))
+    )
+    assert failed_rules(comparison) == ["Significantly better than the champion"]
+    assert "no day on which it served" in comparison.summary
+    assert comparison.champion_mae is None
 
 
 @pytest.mark.parametrize("lookup", [100.0, 99.0])
 def test_comparison_fails_if_not_better_than_lookup(lookup: float) -> None:
     evaluations = (make_evaluated(LABEL + shift, lookup=LABEL + lookup) for shift in (100, 150))
-    assert failed_rules(compare(*evaluations)) == ["Better than the restaurant lookup"]
+    assert failed_rules(compare(*evaluations)) == ["Significantly better than the better baseline"]
+
+
+def test_comparison_uses_the_better_baseline() -> None:
+    """The global median has an error of 500 s."""
+    comparison = compare(make_evaluated(LABEL + 550, lookup=LABEL + 600), None)
+    assert failed_rules(comparison) == ["Significantly better than the better baseline"]
+    assert [difference.reference for difference in comparison.differences] == [GLOBAL_MEDIAN]
+    assert compare(make_evaluated(LABEL + 450, lookup=LABEL + 600), None).passed
+
+
+def compare_reduced(challenger: EvaluatedOrders, champion: EvaluatedOrders | None = None) -> Comparison:
+    ids = ("challenger", "champion" if champion else None)
+    return compare_evaluations(challenger, champion, bundle_ids=ids, days=(june(8), june(14)), reduced=True)
+
+
+def test_first_reduced_set_must_not_be_significantly_worse() -> None:
+    equal = make_evaluated(LABEL + 300)
+    assert compare_reduced(equal).passed
+    worse = compare_reduced(make_evaluated(LABEL + 301))
+    assert [rule[:46] for rule in failed_rules(worse)] == ["Not significantly worse than the better baseli"]
+    one_day = make_evaluated(LABEL + 600)
+    assert compare_reduced(one_day.take(one_day.day == 0)).passed
+    # With a champion, the conditions are those of all bundles.
+    assert failed_rules(compare_reduced(equal, equal)) == [
+        "Significantly better than the champion",
+        "Significantly better than the better baseline",
+    ]
+
+
+@pytest.mark.parametrize(("covered", "passed"), [(725, True), (724, False), (875, True), (876, False)])
+def test_first_reduced_set_has_a_wider_coverage_band(covered: int, passed: bool) -> None:
+    """Two standard errors for 1,000 orders are 2.5 percentage points."""
+    comparison = compare_reduced(make_evaluated(covered=covered))
+    assert comparison.passed is passed
+    assert "give or take 2.5% for so few orders" in comparison.checks[1].rule
+    assert not compare_reduced(make_evaluated(covered=covered), make_evaluated(LABEL + 150)).passed
+
+
+def test_coverage_accepts_labels_at_the_ends_either_way() -> None:
+    """700 labels are inside, and 200 are equal to p90: the coverage is 70% without and 90% with them."""
+    orders = make_evaluated(covered=900)
+    quantiles = orders.quantiles.copy()
+    quantiles[:700, 0], quantiles[:700, 3] = LABEL - 1, LABEL + 101
+    quantiles[700:900, 0], quantiles[700:900, 1:] = LABEL - 500, LABEL
+    comparison = compare(replace(orders, quantiles=quantiles), None)
+    assert comparison.passed
+    assert "70.0% without and 90.0% with the labels at its ends." in comparison.summary
 
 
 @pytest.mark.parametrize(("covered", "passed"), [(749, False), (750, True), (850, True), (851, False)])
@@ -137,10 +241,12 @@ def test_comparison_without_champion_requires_beating_lookup() -> None:
     assert comparison.passed
     assert (comparison.champion, comparison.champion_mae) == (None, None)
     assert [check.rule for check in comparison.checks] == [
-        "Better than the restaurant lookup",
+        "Significantly better than the better baseline",
         "p10 to p90 covers 75% to 85% of the labels",
     ]
-    assert failed_rules(compare(make_evaluated(lookup=LABEL + 99), None)) == ["Better than the restaurant lookup"]
+    assert failed_rules(compare(make_evaluated(lookup=LABEL + 99), None)) == [
+        "Significantly better than the better baseline"
+    ]
     assert not compare(make_evaluated(covered=500), None).passed
 
 
@@ -158,7 +264,8 @@ def test_incomparable_bundles_fails_with_reason() -> None:
     assert not comparison.passed
     assert comparison.summary == (
         "Failed: Days that neither bundle was fitted on: none. "
-        "One of the bundles was fitted on days through 2015-06-14."
+        "One of the bundles was fitted on days through 2015-06-14. Compare them again after the orders of 2015-06-15 "
+        "are complete. `preptime bundles show` has the gate's comparison."
     )
     assert (comparison.orders, comparison.first_day, comparison.last_day) == (0, None, None)
 

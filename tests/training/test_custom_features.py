@@ -21,9 +21,9 @@ from preptime.features.feature_set import FeatureSet
 from preptime.models.onnx_export import PARITY_ABSOLUTE_SECONDS, PARITY_RELATIVE
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Target
 from preptime.training.as_of_features import build_feature_matrix
+from preptime.training.challenger import train_challenger
 from preptime.training.comparison import compare_bundles, evaluate_bundle
 from preptime.training.publishing import build_champion_history
-from preptime.training.train import train_challenger
 from preptime.training.training_data import MIN_CATEGORY_ORDERS
 from tests.features.factories import history_bytes
 from tests.training.custom_data import SCHEMA, custom_frames, make_custom_data

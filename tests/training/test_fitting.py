@@ -19,19 +19,19 @@ from tests.training.factories import SyntheticData, full_plan, june, quick_plan
 
 def test_fit_window_is_byte_identical_for_any_threads(features: FeatureMatrix) -> None:
     first, again, two_threads = (fit_window(features, june(10), full_plan(threads)) for threads in (1, 1, 2))
-    assert first.graph == again.graph == two_threads.graph
+    assert first.graphs == again.graphs == two_threads.graphs
     assert first.calibration == again.calibration == two_threads.calibration
     assert first.names == tuple(CATALOGUE)
 
 
 def test_fit_window_other_seed_gives_other_graph(features: FeatureMatrix, fitted: FittedWindow) -> None:
-    assert fit_window(features, june(10), quick_plan(seed=13)).graph != fitted.graph
+    assert fit_window(features, june(10), quick_plan(seed=13)).graphs != fitted.graphs
 
 
 def test_fit_window_reports_parity_of_each_model(features: FeatureMatrix, fitted: FittedWindow) -> None:
     assert fitted.parity_seconds.keys() == {"rf", "quantile"}
     assert all(0 <= seconds <= 0.1 for seconds in fitted.parity_seconds.values())
-    points, quantiles = fitted.load_graph(features.X.shape[1]).run(features.X)
+    points, quantiles = fitted.load_graphs().models.run(features.X)
     assert points["rf"].shape == (len(features),)
     assert (np.diff(quantiles, axis=1) >= 0).all()
     assert {name: round(float(shares.sum()), 9) for name, shares in fitted.importance.items()} == {
@@ -66,11 +66,11 @@ def test_fit_window_ignores_labels_after_the_window(data: SyntheticData, fitted:
     label = data.training_data.completed.prep_time_seconds
     changed = replace(data.training_data.completed, prep_time_seconds=np.where(later, label + 1_000, label))
     changed_features = build_feature_matrix(replace(data.training_data, completed=changed), june(1), june(15))
-    assert fit_window(changed_features, june(10), quick_plan()).graph == fitted.graph
+    assert fit_window(changed_features, june(10), quick_plan()).graphs == fitted.graphs
     # Control: with a window that ends one day later, the graph changes.
     assert (
-        fit_window(changed_features, june(11), quick_plan()).graph
-        != fit_window(build_feature_matrix(data.training_data, june(1), june(15)), june(11), quick_plan()).graph
+        fit_window(changed_features, june(11), quick_plan()).graphs
+        != fit_window(build_feature_matrix(data.training_data, june(1), june(15)), june(11), quick_plan()).graphs
     )
 
 

@@ -18,8 +18,10 @@ from preptime.errors import BundleVerificationError, PreptimeError, StoreError, 
 from preptime.training.comparison import Comparison
 from preptime.training.promotion import BACKFILL_REASON
 from preptime.training.train import TrainDocument
+from preptime.training.training_data import ONE_DAY
 from tests.training.factories import (
     IDLE_QUANTILE,
+    WEAK_DATE,
     SyntheticData,
     TrainedStore,
     bundle_bytes,
@@ -38,7 +40,7 @@ def test_better_challenger_is_promoted(data: SyntheticData, weak: TrainedStore, 
     document = run_training(data, june(14), weak_store)
     assert (document.outcome, document.champion) == ("promoted", document.bundle)
     assert document.comparison is not None
-    # Only days after both fits are used. The champion was fitted through the 9th, the challenger through the 10th.
+    # The days of the gate. The champion served on all three, and was fitted on the days before them.
     assert (document.comparison.first_day, document.comparison.last_day) == (june(11), june(13))
     assert (document.comparison.challenger, document.comparison.champion) == (document.bundle, weak.document.bundle)
     entry = ChampionLog(weak_store).entries()[-1]
@@ -51,7 +53,7 @@ def test_better_challenger_is_promoted(data: SyntheticData, weak: TrainedStore, 
 def test_first_challenger_worse_than_lookup_is_kept(data: SyntheticData, folder_store: Store) -> None:
     document = run_training(data, june(13), folder_store, plan=IDLE)
     assert (document.outcome, document.champion) == ("kept", None)
-    assert document.reason.startswith("Failed: Better than the restaurant lookup")
+    assert document.reason.startswith("Failed: Significantly better than the better baseline")
     assert folder_store.bundle_ids() == [document.bundle]
     assert folder_store.log_file_names() == []
 
@@ -61,7 +63,7 @@ def test_losing_challenger_is_kept_and_champion_refreshed(
 ) -> None:
     document = run_training(data, june(14), good_store, plan=IDLE)
     assert document.outcome == "refreshed"
-    assert document.reason.startswith("Failed: Better than the champion")
+    assert document.reason.startswith("Failed: Significantly better than the champion")
     assert document.champion is not None
     assert sorted(good_store.bundle_ids()) == sorted([good.document.bundle, document.bundle, document.champion])
     fresh, parent = good_store.read_manifest(document.champion), good_store.read_manifest(good.document.bundle)
@@ -96,8 +98,8 @@ def test_losing_challenger_publishes_same_bundle_as_refresh(
 
 
 def test_backfill_keeps_champion_with_later_date(data: SyntheticData, weak: TrainedStore, weak_store: Store) -> None:
-    document = run_training(data, june(12), weak_store)
-    # As of the 12th, there was no champion, so the comparison passed.
+    document = run_training(data, WEAK_DATE - ONE_DAY, weak_store)
+    # As of the 10th, there was no champion, so the comparison passed.
     assert (document.outcome, document.champion) == ("kept", None)
     assert document.comparison is not None
     assert document.comparison.champion is None
@@ -172,7 +174,7 @@ def test_missing_champion_raises_and_names_training_date(
         UsageError, match=f"The champion {weak.document.bundle} isn't in .* It remains the champion"
     ) as caught:
         run_training(data, june(14), weak_store)
-    assert caught.value.hint.startswith("First, run preptime train --date 2015-06-13 again.")
+    assert caught.value.hint.startswith(f"First, run preptime train --date {WEAK_DATE} again.")
     assert len(weak_store.bundle_ids()) == 1
     assert weak_store.log_file_names() == ["000001.json"]
 

@@ -22,10 +22,11 @@ from preptime.features.history_state import HistoryState
 from preptime.features.shrinkage import build_history
 from preptime.models.quantile import QuantileModel
 from preptime.synthetic import SynthesisPlan
+from preptime.training.challenger import train_challenger
 from preptime.training.comparison import Comparison
 from preptime.training.fitting import FitPlan
-from preptime.training.train import holdout_days, train_challenger
-from preptime.training.training_data import TrainingData
+from preptime.training.requirements import choose_mode
+from preptime.training.training_data import TrainingData, rows_as_of
 from preptime.validation.data_gate import GateThresholds, thresholds_from_settings
 from tests.training.factories import (
     ACTOR,
@@ -63,36 +64,44 @@ def test_train_first_passing_bundle_becomes_champion(
     assert msgspec.convert(entry.comparison, Comparison, strict=False) == document.comparison
     manifest = fetch_verified(good_store, document.bundle).manifest
     assert (manifest.kind, manifest.parent, manifest.models) == ("training", None, ("rf", "quantile"))
-    assert manifest.data_fingerprint == data.training_data.as_of(june(13)).fingerprint()
+    known = rows_as_of(data.audited, data.restaurant_index, june(13))
+    expected = TrainingData.from_orders(known, data.restaurant_index).as_of(june(13))
+    assert manifest.data_fingerprint == expected.fingerprint()
     assert manifest.metrics == to_json_object(document.evaluation)
     assert msgspec.convert(manifest.metrics, BacktestDocument) == document.evaluation
     assert document.parity_seconds.keys() == {"rf", "quantile"}
     assert document.data_gate.passed
 
 
-def test_train_history_includes_holdout_days(data: SyntheticData, good: TrainedStore, good_store: Store) -> None:
+def test_train_refits_on_the_days_of_the_gate(data: SyntheticData, good: TrainedStore, good_store: Store) -> None:
     manifest = good_store.read_manifest(good.document.bundle)
     window = manifest.window
-    assert (window.first_day, window.last_day, window.fitted_through) == (june(1), june(9), june(9))
-    assert window.gate_days == 3
+    assert (window.first_day, window.last_day, window.fitted_through) == (june(1), june(12), june(12))
+    assert (window.gated_from, window.gated_through) == (june(10), june(12))
+    known = data.training_data.as_of(june(13))
+    assert good.document.orders == int(known.is_fitting.sum())
+    assert good.document.evaluation is not None
     assert (good.document.evaluation.first_day, good.document.evaluation.last_day) == ("2015-06-10", "2015-06-12")
     assert_history_as_of(good_store, manifest.id, data.training_data, june(13))
 
 
-def test_train_with_four_weeks_holds_out_a_week(folder_store: Store) -> None:
+def test_train_with_four_weeks_has_a_gate_of_a_week(folder_store: Store) -> None:
     month = make_synthetic_data(SynthesisPlan(orders=3_000, restaurants=40, days=29))
     challenger = train_challenger(
         month.audited, month.training_data.as_of(june(29)), june(29), folder_store, plan=quick_plan(), with_report=False
     )
     window = challenger.manifest.window
-    assert (window.fitted_through, window.gate_days) == (june(21), 7)
+    assert (window.fitted_through, window.gated_from, window.gated_through) == (june(28), june(22), june(28))
     assert_history_as_of(folder_store, challenger.manifest.id, month.training_data, june(29))
 
 
-@pytest.mark.parametrize(("day", "held_out"), [(28, 3), (29, 7)])
-def test_holdout_days_depends_on_days_of_data(data: SyntheticData, day: int, held_out: int) -> None:
+@pytest.mark.parametrize(
+    ("day", "gate_days", "is_reduced"), [(5, 1, True), (6, 3, False), (28, 3, False), (29, 7, False)]
+)
+def test_choose_mode_depends_on_days_of_data(data: SyntheticData, day: int, gate_days: int, is_reduced: bool) -> None:
     """There are 27 days of data as of 28 June, and 28 as of 29 June."""
-    assert holdout_days(data.training_data, june(day)) == held_out
+    mode = choose_mode(data.training_data, june(day))
+    assert (mode.gate_days, mode.is_reduced) == (gate_days, is_reduced)
 
 
 def test_train_is_byte_identical_in_other_store(
@@ -143,17 +152,14 @@ def test_train_uses_given_gate_thresholds(data: SyntheticData, folder_store: Sto
     assert folder_store.bundle_ids() == []
 
 
-def test_train_rejects_data_with_only_holdout_days(data: SyntheticData, folder_store: Store) -> None:
+def test_train_rejects_data_of_two_days(data: SyntheticData, folder_store: Store) -> None:
     lenient = GateThresholds(min_days=1, min_orders=1, max_unusable_share=1.0)
     with pytest.raises(DataError) as refused:
-        run_training(data, june(5), folder_store, thresholds=lenient)
-    assert "Training needs 5 days: 2 to fit on, and 3 held out. The first completed order is of 2015-06-01." in (
+        run_training(data, june(3), folder_store, thresholds=lenient)
+    assert "Training needs 3 days: 2 to fit on, and 1 to evaluate. The first completed order is of 2015-06-01." in (
         refused.value.facts
     )
-    assert refused.value.hint == (
-        "Provide orders from 2015-05-31 or earlier, with at least 100 that were ready on 2015-06-01 for the "
-        "calibration."
-    )
+    assert refused.value.hint == "Provide orders from 2015-05-31 or earlier."
     assert folder_store.bundle_ids() == []
 
 
@@ -173,30 +179,30 @@ def test_train_checks_everything_in_one_message(
 ) -> None:
     """Few days and few orders: one message names the gate's limits, the days, and the options, before any fit."""
     few = SyntheticData.from_frames(
-        data.orders.filter(data.audited.frame["acknowledged_local"] >= dt.datetime(2015, 6, 10)), data.restaurants
+        data.orders.filter(data.audited.frame["acknowledged_local"] >= dt.datetime(2015, 6, 11)), data.restaurants
     )
     with pytest.raises(DataError) as refused:
         run_training(few, june(13), folder_store, plan=plan_without_fits)
     for fact in (
-        "There are 3 days with orders; the minimum is 7.",
+        "There are 2 days with orders; the minimum is 7.",
         "can be used for fitting; the minimum is 1,000.",
-        "Training needs 5 days: 2 to fit on, and 3 held out.",
+        "Training needs 3 days: 2 to fit on, and 1 to evaluate.",
     ):
         assert fact in refused.value.facts
-    assert "Provide orders from 2015-06-08 or earlier" in refused.value.hint
-    assert "--gate min_days=5 --gate min_orders=" in refused.value.hint
+    assert "Provide orders from 2015-06-10 or earlier" in refused.value.hint
+    assert "--gate min_days=3 --gate min_orders=" in refused.value.hint
 
 
 def test_train_checks_calibration_before_fitting(
     data: SyntheticData, folder_store: Store, plan_without_fits: FitPlan
 ) -> None:
-    sparse = SyntheticData.from_frames(data.orders.gather_every(12), data.restaurants)
+    sparse = SyntheticData.from_frames(data.orders.gather_every(60), data.restaurants)
     with pytest.raises(DataError) as refused:
         run_training(sparse, june(13), folder_store, plan=plan_without_fits, thresholds=GateThresholds(min_orders=1))
-    assert "Calibration needs 100 orders that can be used for fitting from 2015-06-06 to 2015-06-09" in (
+    assert "Calibration needs 30 orders that can be used for fitting from 2015-06-07 to 2015-06-12" in (
         refused.value.facts
     )
-    assert "more orders from 2015-06-06 to 2015-06-09, or choose a later date." in refused.value.hint
+    assert "more orders from 2015-06-07 to 2015-06-12, or choose a later date." in refused.value.hint
 
 
 def test_train_least_days_of_the_message_are_enough(data: SyntheticData, folder_store: Store) -> None:

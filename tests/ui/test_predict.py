@@ -315,13 +315,34 @@ def test_one_order_shows_a_prediction_and_what_if_charts(monkeypatch: pytest.Mon
     at = render_page(monkeypatch, PREPTIME_STORE=store)
     assert "ready at about" in page_text(at)
     assert "this restaurant's own orders" in page_text(at)
-    assert len(at.get("vega_lite_chart")) == 5
+    assert len(at.get("vega_lite_chart")) == 6
     first_text = page_text(at)
     at.number_input("order_items").set_value(40).run()
     assert page_text(at) != first_text
     at.selectbox("order_restaurant").set_value(-1).run()
     at.text_input("order_restaurant_id").set_value("999999").run()
     assert "all orders" in page_text(at)
+
+
+def test_one_order_shows_when_to_send_the_courier(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    at = render_page(monkeypatch, PREPTIME_STORE=store, PREPTIME_COURIER_COST="2.1")
+    assert at.select_slider("order_cost_ratio").value == "2:1"
+    assert "should arrive at the 67% quantile of the ready time" in page_text(at)
+    at.select_slider("order_cost_ratio").set_value("1:1").run()
+    at.number_input("order_travel").set_value(0.0).run()
+    shown = re.search(r"ready at about (\S+) .* dispatch at (\S+) .* after acknowledgement", page_text(at))
+    assert shown is not None
+    assert shown[1] == shown[2], "without travel and with equal costs, the courier is sent at the p50"
+    waits = re.compile(r"courier waits (.*?) expected food waits (.*?) expected")
+    first_waits = waits.findall(page_text(at))
+    at.number_input("order_travel").set_value(300.0).run()
+    assert "dispatch at 19:00 0 s after acknowledgement courier waits 0 s expected" in page_text(at)
+    at.select_slider("order_cost_ratio").set_value("1:9").run()
+    assert "should arrive at the 10% quantile" in page_text(at)
+    assert waits.findall(page_text(at)) != first_waits
+    at.number_input("order_travel").set_value(360.1).run()
+    assert "Enter a number from 0 to 360." in page_text(at)
+    assert len(at.get("vega_lite_chart")) == 5
 
 
 @pytest.mark.parametrize(

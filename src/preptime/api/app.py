@@ -153,6 +153,7 @@ def _bundle(service: Service) -> Response:
             champion_from=entry.date.isoformat(),
             loaded_at=active_model.loaded_at,
             metrics=manifest.metrics,
+            weak_models=list(manifest.weak_models),
             manifest=manifest,
             champion_error=service.champion_error() or UNSET,
         )

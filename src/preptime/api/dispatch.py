@@ -31,6 +31,7 @@ from preptime.api.predict import (
     build_prediction,
     parse_orders,
     prepare_request,
+    requested_weak_models,
 )
 from preptime.api.request_decoding import decode_dispatch_request
 from preptime.api.request_types import EXPECTED_TRAVEL
@@ -67,8 +68,9 @@ def read_dispatch_request(
         default_food_cost if food_cost is None else food_cost,
     )
     parsed = parse_orders(body, decoded, active_model, limit)
-    parsed, trips = _read_trips(cast(Sequence[DispatchOrder], decoded.orders), parsed, active_model.lookup)
-    build_body = partial(DispatchResponse, active_model.bundle.manifest.id)
+    parsed, trips = _read_trips(cast("Sequence[DispatchOrder]", decoded.orders), parsed, active_model.lookup)
+    weak_models = requested_weak_models(decoded.models, active_model)
+    build_body = partial(DispatchResponse, active_model.bundle.manifest.id, weak_models=weak_models)
     return prepare_request(decoded, parsed, active_model, build_body, partial(_build_decisions, trips, level))
 
 
@@ -92,16 +94,19 @@ def _read_trips(
 ) -> tuple[ParsedOrders, list[_Trip]]:
     """Return the trip of each valid order, and the orders without those whose trip is invalid."""
     acknowledged, invalid = iter(parsed.timestamps), parsed.invalid_orders
-    trips = {
-        index: _read_trip(order, next(acknowledged), lookup)
-        for index, order in enumerate(orders)
-        if index not in invalid
-    }
-    invalid_trips = {index: trip for index, trip in trips.items() if isinstance(trip, InvalidOrder)}
-    valid_trips = [trip for trip in trips.values() if not isinstance(trip, InvalidOrder)]
+    # Not `list[_Trip]()`: evaluating the subscript at run time takes longer than reading a trip.
+    trips: list[_Trip] = []
+    invalid_trips: dict[int, InvalidOrder] = {}
+    for index, order in enumerate(orders):
+        if index not in invalid:
+            trip = _read_trip(order, next(acknowledged), lookup)
+            if isinstance(trip, InvalidOrder):
+                invalid_trips[index] = trip
+            else:
+                trips.append(trip)
     if not invalid_trips:
-        return parsed, valid_trips
-    is_valid = [index not in invalid_trips for index in trips]
+        return parsed, trips
+    is_valid = [index not in invalid_trips for index in range(len(orders)) if index not in invalid]
     valid_orders = ParsedOrders(
         list(compress(parsed.rows, is_valid)),
         list(compress(parsed.timestamps, is_valid)),
@@ -109,7 +114,7 @@ def _read_trips(
         {index: notes for index, notes in parsed.notes.items() if index not in invalid_trips},
         _kitchens_of_valid_rows(parsed.kitchens, is_valid),
     )
-    return valid_orders, valid_trips
+    return valid_orders, trips
 
 
 def _kitchens_of_valid_rows(kitchens: Mapping[int, KitchenRow], is_valid: Sequence[bool]) -> dict[int, KitchenRow]:
@@ -120,7 +125,11 @@ def _kitchens_of_valid_rows(kitchens: Mapping[int, KitchenRow], is_valid: Sequen
 
 def _read_trip(order: DispatchOrder, acknowledged: LocalTimestamp, lookup: OrderLookup) -> _Trip | InvalidOrder:
     cell = order.travel_seconds
-    travel = _read_travel_quantiles(cell) if isinstance(cell, dict) else _parse_travel(cell)
+    travel: float | tuple[float, ...] | ValidationReason | InvalidOrder = _parse_travel(cell)
+    if type(travel) is float and order.now is None:  # The usual case.
+        return travel, None
+    if isinstance(cell, dict):
+        travel = _read_travel_quantiles(cell)
     if isinstance(travel, ValidationReason):
         return InvalidOrder(travel, "travel_seconds", cell, EXPECTED_TRAVEL)
     if isinstance(travel, InvalidOrder) or order.now is None:
@@ -191,6 +200,7 @@ def _build_item(prediction: Prediction, decision: Decision, dispatch_at: str, sh
         p90=prediction.p90,
         ready_at=prediction.ready_at,
         fallback_level=prediction.fallback_level,
+        live=prediction.live,
         models=prediction.models,
         dispatch_at=dispatch_at,
         courier_wait_seconds=round(decision.courier_wait_seconds) if has_estimate else None,

@@ -64,7 +64,7 @@ def _iterate_orders(name: str, cell: object, expected: str) -> Iterator[tuple[st
     if not isinstance(cell, list):
         raise _error(name, cell, expected)
     if len(cell) > MAX_KITCHEN_ORDERS:
-        raise _error(name, f"{len(cell):,} orders", f"at most {MAX_KITCHEN_ORDERS}")
+        raise KitchenError(f"{name} has {len(cell):,} orders; expected at most {MAX_KITCHEN_ORDERS}.")
     for index, order in enumerate(cell):
         if not isinstance(order, dict):
             raise _error(f"{name}[{index}]", order, "an object")

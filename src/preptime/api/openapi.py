@@ -12,7 +12,8 @@ from inspect import cleandoc
 import msgspec
 
 from preptime.api.handler import DISPATCH_PATH, PREDICTIONS_PATH, TAKE_HOME_PATH
-from preptime.api.request_types import JsonObject, RequestTypes, example_orders, field_schema
+from preptime.api.kitchen import MAX_KITCHEN_ORDERS
+from preptime.api.request_types import KITCHEN_FIELD, JsonObject, RequestTypes, example_orders, field_schema
 from preptime.api.schema import (
     ActiveBundle,
     DataDictionary,
@@ -88,6 +89,7 @@ _EXAMPLE_PREDICTION: JsonObject = {
     "p90": 1893.5405,
     "ready_at": "2015-06-01T12:44:29+01:00",
     "fallback_level": "restaurant",
+    "live": False,
 }
 _EXAMPLE_ERROR: JsonObject = {
     "order_id": "A-10018",
@@ -104,7 +106,7 @@ _EXAMPLE_DECISIONS = [
         **_EXAMPLE_PREDICTION,
         "dispatch_at": "2015-06-01T12:37:29+01:00",
         "courier_wait_seconds": 327,
-        "food_wait_seconds": 152,
+        "food_wait_seconds": 154,
         "quantile": 0.5,
         "remaining": {"p10": 493, "p50": 961, "p80": 1567, "p90": 1894},
     },
@@ -180,6 +182,9 @@ def _apply_column_types(components: dict[str, JsonObject], types: RequestTypes) 
     components["DispatchOrder"]["required"] = list(dict.fromkeys([*types.required_fields, "travel_seconds"]))
     for type_name in ("DispatchOrder", "DispatchRequest"):
         _apply_dispatch_types(components[type_name], types)
+    if all(field.name != KITCHEN_FIELD for field in types.fields):
+        for type_name in ("Order", "PredictionRequest", "DispatchOrder", "DispatchRequest"):
+            _property_schema(components[type_name], KITCHEN_FIELD).update(_kitchen_schema(types))
     instances = _property_schema(components["VertexRequest"], "instances")
     names = ", ".join(field.name for field in types.fields)
     array: JsonObject = {
@@ -206,6 +211,31 @@ def _apply_dispatch_types(order: JsonObject, types: RequestTypes) -> None:
     if "now" not in columns:
         time = field_schema(acknowledged, types.schema)
         _property_schema(order, "now").update({**time, "type": ["string", "null"]})
+
+
+def _kitchen_schema(types: RequestTypes) -> JsonObject:
+    """Return the type of the state of a kitchen. It can be null."""
+    acknowledged = next(field for field in types.fields if field.column == "order_acknowledged_at")
+    time = field_schema(acknowledged, types.schema)
+    number: JsonObject = {"type": "integer", "minimum": 0, "maximum": MAX_KITCHEN_ORDERS}
+    opened: JsonObject = {
+        "type": "object",
+        "properties": {"acknowledged_at": time, "items": {"type": ["integer", "null"]}},
+        "required": ["acknowledged_at"],
+    }
+    completed: JsonObject = {
+        "type": "object",
+        "properties": {"ready_at": time, "prep_time_seconds": {"type": "number", "minimum": 0}},
+        "required": ["ready_at", "prep_time_seconds"],
+    }
+    lists: list[JsonObject] = [
+        {"type": "array", "items": item, "maxItems": MAX_KITCHEN_ORDERS} for item in (opened, completed)
+    ]
+    return {
+        "type": ["object", "null"],
+        "properties": {"open_orders": {"anyOf": [number, lists[0]]}, "completed_orders": lists[1]},
+        "examples": [{"open_orders": 5}],
+    }
 
 
 def _apply_limits(components: dict[str, JsonObject], settings: ApiSettings, models: Sequence[str]) -> JsonObject:
@@ -252,31 +282,13 @@ def _path_items(settings: ApiSettings, orders: list[JsonObject], types: RequestT
         PREDICTIONS_PATH: {"post": _predict_operation(orders)},
         DISPATCH_PATH: {"post": _dispatch_operation(orders)},
         TAKE_HOME_PATH: {"post": _take_home_operation(orders)},
-        "/v1/bundle": {
-            "get": _get_operation(
-                "get_active_bundle",
-                "Get the active bundle",
-                "ActiveBundle",
-                tag="metadata",
-                error_statuses=(401, 500, 503),
-            )
-        },
+        "/v1/bundle": {"get": _metadata_operation("get_active_bundle", "Get the active bundle", "ActiveBundle")},
         "/v1/schema": {
-            "get": _get_operation(
-                "get_schema",
-                "Get the fields of orders and the target",
-                "SchemaDescription",
-                tag="metadata",
-                error_statuses=(401, 500, 503),
-            )
+            "get": _metadata_operation("get_schema", "Get the fields of orders and the target", "SchemaDescription")
         },
         "/v1/data-dictionary": {
-            "get": _get_operation(
-                "get_data_dictionary",
-                "Get the columns of orders and restaurants",
-                "DataDictionary",
-                tag="metadata",
-                error_statuses=(401, 500),
+            "get": _metadata_operation(
+                "get_data_dictionary", "Get the columns of orders and restaurants", "DataDictionary", (401, 500)
             )
         },
         "/healthz": {
@@ -395,6 +407,12 @@ def _get_operation(
     if 401 in error_statuses:
         operation["security"] = list(_SECURITY)
     return operation
+
+
+def _metadata_operation(
+    operation_id: str, summary: str, response: str, error_statuses: tuple[int, ...] = (401, 500, 503)
+) -> JsonObject:
+    return _get_operation(operation_id, summary, response, tag="metadata", error_statuses=error_statuses)
 
 
 def _readiness_operation(operation_id: str) -> JsonObject:

@@ -167,7 +167,8 @@ def read_request(body: bytes, active_model: ActiveModel, limit: OrderLimit) -> P
     """Parse a request to `POST /v1/predictions`."""
     decoded = decode_request(body, active_model.types)
     parsed = parse_orders(body, decoded, active_model, limit)
-    build_body = partial(PredictionResponse, active_model.bundle.manifest.id)
+    weak_models = requested_weak_models(decoded.models, active_model)
+    build_body = partial(PredictionResponse, active_model.bundle.manifest.id, weak_models=weak_models)
     return prepare_request(decoded, parsed, active_model, build_body)
 
 
@@ -341,6 +342,12 @@ def limit_error(cause: str) -> ApiError:
         retry_after_seconds=BUSY_RETRY_SECONDS,
         rejection_cause=cause,
     )
+
+
+def requested_weak_models(models: Sequence[str], active_model: ActiveModel) -> list[str] | UnsetType:
+    """Return the requested models that aren't better than the global median, or `UNSET` if there are none."""
+    weak_models = active_model.bundle.manifest.weak_models
+    return ([name for name in models if name in weak_models] or UNSET) if models and weak_models else UNSET
 
 
 def _check_models(models: Sequence[str], active_model: ActiveModel) -> None:

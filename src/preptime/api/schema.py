@@ -208,11 +208,21 @@ PREDICTION_OR_ERROR = Meta(description="One prediction or error per order, in th
 """msgspec can't describe a union of two structs, because it couldn't decode it. Therefore `openapi` does it."""
 
 
+WeakModels = Annotated[
+    list[str],
+    Meta(
+        description="The requested point models whose error on the gate's days isn't lower than that of the global "
+        "median. Don't use them. Omitted if there are none."
+    ),
+]
+
+
 class PredictionResponse(msgspec.Struct, gc=False):
     """One prediction or error for every order, in the order of the request."""
 
     bundle: Annotated[str, Meta(description="ID of the bundle that made all predictions of this response.")]
     predictions: Annotated[Sequence[object], PREDICTION_OR_ERROR]
+    weak_models: WeakModels | UnsetType = UNSET
 
 
 class DispatchResponse(msgspec.Struct, gc=False):
@@ -220,6 +230,7 @@ class DispatchResponse(msgspec.Struct, gc=False):
 
     bundle: Annotated[str, Meta(description="ID of the bundle that made all predictions of this response.")]
     predictions: Annotated[Sequence[object], PREDICTION_OR_ERROR]
+    weak_models: WeakModels | UnsetType = UNSET
 
 
 class VertexResponse(msgspec.Struct, gc=False):
@@ -271,6 +282,13 @@ class ActiveBundle(msgspec.Struct, omit_defaults=True):
     champion_from: Annotated[str, Meta(description="As-of date from which it is the champion.")]
     loaded_at: Annotated[str, Meta(description="UTC time at which this worker loaded it.")]
     metrics: Annotated[dict[str, object], Meta(description="Metrics measured when the bundle was created.")]
+    weak_models: Annotated[
+        list[str],
+        Meta(
+            description="Its point models whose error on the gate's days isn't lower than that of the global median. "
+            "Don't use them."
+        ),
+    ]
     manifest: Annotated[Manifest, Meta(description="The manifest of the bundle. See docs/bundle-format.md.")]
     champion_error: Annotated[str | UnsetType, Meta(description="Why a later champion isn't active.")] = UNSET
 

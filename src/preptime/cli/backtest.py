@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from preptime.cli import inputs, options
-from preptime.cli.output import Output, interval_summary, score_table, waiting_cost_table, with_output
+from preptime.cli.output import Output, evaluation_text, with_output
 
 
 @click.command()
@@ -57,6 +57,4 @@ def backtest(
     if dvc_metrics is not None:
         write_dvc_files(dvc_metrics, document)
     unit = dataset.schema.target.time_unit
-    output.finish(
-        document, score_table(document, unit), interval_summary(document, unit), waiting_cost_table(document, unit)
-    )
+    output.finish(document, *evaluation_text(document, unit))

@@ -208,11 +208,14 @@ METRIC_COLUMNS = ("MAE", "median", "RMSE", "R²", "bias")
 
 def score_table(document: BacktestDocument, unit: TimeUnit = MINUTES, labels: str = "up_to_3h") -> Table:
     """Return a table of all models, lowest MAE first, then both baselines. It fits in 80 columns."""
+    from preptime.evaluation.summary_text import weak_models
+
     rows = [row for row in document.scores if row.labels == labels]
     order_count = rows[0].n if rows else 0
     title = f"{document.first_day} to {document.last_day}, {format_count(order_count, 'evaluated order')}"
     table = Table(title=f"{title}, errors in {unit.name} (baselines below the line)", title_justify="left")
     table.add_column("model", no_wrap=True)
+    weak_names = weak_models(document)
     for name in (*METRIC_COLUMNS, f"in {unit.five_minutes_short}"):
         table.add_column(name, justify="right")
     for is_baseline in (False, True):
@@ -220,6 +223,7 @@ def score_table(document: BacktestDocument, unit: TimeUnit = MINUTES, labels: st
         for row in sorted(rows_of_kind, key=lambda row: math.inf if row.mae is None else row.mae):
             name = f"{row.name} (default)" if row.name == document.default_model else row.name
             name = "live model" if row.kind == "live" else name
+            name = f"{name} (weak)" if row.name in weak_names else name
             table.add_row(name, *_format_metrics(row, unit))
         table.add_section()
     return table
@@ -234,6 +238,18 @@ def interval_summary(document: BacktestDocument, unit: TimeUnit = MINUTES) -> st
         f"The interval p10 to p90 covers {interval.coverage:.1%} of the labels (nominal: {interval.level:.0%}). "
         f"Its median width is {unit.words(interval.median_width_seconds, 0)}."
     )
+
+
+def evaluation_text(document: BacktestDocument, unit: TimeUnit = MINUTES) -> list[RenderableType]:
+    """Return the scores, the weak models, the coverage of the interval, and the waiting costs as text."""
+    from preptime.evaluation.summary_text import weak_models, weak_models_sentences
+
+    return [
+        score_table(document, unit),
+        *weak_models_sentences(weak_models(document)),
+        interval_summary(document, unit),
+        waiting_cost_table(document, unit),
+    ]
 
 
 def waiting_cost_table(document: BacktestDocument, unit: TimeUnit = MINUTES) -> Table:
@@ -324,6 +340,8 @@ def comparison_table(comparison: Comparison, unit: TimeUnit = MINUTES) -> Table:
 
 def manifest_table(manifest: Manifest) -> Table:
     """Return a table of the main properties of a bundle. `--json` has the whole manifest."""
+    from preptime.evaluation.summary_text import WEAK_MODEL_NOTE
+
     window = manifest.window
     megabytes = sum(file.size_bytes for file in manifest.files.values()) / 1e6
     properties = {
@@ -332,6 +350,7 @@ def manifest_table(manifest: Manifest) -> Table:
         "as-of date": f"{manifest.date} (uses events before local midnight)",
         "training data": f"{window.first_day} to {window.last_day}, fitted through {window.fitted_through}",
         "models": ", ".join(manifest.models),
+        **({"weak models": f"{', '.join(manifest.weak_models)} ({WEAK_MODEL_NOTE})"} if manifest.weak_models else {}),
         "features": f"{len(manifest.features)}",
         "data fingerprint": manifest.data_fingerprint,
         **({"dvc": manifest.dvc_revision} if manifest.dvc_revision else {}),

@@ -10,15 +10,7 @@ import click
 import msgspec
 
 from preptime.cli import inputs, options
-from preptime.cli.output import (
-    Output,
-    comparison_conclusion,
-    comparison_table,
-    interval_summary,
-    score_table,
-    waiting_cost_table,
-    with_output,
-)
+from preptime.cli.output import Output, comparison_conclusion, comparison_table, evaluation_text, with_output
 from preptime.domain.time_units import MINUTES, TimeUnit, convert_minutes
 
 if TYPE_CHECKING:
@@ -145,11 +137,7 @@ def render_text(
     if document.reduced_reason is not None:
         lines += [f"Only the restaurant lookup and quantile were trained. {document.reduced_reason}", ""]
     if document.evaluation is not None:
-        lines += [
-            score_table(document.evaluation, unit),
-            interval_summary(document.evaluation, unit),
-            waiting_cost_table(document.evaluation, unit),
-        ]
+        lines += evaluation_text(document.evaluation, unit)
     if document.comparison is not None:
         lines += ["", comparison_table(document.comparison, unit)]
     outcomes = {

@@ -106,11 +106,12 @@ class RequestColumns:
     restaurant_id: str
     """The company's name of the restaurant's column."""
     objects: frozenset[str] = frozenset()
-    """Columns whose values can also be dicts of plain values."""
+    """Columns whose values can also be dicts, of plain values, dicts, and lists."""
 
     def with_objects(self, expected: Mapping[str, str]) -> RequestColumns:
-        """Return these columns and others, whose values can also be dicts."""
-        return replace(self, expected={**self.expected, **expected}, objects=frozenset(expected)) if expected else self
+        """Return these columns and others, whose values can also be dicts. Columns of the schema stay."""
+        added = frozenset(expected) - frozenset(self.expected)
+        return replace(self, expected={**expected, **self.expected}, objects=added)
 
 
 def order_records(orders: Orders, columns: RequestColumns) -> list[Record]:
@@ -211,10 +212,19 @@ def _record(order: object, row: int, columns: RequestColumns) -> Record:
             is_plain = kind in _JSON_TYPES or (kind is float and math.isfinite(value))  # type: ignore[arg-type]
             described = f"Column {name} of orders[{row}]"
             if isinstance(value, Mapping) and name in columns.objects:
-                record[name] = {str(key): _json_value(part, described, expected) for key, part in value.items()}
+                record[name] = _json_object(value, described, expected)
             else:
                 record[name] = value if is_plain else _json_value(value, described, expected)
     return record
+
+
+def _json_object(value: object, name: str, expected: str) -> object:
+    """Return a value of dicts and lists that JSON can represent. Raises `UsageError` if there isn't one."""
+    if isinstance(value, Mapping):
+        return {str(key): _json_object(part, name, expected) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_object(part, name, expected) for part in value]
+    return _json_value(value, name, expected)
 
 
 def _json_value(value: object, name: str, expected: str) -> object:

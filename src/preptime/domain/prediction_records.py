@@ -28,12 +28,16 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     ready_at: str | None = None
     """Acknowledgement time plus p50, in the restaurant's local time with its UTC offset."""
     fallback_level: str | None = None
+    live: bool = False
+    """Whether the quantiles are those of the live model, because the order has a `kitchen`."""
     models: dict[str, float] = {}
     """Seconds by point model, for the models that you requested."""
     restaurant_differs: bool = False
     """Whether the order's own country or city isn't that of the restaurant in the bundle."""
     missing_features: tuple[str, ...] = ()
     """Columns of custom features without a valid value."""
+    kitchen_error: str = ""
+    """Why the `kitchen` of the order can't be used."""
     error: OrderError | None = None
 
 
@@ -42,6 +46,8 @@ class PredictionResponse(msgspec.Struct, frozen=True):
 
     bundle: str
     predictions: list[Prediction]
+    weak_models: tuple[str, ...] = ()
+    """The requested point models that aren't better than the global median. Don't use them."""
 
     def __len__(self) -> int:
         return len(self.predictions)
@@ -87,6 +93,8 @@ class DispatchResponse(msgspec.Struct, frozen=True):
 
     bundle: str
     predictions: list[DispatchDecision]
+    weak_models: tuple[str, ...] = ()
+    """The requested point models that aren't better than the global median. Don't use them."""
 
     def __len__(self) -> int:
         return len(self.predictions)
@@ -103,6 +111,7 @@ class _ManifestSummary(msgspec.Struct, frozen=True):
 
     date: dt.date
     models: tuple[str, ...]
+    weak_models: tuple[str, ...] = ()
     schema: dict[str, object] = msgspec.field(default_factory=dict)
 
 
@@ -118,6 +127,11 @@ class ActiveBundle(msgspec.Struct, frozen=True):
     def models(self) -> tuple[str, ...]:
         """Names of its models, including the default model."""
         return self.manifest.models
+
+    @property
+    def weak_models(self) -> tuple[str, ...]:
+        """Names of its point models that aren't better than the global median. Don't use them."""
+        return self.manifest.weak_models
 
     @property
     def schema(self) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from preptime.domain.orders import DEFAULT_MODEL
 from preptime.domain.time_units import TimeUnit
@@ -25,6 +25,7 @@ from preptime.evaluation.report_data import PredictionSummary, summarize_predict
 from preptime.evaluation.summary_text import (
     ARRIVAL_TITLES,
     NO_VALUE,
+    WEAK_MODEL_NOTE,
     calibration_caption,
     cost_ratio_text,
     density_caption,
@@ -41,6 +42,7 @@ from preptime.evaluation.summary_text import (
     shown_arrivals,
     summary_sentences,
     waiting_cost_caption,
+    weak_models,
 )
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Target
 
@@ -114,6 +116,8 @@ class ScoreRow:
     is_default: bool
     is_baseline: bool
     cells: tuple[ScoreCell, ...]
+    is_weak: bool = False
+    """Whether it's a point model that isn't better than the global median."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,7 @@ def render_report(context: ReportContext) -> str:
         footer=_FOOTER.format(unit=unit.name, label_limit=f"{unit.tick(_LABEL_LIMIT_MINUTES)} {unit.name}"),
         subject=context.target.title,
         score_headings=_score_headings(unit),
+        weak_model_note=WEAK_MODEL_NOTE,
         score_tables=_score_tables(document, unit),
         waiting_headings=[cost_ratio_text(cost) for cost in document.waiting_costs],
         waiting_table=_waiting_table(document.waiting_costs, unit),
@@ -191,7 +196,11 @@ def _score_tables(document: BacktestDocument, unit: TimeUnit) -> list[ScoreTable
 def _score_table(document: BacktestDocument, labels: LabelSet, unit: TimeUnit) -> ScoreTable:
     scores = [score for score in document.scores if score.labels == labels]
     caption = f"{scores[0].n:,} orders. The best value of each column is bold." if scores else ""
-    rows = tuple(_score_row(score, scores, document.default_model, unit) for score in scores)
+    weak_names = weak_models(document)
+    rows = tuple(
+        replace(_score_row(score, scores, document.default_model, unit), is_weak=score.name in weak_names)
+        for score in scores
+    )
     return ScoreTable(_LABEL_TITLES[labels], caption, rows)
 
 

@@ -9,12 +9,14 @@ import msgspec
 from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS, ChartRow
 from preptime.evaluation.documents import BacktestDocument, Score, WaitingCost
-from preptime.evaluation.evaluated_orders import LABEL_SETS, LOOKUP, LabelSet
+from preptime.evaluation.evaluated_orders import GLOBAL_MEDIAN, LABEL_SETS, LOOKUP, LabelSet
 from preptime.evaluation.metrics import COVERAGE_BAND, MAE, REGRESSION_MIN_ORDERS, coverage_in_band
 from preptime.evaluation.report_data import PredictionSummary
 from preptime.formatting import format_count
 
 NO_VALUE = "–"
+WEAK_MODEL_NOTE = "not better than the global median"
+"""What is shown next to the name of a weak model."""
 
 ARRIVAL_TITLES = {
     "predicted_quantile": "predicted quantile",
@@ -46,6 +48,31 @@ def find_score(document: BacktestDocument, name: str, labels: LabelSet = LABEL_S
     return next((row for row in document.scores if (row.name, row.labels) == (name, labels)), None)
 
 
+def weak_models(document: BacktestDocument) -> tuple[str, ...]:
+    """Return the point models whose mean absolute error isn't lower than that of the global median."""
+    median = find_score(document, GLOBAL_MEDIAN)
+    if median is None or median.mae is None:
+        return ()
+    return tuple(
+        score.name
+        for score in document.scores
+        if (score.kind, score.labels) == ("model", median.labels)
+        and score.name != document.default_model
+        and score.mae is not None
+        and not MAE.is_better(score.mae, median.mae)
+    )
+
+
+def weak_models_sentences(names: Sequence[str]) -> list[str]:
+    """Return a sentence that names the weak models, if there are any.
+
+    Example:
+        >>> weak_models_sentences(("rf", "gbr"))
+        ["Don't use these point models, which are not better than the global median: rf, gbr."]
+    """
+    return [f"Don't use these point models, which are {WEAK_MODEL_NOTE}: {', '.join(names)}."] if names else []
+
+
 def summary_sentences(document: BacktestDocument, unit: TimeUnit = MINUTES) -> list[str]:
     """Return sentences about the error of the model and of the lookup, and the coverage of the interval."""
     default, lookup = find_score(document, document.default_model), find_score(document, LOOKUP)
@@ -58,7 +85,13 @@ def summary_sentences(document: BacktestDocument, unit: TimeUnit = MINUTES) -> l
     comparison = []
     if lookup is not None and default.mae is not None and lookup.mae:
         comparison = [_lookup_sentence(default.mae, lookup.mae, unit)]
-    return [spread, *comparison, _interval_sentence(document, unit), *_closer_models_sentences(document, default)]
+    return [
+        spread,
+        *comparison,
+        _interval_sentence(document, unit),
+        *_closer_models_sentences(document, default),
+        *weak_models_sentences(weak_models(document)),
+    ]
 
 
 def _lookup_sentence(mae: float, lookup_mae: float, unit: TimeUnit) -> str:

@@ -21,9 +21,10 @@ from preptime.bundle.store import Store
 from preptime.bundle.writer import write_bundle
 from preptime.domain.orders import DEFAULT_MODEL
 from preptime.evaluation.documents import BacktestDocument
-from preptime.evaluation.evaluated_orders import GLOBAL_MEDIAN, EvaluatedOrders, build_backtest_document
+from preptime.evaluation.evaluated_orders import EvaluatedOrders, build_backtest_document
 from preptime.evaluation.report import LabelAuditRow, ReportContext, render_report
 from preptime.evaluation.report_data import LabelCount, ReportData, encode, importance_shares, summarize_predictions
+from preptime.evaluation.summary_text import weak_models
 from preptime.features.history_state import HistoryState
 from preptime.features.shrinkage import build_history
 from preptime.progress import ProgressCallback, no_progress
@@ -119,23 +120,6 @@ def train_challenger(
     return Challenger(manifest, fitted, evaluated, evaluation)
 
 
-def weak_models(evaluation: BacktestDocument | None) -> tuple[str, ...]:
-    """Return the point models whose mean absolute error isn't lower than that of the global median."""
-    if evaluation is None:
-        return ()
-    scores = {score.name: score for score in evaluation.scores if score.labels == "up_to_3h"}
-    median = scores[GLOBAL_MEDIAN].mae
-    return tuple(
-        score.name
-        for score in scores.values()
-        if score.kind == "model"
-        and score.name != DEFAULT_MODEL
-        and score.mae is not None
-        and median is not None
-        and score.mae >= median
-    )
-
-
 def _draft_manifest(
     data: TrainingData,
     date: dt.date,
@@ -158,7 +142,7 @@ def _draft_manifest(
             gated_through=None if gate_window is None else gate_window[1],
         ),
         models=fitted.names,
-        weak_models=weak_models(evaluation),
+        weak_models=() if evaluation is None else weak_models(evaluation),
         calibration=to_json_object(fitted.calibration),
         live_calibration=None if fitted.live_calibration is None else to_json_object(fitted.live_calibration),
         data_fingerprint=data.fingerprint(),

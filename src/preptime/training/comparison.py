@@ -104,10 +104,9 @@ def compare_bundles_on_orders(
 def compare_bundles(data: TrainingData, challenger: Bundle, champion: Bundle, last_day: dt.date) -> Comparison:
     """Compare two bundles on the days through `last_day` that neither was fitted on, each as of its day."""
     challenger_manifest, champion_manifest = challenger.manifest, champion.manifest
-    fitted_through = max(challenger_manifest.window.fitted_through, champion_manifest.window.fitted_through)
-    first_day = fitted_through + ONE_DAY
+    first_day = first_comparable_day(challenger_manifest, champion_manifest)
     if first_day > last_day:
-        return incomparable_bundles(challenger_manifest.id, champion_manifest.id, fitted_through)
+        return incomparable_bundles(challenger_manifest.id, champion_manifest.id, first_day - ONE_DAY)
     return compare_evaluations(
         evaluate_bundle(data, challenger, first_day, last_day),
         evaluate_bundle(data, champion, first_day, last_day),
@@ -183,6 +182,44 @@ def _difference(name: str, orders: EvaluatedOrders, reference: Seconds) -> Paire
         np.abs(predicted - orders.actual) for predicted in (orders.default_predictions, reference)
     )
     return paired_difference(name, errors, reference_errors, orders.day)
+
+
+def read_comparison(entry: LogEntry) -> Comparison | None:
+    """Return the comparison of an entry of the champion log, or None if it has none that this version can read."""
+    if entry.comparison is None:
+        return None
+    try:
+        return msgspec.convert(entry.comparison, Comparison, strict=False)
+    except msgspec.ValidationError:
+        return None
+
+
+def find_logged_comparison(
+    entries: Iterable[LogEntry], first: Manifest, second: Manifest
+) -> tuple[LogEntry, Comparison] | None:
+    """Return the latest entry of the champion log that compares the models of two bundles, with its comparison.
+
+    A champion in the log can be a refresh of one of the bundles, with the same models.
+    """
+    ids_of_models = [{bundle.id, bundle.parent or bundle.id} for bundle in (first, second)]
+    found = None
+    for entry in entries:
+        if entry.action == "refresh":
+            for ids in ids_of_models:
+                if entry.previous in ids:
+                    ids.add(entry.bundle)
+        comparison = read_comparison(entry)
+        pair = None if comparison is None else (comparison.challenger, comparison.champion)
+        if comparison is not None and any(
+            pair[0] in ids and pair[1] in others for ids, others in (ids_of_models, ids_of_models[::-1])
+        ):
+            found = entry, comparison
+    return found
+
+
+def first_comparable_day(first: Manifest, second: Manifest) -> dt.date:
+    """Return the first day that neither bundle was fitted on."""
+    return max(first.window.fitted_through, second.window.fitted_through) + ONE_DAY
 
 
 def incomparable_bundles(challenger: str, champion: str, fitted_through: dt.date) -> Comparison:

@@ -7,9 +7,11 @@ spaces instead of underscores.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from preptime.domain.validation_reasons import ValidationReason, validation_rule
 from preptime.evaluation.documents import SegmentDimension
+from preptime.evaluation.summary_text import WEAK_MODEL_NOTE
 from preptime.features.feature_set import TAKE_HOME_FEATURES, FeatureSet
 from preptime.scoring.scorer import PREDICTED_SECONDS
 
@@ -81,6 +83,11 @@ UNIT_TITLES = {"standard errors": "standard errors from the expected value", "s"
 def readable_name(name: str) -> str:
     """Return the display name of a rule or a model, or else the name with spaces."""
     return RULE_TITLES.get(name) or MODEL_TITLES.get(name) or name.replace("_", " ")
+
+
+def model_title(name: str, weak_models: Collection[str]) -> str:
+    """Return the display name of a model, with a note if it's one of `weak_models`."""
+    return f"{readable_name(name)} ({WEAK_MODEL_NOTE})" if name in weak_models else readable_name(name)
 
 
 def reason_title(reason: str) -> str:

@@ -221,6 +221,7 @@ def _predict(upload: Upload, predictor: Predictor, mode: str, context: Dashboard
         document,
         summarize(output_path, predictor.models, restaurant_column=predictor.schema.orders["restaurant_id"].column),
         predictor.models,
+        predictor.weak_models,
         predictor.schema,
         downloads_by_format,
         csv_error,

@@ -187,7 +187,7 @@ def _show_dispatch(order: OrderInput, prediction: dict[str, object], settings: S
         ratio = st.select_slider(
             "Cost of a waiting minute, courier : food",
             _COST_RATIOS,
-            _nearest_ratio(dispatch_level(settings.courier_cost, settings.food_cost)),
+            _nearest_ratio(settings.courier_cost / (settings.courier_cost + settings.food_cost)),
             key="order_cost_ratio",
             help="Only the ratio matters. The courier should arrive at the quantile courier / (courier + food) of the "
             "ready time.",

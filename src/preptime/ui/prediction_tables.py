@@ -9,6 +9,7 @@ from preptime.domain.data_dictionary import ROW_COLUMN
 from preptime.domain.orders import FALLBACK_LEVELS
 from preptime.domain.time_units import TimeUnit
 from preptime.domain.validation_reasons import ValidationReason, validation_rule
+from preptime.evaluation.summary_text import WEAK_MODEL_NOTE
 from preptime.schema.schema import Schema
 from preptime.scoring.preview import Preview
 from preptime.scoring.scorer import (
@@ -21,7 +22,7 @@ from preptime.scoring.scorer import (
 )
 from preptime.ui import formatting
 from preptime.ui.components import MAX_WRAPPED_ROWS, Column, caption, data_table, duration_format, show_info
-from preptime.ui.display_names import FALLBACK_LEVEL_TITLES, readable_name
+from preptime.ui.display_names import FALLBACK_LEVEL_TITLES, model_title, readable_name
 from preptime.ui.upload_session import ScoredFile
 
 MAX_SHOWN_ROWS = 2_000
@@ -62,7 +63,7 @@ def prediction_tables(result: ScoredFile, file_preview: Preview) -> None:
         show_info("No order matches the filters.")
         return
     tab_names = [_DEFAULT_TAB, *result.models]
-    tabs = st.tabs([readable_name(name) for name in tab_names], key="model_tab", on_change="rerun")
+    tabs = st.tabs([model_title(name, result.weak_models) for name in tab_names], key="model_tab", on_change="rerun")
     for name, tab in zip(tab_names, tabs, strict=True):
         if tab.open:
             with tab:
@@ -109,6 +110,8 @@ def _model_table(rows: pl.LazyFrame, row_count: int, file_preview: Preview, mode
         f"{title} alone: {_average_text(own, unit)}. Default: {_average_text(default, unit)}. A point model predicts "
         "only the mean."
     )
+    if model in result.weak_models:
+        show_info(f"On the gate's days, {title} is {WEAK_MODEL_NOTE}.", "Use the default prediction.")
     seconds = pl.col(model_column(model))
     result_columns = {
         "row": pl.col(ROW_COLUMN),

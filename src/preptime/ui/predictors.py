@@ -61,6 +61,11 @@ class Predictor(Protocol):
         ...
 
     @property
+    def weak_models(self) -> tuple[str, ...]:
+        """The names of its point models that aren't better than the global median."""
+        ...
+
+    @property
     def schema(self) -> Schema:
         """The schema of the orders that it predicts."""
         ...
@@ -95,6 +100,11 @@ class LocalPredictor:
         return point_models(self.bundle.manifest.models)
 
     @property
+    def weak_models(self) -> tuple[str, ...]:
+        """The weak models of the manifest."""
+        return self.bundle.manifest.weak_models
+
+    @property
     def schema(self) -> Schema:
         """The schema of the bundle."""
         return self.bundle.schema
@@ -118,6 +128,7 @@ class ApiPredictor:
     client: Client
     bundle_id: str
     models: tuple[str, ...]
+    weak_models: tuple[str, ...]
     schema: Schema
     orders_per_request: int
     restaurants: RestaurantIndex | None
@@ -137,6 +148,7 @@ class ApiPredictor:
             client,
             bundle.id,
             point_models(bundle.models),
+            bundle.weak_models,
             msgspec.convert(bundle.schema, Schema) if bundle.schema else TAKE_HOME_SCHEMA,
             min(MAX_ORDERS_PER_REQUEST, context.settings.max_orders),
             known_restaurants(context, bundle.id),

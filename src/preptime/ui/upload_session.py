@@ -124,6 +124,8 @@ class ScoredFile:
     document: ScoreDocument
     summary: ScoreSummary
     models: tuple[str, ...]
+    weak_models: tuple[str, ...]
+    """Those that aren't better than the global median."""
     schema: Schema
     """The schema of the bundle that predicted."""
     downloads: dict[str, Download]

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -79,9 +80,17 @@ def evaluate_history(
     checks = (
         _check_freshness(counts, as_of, thresholds),
         _check_volume(counts, as_of, thresholds, noun="completed order"),
-        *check_labels(labels, thresholds, schema),
+        *(_with_training(check) for check in check_labels(labels, thresholds, schema)),
     )
     return GateResult(str(as_of), all(check.passed for check in checks), checks, ())
+
+
+def _with_training(check: GateCheck) -> GateCheck:
+    """Add to a remedy in the schema that a refresh can't change the schema."""
+    if not check.remedy or check.name not in {"short_labels", "long_labels"}:
+        return check
+    remedy = f"{check.remedy} A refresh uses the schema of the champion, so train with the changed one."
+    return msgspec.structs.replace(check, remedy=remedy)
 
 
 @dataclass(frozen=True)

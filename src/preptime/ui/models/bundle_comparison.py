@@ -31,7 +31,7 @@ from preptime.ui.components import (
     show_success,
 )
 from preptime.ui.connections import DashboardContext
-from preptime.ui.display_names import DIMENSION_TITLES, readable_name
+from preptime.ui.display_names import DIMENSION_TITLES, model_title
 from preptime.ui.models import bundle_detail
 from preptime.ui.models.bundle_detail import choose_bundle
 from preptime.ui.models.bundle_list import read_comparison, show_comparison
@@ -156,7 +156,7 @@ def _detail_table(first: Manifest, second: Manifest) -> None:
             *(f"{manifest.window.first_day} to {manifest.window.last_day}" for manifest in (first, second)),
         ),
         ("evaluated on", first_overview.evaluated_days or NO_VALUE, second_overview.evaluated_days or NO_VALUE),
-        ("models", *(", ".join(readable_name(name) for name in manifest.models) for manifest in (first, second))),
+        ("models", *(_model_titles(manifest) for manifest in (first, second))),
         ("features", str(len(first.features)), str(len(second.features))),
         ("data", first.data_fingerprint, second.data_fingerprint),
     )
@@ -169,6 +169,10 @@ def _detail_table(first: Manifest, second: Manifest) -> None:
         (Column("detail", "detail"), Column("first", first.id), Column("second", second.id)),
         key="pair-details",
     )
+
+
+def _model_titles(manifest: Manifest) -> str:
+    return ", ".join(model_title(name, manifest.weak_models) for name in manifest.models)
 
 
 def _metric_table(

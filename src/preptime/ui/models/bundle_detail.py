@@ -30,6 +30,7 @@ from preptime.evaluation.summary_text import (
     importance_caption,
     quartile_rows,
     summary_sentences,
+    weak_models,
 )
 from preptime.features.feature_set import FeatureSet
 from preptime.formatting import format_count
@@ -47,7 +48,7 @@ from preptime.ui.components import (
     waiting_cost_table,
     within_column,
 )
-from preptime.ui.display_names import DIMENSION_TITLES, feature_title, readable_name, reason_title
+from preptime.ui.display_names import DIMENSION_TITLES, feature_title, model_title, readable_name, reason_title
 from preptime.ui.formatting import format_size
 from preptime.ui.models.bundle_list import bundle_metrics, load_report_data, read_report
 
@@ -122,7 +123,7 @@ def _bundle_summary(store: Store, manifest: Manifest, backtest: BacktestDocument
     details = {
         "training window": f"{window.first_day} to {window.last_day}",
         "evaluated on": bundle_overview.evaluated_days or "nothing",
-        "models": ", ".join(readable_name(name) for name in manifest.models),
+        "models": ", ".join(model_title(name, manifest.weak_models) for name in manifest.models),
         "features": str(len(manifest.features)),
         "data": manifest.data_fingerprint,
         "size": f"{format_size(total_bytes)} in {format_count(len(manifest.files), 'file')}",
@@ -172,7 +173,8 @@ def _score_section(backtest: BacktestDocument, unit: TimeUnit) -> None:
     )
     left, right = st.columns([3, 2])
     with left:
-        table_rows = [msgspec.structs.asdict(row) | {"name": readable_name(row.name)} for row in rows]
+        weak_names = weak_models(backtest)
+        table_rows = [msgspec.structs.asdict(row) | {"name": model_title(row.name, weak_names)} for row in rows]
         data_table(table_rows, _score_columns(unit), key="scores", unit=unit)
     with right:
         chart_card(
