@@ -39,6 +39,8 @@ PAGES = (
 NAMES = (
     "accuracy",
     "custom_features",
+    "quantile_models",
+    "live_model",
     "training_time",
     "forest_caps",
     "score",

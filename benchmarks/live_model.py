@@ -7,8 +7,8 @@ On the real data, `quantile` is fitted as of June 10 and as of June 17 with each
 following week, with the mean of three seeds. The candidates are computed from the orders before each acknowledgement.
 The standard error of the difference to no live features is paired by day.
 
-The synthetic kitchens have about ten orders per hour and restaurant. Their labels have a known distribution, so there's a
-lowest possible error: that of the true median given the open orders. Ready times that were recorded wrongly aren't
+The synthetic kitchens have about ten orders per hour and restaurant. Their labels have a known distribution, so there's
+a lowest possible error: that of the true median given the open orders. Ready times that were recorded wrongly aren't
 evaluated.
 """
 
@@ -54,10 +54,11 @@ SETS: tuple[tuple[str, ...], ...] = (
     ("open_orders", "overdue_seconds", "recent_residual"),
     ("open_orders", "last_prep", "seconds_since_ready", "recent_residual"),
     (
-        "open_orders", "open_items", "oldest_age", "newest_age", "overdue_seconds", "longest_overdue",
-        "completed_today", "residual_today", "residual_90_minutes", "last_prep", "seconds_since_ready", "recent_residual", "last_residual",
+        *("open_orders", "open_items", "oldest_age", "newest_age", "overdue_seconds", "longest_overdue"),
+        *("completed_today", "residual_today", "residual_90_minutes", "last_prep", "seconds_since_ready"),
+        *("recent_residual", "last_residual"),
     ),
-)  # fmt: skip
+)
 
 
 class FeatureSetResult(msgspec.Struct, frozen=True):

@@ -39,8 +39,10 @@ from benchmarks.api.table import (
     BARE_SIX_MODELS,
     CONSTANT_RESPONSE,
     DEFAULT_MODEL,
+    DISPATCH,
     FASTAPI_SERVER,
     FLASK_SERVER,
+    KITCHEN,
     SIX_MODELS,
     Measurements,
     ServerTime,
@@ -164,9 +166,13 @@ def _api_targets(run: Run, server: Server, key: str) -> dict[str, tuple[Target, 
     six = run.target(server, "/v1/predictions", "six", key)
     default = run.target(server, "/v1/predictions", "default", key)
     take_home = run.target(server, "/predict", "take_home", key)
+    dispatch = run.target(server, "/v1/dispatch", "dispatch", key)
+    kitchen = run.target(server, "/v1/predictions", "kitchen", key)
     return {
         SIX_MODELS: (six, CONNECTIONS),
         DEFAULT_MODEL: (default, CONNECTIONS),
+        DISPATCH: (dispatch, CONNECTIONS),
+        KITCHEN: (kitchen, CONNECTIONS),
         "preptime, take-home contract (six models)": (take_home, CONNECTIONS),
         f"{SIX_MODELS}, one connection": (six, 1),
         f"{DEFAULT_MODEL}, one connection": (default, 1),

@@ -12,8 +12,21 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
+
+from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.champion_log import ChampionLog, LogEntry
+from preptime.bundle.manifest import LIVE_FILE, ManifestDraft, to_json_object
 from preptime.bundle.store import Store
+from preptime.bundle.writer import write_bundle
+from preptime.domain.orders import DEFAULT_MODEL
+from preptime.models.catalogue import CATALOGUE
+from preptime.sources.registry import open_source
+from preptime.training.as_of_features import build_feature_matrix
+from preptime.training.fitting import FitPlan, fit_window
+from preptime.training.training_data import TrainingData
+from preptime.validation.audit import audit_orders
+from preptime.validation.restaurants import read_restaurants
 
 ORDERS = 32_394
 TRAINING_DATE = dt.date(2015, 7, 1)
@@ -65,9 +78,34 @@ def prepare_champion(folder: Path, store: Path | None) -> Prepared:
         preptime("train", *arguments, "--date", str(TRAINING_DATE), "--results", str(folder / "results"))
     else:
         shutil.copytree(store, models)
+    _add_live_model(models, orders, restaurants)
     champion = _champion(models)
     manifest = Store.open(str(models)).read_manifest(champion.bundle)
     return Prepared(folder, orders, restaurants, models, (champion.bundle, champion.bundle), tuple(manifest.models))
+
+
+def _add_live_model(models: Path, orders: Path, restaurants: Path) -> None:
+    """Replace the champion by the same bundle with a live model, if it has none, as for most synthetic orders."""
+    store = Store.open(str(models))
+    bundle = fetch_verified(store, _champion(models).bundle)
+    if bundle.has_live_model:
+        return
+    index = read_restaurants(open_source(str(restaurants)).frame())
+    data = TrainingData.from_orders(audit_orders(open_source(str(orders)).frame(), index, need_label=True), index)
+    features = build_feature_matrix(data, data.first_day, data.last_day)
+    plan = FitPlan({DEFAULT_MODEL: CATALOGUE[DEFAULT_MODEL]}, threads=2)
+    fitted = fit_window(features, data.last_day, plan)
+    if fitted.live_calibration is None:
+        raise SystemExit("The fit has no live model.")
+    draft = msgspec.convert(bundle.manifest, ManifestDraft, from_attributes=True)
+    manifest = write_bundle(
+        store,
+        msgspec.structs.replace(draft, live_calibration=to_json_object(fitted.live_calibration)),
+        graphs=bundle.graph_files() | {LIVE_FILE: fitted.graphs[LIVE_FILE]},
+        history=bundle.history,
+        golden_orders=bundle.golden_orders(),
+    )
+    ChampionLog(store).override(manifest.id, reason="bench", by="bench", at="2015-07-01T05:00:00Z")
 
 
 def prepare(folder: Path, store: Path | None) -> Prepared:
@@ -139,7 +177,7 @@ def preptime(*arguments: str) -> None:
 def write_bodies(prepared: Prepared) -> dict[str, Path]:
     """Write files with one body per line and return them by name.
 
-    `default`, `six`, and `take_home` have one order per body. `many` and `many_six` have 1,000.
+    `default`, `six`, `take_home`, `dispatch`, and `kitchen` have one order per body. `many` and `many_six` have 1,000.
     """
     orders = _usable(prepared.orders, BODIES + BATCH_ORDERS, custom=prepared.custom)
     single_orders, size = orders[:BODIES], len(orders)
@@ -153,6 +191,8 @@ def write_bodies(prepared: Prepared) -> dict[str, Path]:
         "take_home": [
             {"json_data": json.dumps({name: {"0": value} for name, value in order.items()})} for order in single_orders
         ],
+        "dispatch": [order | {"travel_seconds": 300 + number} for number, order in enumerate(single_orders)],
+        "kitchen": [order | {"kitchen": _kitchen(order)} for order in single_orders],
         "many": [{"orders": batch} for batch in batches],
         "many_six": [{"orders": batch, "models": models} for batch in batches],
     }
@@ -161,6 +201,16 @@ def write_bodies(prepared: Prepared) -> dict[str, Path]:
         files[name] = prepared.folder / f"{name}.txt"
         files[name].write_text("".join(f"{json.dumps(document)}\n" for document in documents), encoding="utf-8")
     return files
+
+
+def _kitchen(order: dict[str, object]) -> dict[str, object]:
+    """Return the state of a kitchen with five open orders and three that are ready."""
+    acknowledged = dt.datetime.fromisoformat(str(order["order_acknowledged_at"]))
+    times = [str(acknowledged - dt.timedelta(minutes=3 * number)) for number in range(1, 9)]
+    return {
+        "open_orders": [{"acknowledged_at": time, "items": 3} for time in times[:5]],
+        "completed_orders": [{"ready_at": time, "prep_time_seconds": 900} for time in times[5:]],
+    }
 
 
 def _usable(orders: Path, count: int, *, custom: bool = False) -> list[dict[str, object]]:

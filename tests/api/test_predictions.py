@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import cast
 
 import msgspec
@@ -11,8 +12,9 @@ import pytest
 from werkzeug.test import Client, TestResponse
 
 from preptime.api.active_model import ActiveModel
-from preptime.api.handler import PREDICTIONS_PATH
+from preptime.api.handler import DISPATCH_PATH, PREDICTIONS_PATH
 from preptime.api.order_validation import read_orders
+from preptime.bundle.store import Store
 from tests.api.factories import (
     HEADERS,
     KEY,
@@ -22,9 +24,12 @@ from tests.api.factories import (
     FakeSettings,
     ServiceSetup,
     http_client,
+    load_active_model,
     make_service,
     make_wsgi_app,
 )
+from tests.bundle.factories import put_bundle
+from tests.training.factories import copy_bundle
 
 JsonObject = dict[str, object]
 
@@ -120,6 +125,25 @@ def test_predictions_include_requested_models(http: Client) -> None:
     (default,) = predictions(http, {"orders": [ORDER], "models": []})
     assert "models" not in default
     assert default["p50"] == prediction["p50"]
+
+
+def test_weak_models_are_marked(tmp_path: Path, app_kind: str) -> None:
+    store = Store.open(str(tmp_path))
+    weak = load_active_model(store, copy_bundle(store, put_bundle(store), weak_models=("rf",)))
+    http = http_client(make_service(weak).service, app_kind)
+    order = ORDER | {"travel_seconds": 300}
+    for path, content in ((PREDICTIONS_PATH, ORDER), (DISPATCH_PATH, order)):
+        response = http.post(path, json=content | {"models": ["rf", "quantile"]}, headers=HEADERS)
+        assert cast(JsonObject, response.json)["weak_models"] == ["rf"]
+        for models in ([], ["quantile"]):
+            response = http.post(path, json=content | {"models": models}, headers=HEADERS)
+            assert "weak_models" not in cast(JsonObject, response.json)
+    active = cast(JsonObject, http.get("/v1/bundle", headers=HEADERS).json)
+    assert active["weak_models"] == ["rf"]
+
+
+def test_predictions_without_weak_models_have_no_mark(http: Client) -> None:
+    assert "weak_models" not in post_json(http, ORDER | {"models": ["rf"]})
 
 
 def test_predictions_invalid_order_gets_an_error_in_its_place(http: Client) -> None:

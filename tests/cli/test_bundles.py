@@ -6,9 +6,11 @@ import datetime as dt
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from preptime.bundle.champion_log import ChampionLog, LogEntry, LogEntryDraft
+from preptime.bundle.manifest import to_json_object
 from preptime.bundle.store import Store
 from preptime.cli.bundles import (
     BundleListDocument,
@@ -17,11 +19,13 @@ from preptime.cli.bundles import (
     BundleVerifyDocument,
     LogRepairDocument,
 )
-from preptime.training.comparison import Comparison
+from preptime.evaluation.paired import PairedDifference
+from preptime.training.comparison import Comparison, PromotionCheck, describe_difference
 from tests.bundle.factories import put_endless_bundle
 from tests.cli.conftest import DATE, NEXT_DATE, Files, champion, damage_file
 from tests.cli.run_command import CommandResult, error_document, preptime
 from tests.requirements import requires
+from tests.training.factories import copy_bundle
 
 
 def run_bundles(command: str, store: Path, *arguments: str) -> CommandResult:
@@ -63,6 +67,48 @@ def test_bundles_show_returns_manifest_and_log_entries(store: Path, trained_bund
     assert document.manifest.id == trained_bundle
     assert [entry.bundle for entry in document.champion_since] == [trained_bundle]
     assert "2015-06-12 (uses events before local midnight)" in result.err
+
+
+def test_bundles_show_and_compare_have_the_gates_comparison(store: Path, trained_bundle: str, files: Files) -> None:
+    bundle_store = Store.open(str(store))
+    log = ChampionLog(bundle_store)
+    challenger = copy_bundle(bundle_store, trained_bundle, data_fingerprint="another", weak_models=("rf",))
+    difference = PairedDifference("champion", 3, 500, 400.0, 402.0, -2.0, 0.5)
+    check = PromotionCheck("Significantly better than the champion", describe_difference(difference), passed=True)
+    comparison = Comparison(
+        challenger,
+        trained_bundle,
+        dt.date(2015, 6, 9),
+        dt.date(2015, 6, 11),
+        500,
+        400.0,
+        402.0,
+        450.0,
+        0.8,
+        (check,),
+        (difference,),
+        reduced=True,
+    )
+    draft = LogEntryDraft(
+        bundle=challenger,
+        date=dt.date.fromisoformat(DATE),
+        action="promote",
+        reason="Passed.",
+        by="test",
+        at="",
+        comparison=to_json_object(comparison),
+    )
+    log.append(draft, log.current())
+    shown = run_bundles("show", store, challenger).succeeded()
+    assert msgspec.convert(shown.document(BundleShowDocument).comparison, Comparison, strict=False) == comparison
+    assert "rf (not better than the global median)" in " ".join(shown.err.split())
+    assert f"{challenger} (reduced set) compared with {trained_bundle}" in shown.err
+    compared = run_bundles("compare", store, trained_bundle, *files.options, "--to", "2015-06-11").succeeded()
+    text = " ".join(compared.err.replace("│", " ").split())
+    assert compared.document(Comparison).orders == 0
+    assert "Compare them again after the orders of 2015-06-12 are complete." in text
+    assert "The gate's comparison (log entry 2):" in text
+    assert "(-2.0 s, standard error 0.5 s)" in text
 
 
 def test_unknown_bundle_is_usage_error(store: Path, files: Files) -> None:

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from preptime.cli.output import comparison_table, interval_summary, score_table, waiting_cost_table
+from preptime.cli.output import comparison_table, evaluation_text, interval_summary, score_table, waiting_cost_table
 from preptime.cli.synthesize import SynthesizeDocument
 from preptime.domain.time_units import TIME_UNITS
 from preptime.evaluation.evaluated_orders import build_backtest_document, waiting_costs
@@ -111,6 +111,22 @@ def test_tables_fit_the_terminal(columns: int, two_bundle_store: Path, monkeypat
     table = [line for line in listed.splitlines() if line.startswith(("│", "|"))]
     assert len(table) == 2
     assert all(len(line) <= columns and "…" not in line for line in table)
+
+
+def test_weak_models_are_marked() -> None:
+    orders = evaluated_orders(500)
+    weak = replace(orders, point_predictions={**orders.point_predictions, "rf": orders.actual + 3_600})
+    texts = []
+    for evaluated in (weak, orders):
+        text = io.StringIO()
+        Console(file=text, width=100).print(
+            *evaluation_text(build_backtest_document(evaluated, "2015-06-17", "2015-06-23"))
+        )
+        texts.append(text.getvalue())
+    assert "│ rf (weak) " in texts[0]
+    assert "Don't use these point models, which are not better than the global median: rf." in texts[0]
+    assert "weak" not in texts[1]
+    assert "global median" not in texts[1]
 
 
 def test_waiting_cost_table_fits_80_columns_in_every_unit() -> None:

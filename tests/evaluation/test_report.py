@@ -105,6 +105,15 @@ def test_report_has_all_sections_and_labeled_charts(html: str, page: ParsedPage)
         assert fact in html
 
 
+def test_report_marks_weak_models(html: str) -> None:
+    orders = evaluated_orders(500)
+    weak = replace(orders, point_predictions={**orders.point_predictions, "rf": orders.actual + 3_600})
+    marked = render_report(report_context(weak))
+    assert marked.count("rf <i>not better than the global median</i></th>") == 2  # one for each set of labels
+    assert "Don&#39;t use these point models, which are not better than the global median: rf." in marked
+    assert "not better than the global median" not in html
+
+
 def test_report_ids_are_unique_and_references_resolve(html: str, page: ParsedPage) -> None:
     counts = Counter(attributes["id"] for _, attributes in page.tags if "id" in attributes)
     assert [identifier for identifier, count in counts.items() if count > 1] == []

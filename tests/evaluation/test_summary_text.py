@@ -9,7 +9,7 @@ import pytest
 
 from preptime.domain.time_units import TIME_UNITS, convert_times
 from preptime.evaluation.documents import WaitingCost
-from preptime.evaluation.evaluated_orders import LOOKUP, EvaluatedOrders, build_backtest_document
+from preptime.evaluation.evaluated_orders import GLOBAL_MEDIAN, LOOKUP, EvaluatedOrders, build_backtest_document
 from preptime.evaluation.metrics import coverage_in_band
 from preptime.evaluation.summary_text import (
     find_score,
@@ -19,6 +19,7 @@ from preptime.evaluation.summary_text import (
     summary_sentences,
     waiting_cost_caption,
     waiting_cost_text,
+    weak_models,
 )
 from tests.evaluation.factories import evaluated_orders
 
@@ -65,6 +66,25 @@ def test_summary_sentences_accept_calibrated_interval() -> None:
     coverage = build_backtest_document(orders, "2015-06-17", "2015-06-23").interval.coverage
     assert coverage_in_band(coverage)
     assert "It isn't calibrated" not in summary(orders)
+
+
+def test_weak_models_are_not_better_than_the_global_median() -> None:
+    orders = evaluated_orders(500)
+    equal = orders.baseline_predictions[GLOBAL_MEDIAN].astype(np.float32)
+    weak = replace(orders, point_predictions={**orders.point_predictions, "rf": equal, "gbr": equal * 3})
+    document = build_backtest_document(weak, "2015-06-17", "2015-06-23")
+    assert weak_models(document) == ("rf", "gbr")
+    assert summary(weak).endswith(
+        " Don't use these point models, which are not better than the global median: rf, gbr."
+    )
+    assert weak_models(build_backtest_document(orders, "2015-06-17", "2015-06-23")) == ()
+    assert "not better" not in summary(orders)
+
+
+def test_weak_models_never_contain_the_default_model() -> None:
+    orders = evaluated_orders(500)
+    late = replace(orders, quantiles=orders.quantiles * 4)
+    assert weak_models(build_backtest_document(late, "2015-06-17", "2015-06-23")) == ()
 
 
 def test_backtest_document_covers_both_label_sets() -> None:

@@ -8,12 +8,16 @@ import tempfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.champion_log import ChampionLog, LogEntry, LogEntryDraft
+from preptime.bundle.manifest import ManifestDraft
 from preptime.bundle.store import Store
+from preptime.bundle.writer import write_bundle
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.models.catboost_models import CatBoostModel, CatBoostTrees
 from preptime.models.model import Model
@@ -154,6 +158,19 @@ class TrainedStore:
         """Copy the store to `root`."""
         shutil.copytree(self.root, root)
         return Store.open(str(root))
+
+
+def copy_bundle(store: Store, bundle_id: str, **changes: object) -> str:
+    """Write another bundle with the same models and a changed manifest, without training files. Return its ID."""
+    bundle = fetch_verified(store, bundle_id)
+    draft = msgspec.convert(bundle.manifest, ManifestDraft, from_attributes=True)
+    return write_bundle(
+        store,
+        msgspec.structs.replace(draft, **changes),
+        graphs=bundle.graph_files(),
+        history=bundle.history,
+        golden_orders=bundle.golden_orders(),
+    ).id
 
 
 def bundle_bytes(store: Store, bundle_id: str) -> dict[str, bytes]:

@@ -109,16 +109,16 @@ def test_backtest_document_has_documented_fields(data: SyntheticData, features: 
     assert list(document)[5:] == ["quantiles", "segments", "waiting_costs"]
     assert (document["from"], document["to"], document["default_model"]) == ("2015-06-11", "2015-06-12", "quantile")
     models, baselines = ["quantile", "rf", "gbr", "cat", "xgb", "stacking"], ["restaurant_lookup", "global_median"]
+    kinds = (("model", models), ("live", ["live"]), ("baseline", baselines))
     assert [(row["name"], row["kind"], row["labels"]) for row in document["scores"]] == [
-        (name, kind, labels)
-        for labels in ("up_to_3h", "within_label_limit")
-        for kind, names in (("model", models), ("baseline", baselines))
-        for name in names
+        (name, kind, labels) for labels in ("up_to_3h", "within_label_limit") for kind, names in kinds for name in names
     ]
     for row in document["scores"]:
         assert list(row) == ["name", "kind", "labels", "n", "mae", "median_ae", "rmse", "r2", "bias", "within_5_min"]
     assert document["scores"][0]["n"] == evaluated_rows(data, june(11), june(12)).sum()
-    assert document["interval"].keys() == {"level", "coverage", "median_width_seconds"}
+    assert document["interval"].keys() == {
+        "level", "coverage", "coverage_inside", "median_width_seconds",
+    }  # fmt: skip
     assert document["interval"]["level"] == 0.8
     assert [row["p"] for row in document["quantiles"]] == [0.1, 0.5, 0.8, 0.9]
     assert all(row.keys() == {"p", "coverage", "pinball"} for row in document["quantiles"])

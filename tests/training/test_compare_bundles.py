@@ -9,9 +9,10 @@ import pytest
 from preptime.bundle.bundle import Bundle, fetch_verified
 from preptime.bundle.store import Store
 from preptime.training.as_of_features import build_feature_matrix
-from preptime.training.backtest import evaluate_graphs
+from preptime.training.backtest import backtest, evaluate_graphs
 from preptime.training.challenger import train_challenger
 from preptime.training.comparison import compare_bundles, evaluate_bundle
+from preptime.training.training_data import ONE_DAY, day_number
 from tests.training.factories import SyntheticData, TrainedStore, june, quick_plan
 
 
@@ -58,14 +59,26 @@ def test_compare_bundles_without_common_days_fails(
         assert "fitted on days through 2015-06-13" in comparison.summary
 
 
-def test_evaluate_bundle_matches_evaluation_at_training(data: SyntheticData, good: TrainedStore, older: Bundle) -> None:
-    known = data.training_data.as_of(june(13))
-    evaluated = evaluate_bundle(known, older, june(10), june(12))
-    assert len(evaluated) == good.document.evaluation.scores[0].n
-    assert good.document.comparison is not None
-    assert float(np.mean(np.abs(evaluated.default_predictions - evaluated.actual))) == pytest.approx(
-        good.document.comparison.challenger_mae
-    )
+def test_compare_bundles_uses_no_order_that_was_fitted(data: SyntheticData, older: Bundle, newer: Bundle) -> None:
+    """The bundles are compared on the first day after both, and not before its orders are known."""
+    fitted_through = max(bundle.manifest.window.fitted_through for bundle in (older, newer))
+    assert fitted_through == june(13) == newer.manifest.date - ONE_DAY
+    known = data.as_of(newer.manifest.date).training_data
+    right_after_training = compare_bundles(known, newer, older, known.last_day)
+    assert "Compare them again after the orders of 2015-06-14 are complete." in right_after_training.summary
+    next_day = compare_bundles(data.training_data.as_of(june(15)), newer, older, june(14))
+    assert (next_day.first_day, next_day.last_day) == (june(14), june(14))
+    evaluated = evaluate_bundle(data.training_data.as_of(june(15)), newer, june(14), june(14))
+    assert next_day.orders == len(evaluated) > 0
+    assert (evaluated.day > day_number(fitted_through)).all()
+
+
+def test_evaluate_bundle_equals_backtest_of_its_date(data: SyntheticData, older: Bundle) -> None:
+    evaluated = evaluate_bundle(data.training_data, older, june(13), june(15))
+    expected = backtest(data.training_data, june(13), june(15), quick_plan())
+    assert np.array_equal(evaluated.quantiles, expected.quantiles)
+    assert np.array_equal(evaluated.point_predictions["rf"], expected.point_predictions["rf"])
+    assert np.array_equal(evaluated.day, expected.day)
 
 
 def test_evaluate_bundle_uses_category_codes_of_the_fit(data: SyntheticData, older: Bundle) -> None:

@@ -28,8 +28,8 @@ def make_evaluated(
     """
     rows = np.arange(N)
     median = np.broadcast_to(np.asarray(p50, np.float64), N)
-    low = np.where(rows < covered, np.minimum(median, LABEL), median + LABEL)
-    high = np.where(rows < covered, np.maximum(median, LABEL), median + 2 * LABEL)
+    low = np.where(rows < covered, np.minimum(median, LABEL) - 1, median + LABEL)
+    high = np.where(rows < covered, np.maximum(median, LABEL) + 1, median + 2 * LABEL)
     return EvaluatedOrders(
         actual=np.full(N, LABEL),
         day=rows // 5 % 7,

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from preptime.bundle.manifest import GRAPH_FILES, LIVE_FILE
 from preptime.domain.orders import upper_outlier_limit
 from preptime.errors import DataError, OperationError
 from preptime.models.catalogue import CATALOGUE
@@ -21,7 +22,9 @@ def test_fit_window_is_byte_identical_for_any_threads(features: FeatureMatrix) -
     first, again, two_threads = (fit_window(features, june(10), full_plan(threads)) for threads in (1, 1, 2))
     assert first.graphs == again.graphs == two_threads.graphs
     assert first.calibration == again.calibration == two_threads.calibration
+    assert first.live_calibration == two_threads.live_calibration
     assert first.names == tuple(CATALOGUE)
+    assert tuple(first.graphs) == GRAPH_FILES
 
 
 def test_fit_window_other_seed_gives_other_graph(features: FeatureMatrix, fitted: FittedWindow) -> None:
@@ -38,6 +41,26 @@ def test_fit_window_reports_parity_of_each_model(features: FeatureMatrix, fitted
         "rf": 1.0,
         "quantile": 1.0,
     }
+
+
+def test_live_model_changes_no_other_prediction(features: FeatureMatrix, fitted: FittedWindow) -> None:
+    with_live = fit_window(features, june(10), quick_plan(with_live_model=True))
+    assert {name: graph for name, graph in with_live.graphs.items() if name != LIVE_FILE} == fitted.graphs
+    live = with_live.load_graphs().live
+    assert live is not None
+    assert not np.array_equal(
+        live.run_quantiles(features.live_matrix), fitted.load_graphs().quantile.run_quantiles(features.X)
+    )
+
+
+def test_reduced_plan_fits_the_lookup_and_a_small_quantile(features: FeatureMatrix) -> None:
+    plan = quick_plan(with_live_model=True).reduced(features.data.restaurants.feature_set)
+    reduced = fit_window(features, june(3), plan, min_calibration_orders=30)
+    assert (reduced.names, reduced.live_calibration, list(reduced.graphs)) == (
+        ("lookup", "quantile"), None, ["model.onnx", "quantile.onnx"],
+    )  # fmt: skip
+    points, _ = reduced.load_graphs().models.run(features.X)
+    assert np.array_equal(points["lookup"], features.lookup_seconds)
 
 
 def test_fit_window_uses_usable_orders_ready_by_the_last_day(
@@ -75,14 +98,14 @@ def test_fit_window_ignores_labels_after_the_window(data: SyntheticData, fitted:
 
 
 def test_fit_window_reports_progress(features: FeatureMatrix) -> None:
-    reports: list[tuple[str, float]] = []
-    fit_window(features, june(10), quick_plan(), lambda stage, fraction: reports.append((stage, fraction)))
-    assert [fraction for _, fraction in reports] == [0.2, 0.4, 0.6, 0.8, 1.0]
-    assert {stage for stage, _ in reports} >= {
-        "Models: rf fitted",
-        "Models: quantile fitted",
-        "Models: quantiles calibrated",
-    }
+    expected = ["rf fitted", "quantile fitted and calibrated", "exported with equal predictions"]
+    for plan in (quick_plan(), quick_plan(with_live_model=True)):
+        reports: list[tuple[str, float]] = []
+        fit_window(features, june(10), plan, lambda stage, fraction, reports=reports: reports.append((stage, fraction)))
+        assert [stage for stage, _ in reports] == [f"Models: {stage}" for stage in expected]
+        steps = len(expected)
+        assert [fraction for _, fraction in reports] == pytest.approx([(step + 1) / steps for step in range(steps)])
+        expected.insert(2, "live model fitted and calibrated")
 
 
 def test_upper_outlier_limit_matches_the_notebook() -> None:

@@ -137,19 +137,17 @@ def test_recoded_uses_codes_of_other_vocabulary(data: SyntheticData) -> None:
 
 
 def test_fingerprint_changes_with_any_value(data: SyntheticData) -> None:
-    changed_labels = data.training_data.completed.prep_time_seconds.copy()
+    original = data.training_data
+    changed_labels = original.completed.prep_time_seconds.copy()
     changed_labels[17] += 1
-    changed = TrainingData(
-        data.restaurant_index,
-        type(data.training_data.completed)(
-            data.training_data.orders, data.training_data.completed.ready_at, changed_labels
-        ),
-        data.training_data.is_fitting,
-        data.training_data.is_history,
-        data.training_data.is_evaluation,
-    )
-    assert changed.fingerprint() != data.training_data.fingerprint()
-    assert data.training_data.as_of(june(9)).fingerprint() != data.training_data.fingerprint()
+    completed = replace(original.completed, prep_time_seconds=changed_labels)
+    assert replace(original, completed=completed).fingerprint() != original.fingerprint()
+    opened = original.events.acknowledged_at.copy()
+    opened[17] -= 1
+    events = replace(original.events, acknowledged_at=opened)
+    assert replace(original, events=events).fingerprint() != original.fingerprint()
+    assert replace(original).fingerprint() == original.fingerprint()
+    assert original.as_of(june(9)).fingerprint() != original.fingerprint()
 
 
 @given(number=st.integers(-1_000, 40_000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Protocol
@@ -133,6 +134,18 @@ def test_bundle_without_a_report_shows_available_data(open_view: OpenView, store
     assert table_column(at, "kind", having="R²")[-1] == "baseline"
 
 
+def test_weak_models_are_marked_in_details(open_view: OpenView, store_copy: Path) -> None:
+    title = "random forest (not better than the global median)"
+    at = open_view("Bundle details")
+    assert title not in page_text(at)
+    at.selectbox("bundle").set_value(bundle_without_report(store_copy)).run()
+    assert f"{title}, quantile (default)" in page_text(at)
+    assert table_column(at, "model", having="R²")[:2] == ["quantile (default)", title]
+    at = open_view("Compare bundles")
+    at.selectbox("second").set_value(bundle_without_report(store_copy)).run()
+    assert title in page_text(at)
+
+
 def test_comparison_of_two_bundles_names_different_days(open_view: OpenView, store_copy: Path) -> None:
     at = open_view("Compare bundles")
     first, second = (at.selectbox(key).value for key in ("first", "second"))
@@ -169,7 +182,16 @@ def test_champion_log_shows_reasons_as_text(open_view: OpenView, store_copy: Pat
     assert not any("<b>Leeds" in body for body in html_bodies(at))
     assert table_column(at, "no.", having="as-of date") == [2, 1]
     assert "Significantly better than the better baseline" in table_column(at, "rule", having="rule")
-    assert all(" s" not in str(result) for result in table_column(at, "result", having="rule"))
+    results = [str(result) for result in table_column(at, "result", having="rule")]
+    assert any(re.search(r"\([-+]\d\.\d\d min, standard error \d\.\d\d min\)", result) for result in results)
+    assert not any(re.search(r"\d s\b", result) for result in results)
+    assert table_column(at, "compared with", having="standard error") == ["the restaurant lookup"]
+    (difference,), (standard_error,) = (
+        [str(cell) for cell in table_column(at, name, having="standard error")]
+        for name in ("difference", "standard error")
+    )
+    assert re.fullmatch(r"−\d\.\d{3} min", difference)
+    assert re.fullmatch(r"\d\.\d{3} min", standard_error)
 
 
 def press(at: AppTest, label: str) -> None:

@@ -6,6 +6,7 @@ import datetime as dt
 import gzip
 import io
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import preptime.ui
+from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft, resolve_bundle_id
 from preptime.bundle.store import Store
 from preptime.client import Client
@@ -34,6 +36,7 @@ from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, Server, free_port, run
 from tests.bundle.factories import DAY, put_endless_bundle
 from tests.monitoring.example import fired
 from tests.scoring.factories import mixed_rows
+from tests.training.factories import copy_bundle
 from tests.ui.browser import API_KEY, Site, key_entry, make_store, promote
 from tests.ui.page_rendering import chart_axes, html_bodies, page_text, render_page, table_column, table_rows
 
@@ -127,6 +130,20 @@ def test_each_point_model_has_a_tab(monkeypatch: pytest.MonkeyPatch, store: str)
         assert isinstance(model_minutes, float)
         assert isinstance(default_minutes, float)
         assert minutes == pytest.approx(model_minutes - default_minutes, abs=1e-4)
+
+
+def test_weak_models_are_marked_in_tabs(monkeypatch: pytest.MonkeyPatch, store: str, tmp_path: Path) -> None:
+    copy = Store.open(str(shutil.copytree(store, tmp_path / "models")))
+    weak = copy_bundle(copy, resolve_bundle_id(copy, None), weak_models=("rf",))
+    promote(copy, fetch_verified(copy, weak))
+    at = render_upload_tab(monkeypatch, PREPTIME_STORE=copy.url)
+    at.button("use_sample").click().run()
+    at.button("predict").click().run()
+    title = "random forest (not better than the global median)"
+    assert title in [tab.label for tab in at.tabs]
+    at.session_state["model_tab"] = title
+    at.run()
+    assert "On the gate's days, random forest is not better than the global median." in page_text(at)
 
 
 def test_file_columns_with_result_names_get_a_suffix(monkeypatch: pytest.MonkeyPatch, store: str) -> None:

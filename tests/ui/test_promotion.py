@@ -8,8 +8,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from preptime.bundle.champion_log import ChampionLog, resolve_bundle_id
 from preptime.client import Client
+from tests.training.factories import copy_bundle
 from tests.ui.browser import API_KEY, OPERATOR_KEY, TIMEOUT_MS, Site, open_page, wait_until_idle
-from tests.ui.stores import copy_bundle
 
 ORDER = {
     "order_id": "a1",
@@ -22,7 +22,7 @@ ORDER = {
 
 def test_promotion_and_rollback_in_the_browser_change_the_api(site: Site, browser: Browser) -> None:
     before = resolve_bundle_id(site.store, None)
-    challenger = copy_bundle(site.store, before, "another")
+    challenger = copy_bundle(site.store, before, data_fingerprint="another")
     assert _served_bundle(site) == before
     with open_page(browser, f"{site.dashboard.url}/models") as page:
         _select_view(page, "Change the champion")

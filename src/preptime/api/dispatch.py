@@ -12,8 +12,6 @@ from http import HTTPStatus
 from itertools import accumulate, compress
 from typing import cast
 
-from msgspec import UNSET
-
 from preptime.api.active_model import (
     FIRST_POINT_COLUMN,
     FIRST_QUANTILE_COLUMN,
@@ -43,7 +41,7 @@ from preptime.api.schema import (
     Prediction,
     RemainingTime,
 )
-from preptime.domain.dispatch import MAX_TRAVEL_SECONDS, Decision, decide_order, dispatch_level
+from preptime.domain.dispatch import MAX_TRAVEL_SECONDS, decide_order, dispatch_level
 from preptime.domain.timestamps import MICROSECONDS
 from preptime.domain.validation_reasons import ValidationReason
 from preptime.errors import UsageError
@@ -181,31 +179,15 @@ def _build_decisions(
     items = []
     for row, timestamp, (travel, elapsed) in zip(prediction_rows, timestamps, trips, strict=True):
         decision = decide_order(row[1][FIRST_QUANTILE_COLUMN:FIRST_POINT_COLUMN], travel, level, elapsed)
-        prediction = build_prediction(row, timestamp, model_columns)
-        dispatch_at = format_ready_at(timestamp, decision.dispatch_seconds)
-        items.append(_build_item(prediction, decision, dispatch_at, shown_level))
+        item = cast(DispatchDecision, build_prediction(row, timestamp, model_columns, DispatchDecision))
+        item.dispatch_at = format_ready_at(timestamp, decision.dispatch_seconds)
+        remaining = decision.remaining_seconds
+        if remaining is None:
+            item.note = _NO_ESTIMATE.format(item.p90)
+        else:
+            item.courier_wait_seconds = round(decision.courier_wait_seconds)
+            item.food_wait_seconds = round(decision.food_wait_seconds)
+            item.quantile = shown_level
+            item.remaining = RemainingTime(*map(round, remaining))
+        items.append(item)
     return items
-
-
-def _build_item(prediction: Prediction, decision: Decision, dispatch_at: str, shown_level: float) -> DispatchDecision:
-    """Return a prediction with its decision."""
-    remaining = decision.remaining_seconds
-    has_estimate = remaining is not None
-    return DispatchDecision(
-        # The fields one by one, because copying them in a loop takes as long as the decision.
-        prep_time_seconds=prediction.prep_time_seconds,
-        p10=prediction.p10,
-        p50=prediction.p50,
-        p80=prediction.p80,
-        p90=prediction.p90,
-        ready_at=prediction.ready_at,
-        fallback_level=prediction.fallback_level,
-        live=prediction.live,
-        models=prediction.models,
-        dispatch_at=dispatch_at,
-        courier_wait_seconds=round(decision.courier_wait_seconds) if has_estimate else None,
-        food_wait_seconds=round(decision.food_wait_seconds) if has_estimate else None,
-        quantile=shown_level if has_estimate else None,
-        remaining=None if remaining is None else RemainingTime(*map(round, remaining)),
-        note=UNSET if has_estimate else _NO_ESTIMATE.format(prediction.p90),
-    )

@@ -12,8 +12,15 @@ from inspect import cleandoc
 import msgspec
 
 from preptime.api.handler import DISPATCH_PATH, PREDICTIONS_PATH, TAKE_HOME_PATH
-from preptime.api.kitchen import MAX_KITCHEN_ORDERS
-from preptime.api.request_types import KITCHEN_FIELD, JsonObject, RequestTypes, example_orders, field_schema
+from preptime.api.request_types import (
+    KITCHEN_FIELD,
+    JsonObject,
+    RequestTypes,
+    dispatch_field_schemas,
+    example_orders,
+    field_schema,
+    kitchen_schema,
+)
 from preptime.api.schema import (
     ActiveBundle,
     DataDictionary,
@@ -32,7 +39,6 @@ from preptime.api.schema import (
     VertexResponse,
 )
 from preptime.api.service import ApiSettings
-from preptime.domain.dispatch import MAX_TRAVEL_SECONDS
 from preptime.errors import OperationError
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 
@@ -100,6 +106,8 @@ _EXAMPLE_ERROR: JsonObject = {
     },
 }
 
+_DECISION_FIELDS = ("dispatch_at", "courier_wait_seconds", "food_wait_seconds", "quantile", "remaining")
+"""They have a default only because they're set after the prediction."""
 _EXAMPLE_PREDICTIONS = [_EXAMPLE_PREDICTION, _EXAMPLE_ERROR]
 _EXAMPLE_DECISIONS = [
     {
@@ -180,11 +188,14 @@ def _apply_column_types(components: dict[str, JsonObject], types: RequestTypes) 
             schema |= {"description": description, **field_schema(field, types.schema)}
     components["Order"]["required"] = list(types.required_fields)
     components["DispatchOrder"]["required"] = list(dict.fromkeys([*types.required_fields, "travel_seconds"]))
+    decision = components["DispatchDecision"]
+    decision["required"] = [*msgspec.convert(decision["required"], list[str]), *_DECISION_FIELDS]
     for type_name in ("DispatchOrder", "DispatchRequest"):
-        _apply_dispatch_types(components[type_name], types)
+        for name, schema in dispatch_field_schemas(types).items():
+            _property_schema(components[type_name], name).update(schema)
     if all(field.name != KITCHEN_FIELD for field in types.fields):
         for type_name in ("Order", "PredictionRequest", "DispatchOrder", "DispatchRequest"):
-            _property_schema(components[type_name], KITCHEN_FIELD).update(_kitchen_schema(types))
+            _property_schema(components[type_name], KITCHEN_FIELD).update(kitchen_schema(types))
     instances = _property_schema(components["VertexRequest"], "instances")
     names = ", ".join(field.name for field in types.fields)
     array: JsonObject = {
@@ -197,45 +208,6 @@ def _apply_column_types(components: dict[str, JsonObject], types: RequestTypes) 
     }
     instances["items"] = {"anyOf": [_schema_ref("Order"), array]}
     return components
-
-
-def _apply_dispatch_types(order: JsonObject, types: RequestTypes) -> None:
-    """Add the types of the fields that only a dispatch request has. A column with such a name keeps its own type."""
-    columns = {field.name: field for field in types.fields}
-    acknowledged = next(field for field in types.fields if field.column == "order_acknowledged_at")
-    seconds: JsonObject = {"type": "number", "minimum": 0, "maximum": MAX_TRAVEL_SECONDS}
-    names = ("p10", "p50", "p90")
-    quantiles: JsonObject = {"type": "object", "properties": dict.fromkeys(names, seconds), "required": list(names)}
-    if "travel_seconds" not in columns:
-        _property_schema(order, "travel_seconds").update({"anyOf": [seconds, quantiles], "examples": [420]})
-    if "now" not in columns:
-        time = field_schema(acknowledged, types.schema)
-        _property_schema(order, "now").update({**time, "type": ["string", "null"]})
-
-
-def _kitchen_schema(types: RequestTypes) -> JsonObject:
-    """Return the type of the state of a kitchen. It can be null."""
-    acknowledged = next(field for field in types.fields if field.column == "order_acknowledged_at")
-    time = field_schema(acknowledged, types.schema)
-    number: JsonObject = {"type": "integer", "minimum": 0, "maximum": MAX_KITCHEN_ORDERS}
-    opened: JsonObject = {
-        "type": "object",
-        "properties": {"acknowledged_at": time, "items": {"type": ["integer", "null"]}},
-        "required": ["acknowledged_at"],
-    }
-    completed: JsonObject = {
-        "type": "object",
-        "properties": {"ready_at": time, "prep_time_seconds": {"type": "number", "minimum": 0}},
-        "required": ["ready_at", "prep_time_seconds"],
-    }
-    lists: list[JsonObject] = [
-        {"type": "array", "items": item, "maxItems": MAX_KITCHEN_ORDERS} for item in (opened, completed)
-    ]
-    return {
-        "type": ["object", "null"],
-        "properties": {"open_orders": {"anyOf": [number, lists[0]]}, "completed_orders": lists[1]},
-        "examples": [{"open_orders": 5}],
-    }
 
 
 def _apply_limits(components: dict[str, JsonObject], settings: ApiSettings, models: Sequence[str]) -> JsonObject:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, cast
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from preptime.api.kitchen import MAX_KITCHEN_ORDERS
 from preptime.api.schema import (
     DispatchRequest,
     FieldDescription,
@@ -312,6 +313,45 @@ def field_schema(field: FieldDescription, schema: Schema) -> JsonObject:
         field_schema["minimum"] = field.minimum
         field_schema["maximum"] = field.maximum
     return field_schema | {"examples": [json.loads(field.example)]}
+
+
+def dispatch_field_schemas(types: RequestTypes) -> dict[str, JsonObject]:
+    """Return the types of the fields that only a dispatch request has. A column with such a name keeps its own type."""
+    columns = {field.name for field in types.fields}
+    acknowledged = next(field for field in types.fields if field.column == "order_acknowledged_at")
+    seconds: JsonObject = {"type": "number", "minimum": 0, "maximum": MAX_TRAVEL_SECONDS}
+    names = ("p10", "p50", "p90")
+    quantiles: JsonObject = {"type": "object", "properties": dict.fromkeys(names, seconds), "required": list(names)}
+    schemas: dict[str, JsonObject] = {
+        "travel_seconds": {"anyOf": [seconds, quantiles], "examples": [420]},
+        "now": field_schema(acknowledged, types.schema) | {"type": ["string", "null"]},
+    }
+    return {name: schema for name, schema in schemas.items() if name not in columns}
+
+
+def kitchen_schema(types: RequestTypes) -> JsonObject:
+    """Return the type of the state of a kitchen. It can be null."""
+    acknowledged = next(field for field in types.fields if field.column == "order_acknowledged_at")
+    time = field_schema(acknowledged, types.schema)
+    number: JsonObject = {"type": "integer", "minimum": 0, "maximum": MAX_KITCHEN_ORDERS}
+    opened: JsonObject = {
+        "type": "object",
+        "properties": {"acknowledged_at": time, "items": {"type": ["integer", "null"]}},
+        "required": ["acknowledged_at"],
+    }
+    completed: JsonObject = {
+        "type": "object",
+        "properties": {"ready_at": time, "prep_time_seconds": {"type": "number", "minimum": 0}},
+        "required": ["ready_at", "prep_time_seconds"],
+    }
+    lists: list[JsonObject] = [
+        {"type": "array", "items": item, "maxItems": MAX_KITCHEN_ORDERS} for item in (opened, completed)
+    ]
+    return {
+        "type": ["object", "null"],
+        "properties": {"open_orders": {"anyOf": [number, lists[0]]}, "completed_orders": lists[1]},
+        "examples": [{"open_orders": 5}],
+    }
 
 
 def example_orders(types: RequestTypes, date: dt.date) -> list[JsonObject]:

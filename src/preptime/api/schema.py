@@ -152,7 +152,7 @@ class RemainingTime(msgspec.Struct, gc=False):
 
 
 class DispatchDecision(Prediction, gc=False, kw_only=True):
-    """The prediction and the dispatch decision for one order."""
+    """The prediction and the dispatch decision for one order. All its own fields except `note` are always present."""
 
     dispatch_at: Annotated[
         str,
@@ -161,23 +161,23 @@ class DispatchDecision(Prediction, gc=False, kw_only=True):
             "Never before the acknowledgement or `now`.",
             examples=["2015-06-01T12:31:14+01:00"],
         ),
-    ]
+    ] = ""
     courier_wait_seconds: Annotated[
         int | None,
         Meta(description="Seconds that the courier is expected to wait, if it's sent then. Null without an estimate."),
-    ]
+    ] = None
     food_wait_seconds: Annotated[
         int | None,
         Meta(description="Seconds that the food is expected to wait, if the courier is sent then. Null without one."),
-    ]
+    ] = None
     quantile: Annotated[
         float | None,
         Meta(
             description="Level of the quantile of the ready time at which the courier should arrive. It follows from "
             "the costs. Null without an estimate."
         ),
-    ]
-    remaining: Annotated[RemainingTime | None, Meta(description="Null without an estimate.")]
+    ] = None
+    remaining: Annotated[RemainingTime | None, Meta(description="Null without an estimate.")] = None
     note: Annotated[
         str | UnsetType, Meta(description="Why no estimate is available. Omitted if there is an estimate.")
     ] = UNSET

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
@@ -62,6 +62,15 @@ class LogListing:
 
     entries: tuple[LogEntry, ...]
     missing: tuple[int, ...]
+
+
+def training_by_refresh(entries: Iterable[LogEntry]) -> dict[str, str]:
+    """Return the trained bundle of each refresh that was champion, by the id of the refresh. First entries first."""
+    trained = dict[str, str]()
+    for entry in entries:
+        if entry.action == "refresh" and entry.previous is not None:
+            trained.setdefault(entry.bundle, trained.get(entry.previous, entry.previous))
+    return trained
 
 
 def utc_today() -> date:
@@ -264,11 +273,7 @@ class ChampionLog:
 
         It reads only the log, because the bundles, whose manifests name their parents, may have been pruned.
         """
-        trained = dict[str, str]()
-        for entry in self.entries():
-            if entry.action == "refresh" and entry.previous is not None:
-                trained.setdefault(entry.bundle, trained.get(entry.previous, entry.previous))
-        return trained
+        return training_by_refresh(self.entries())
 
     def rollback_chain(self, steps: int) -> list[str]:
         """Return the champion's bundle, and the bundles that up to `steps` rollbacks would restore, in that order."""

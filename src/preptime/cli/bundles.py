@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -12,12 +13,17 @@ from preptime.bundle.champion_log import Action, ChampionLog, LogEntry
 from preptime.bundle.inventory import list_store
 from preptime.bundle.inventory import prune as prune_store
 from preptime.bundle.isolated_check import check_bundle, load_checked
-from preptime.bundle.manifest import Manifest
+from preptime.bundle.manifest import JsonObject, Manifest, to_json_object
 from preptime.bundle.store import Store
 from preptime.cli import inputs, options
 from preptime.cli.output import FAILURE, Output, comparison_conclusion, comparison_table, manifest_table, with_output
 from preptime.errors import BundleVerificationError
 from preptime.formatting import format_count
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from preptime.training.comparison import Comparison
 
 ACTION_TEXT: dict[Action, str] = {
     "promote": "promoted",
@@ -63,6 +69,8 @@ class BundleShowDocument(msgspec.Struct, frozen=True):
     manifest: Manifest
     champion_since: tuple[LogEntry, ...]
     """The log entries that made it the champion."""
+    comparison: JsonObject | None = None
+    """The gate's comparison of this bundle with the champion of its date, if the champion log has it."""
 
 
 class BundleVerifyDocument(msgspec.Struct, frozen=True):
@@ -130,17 +138,26 @@ def _bundle_table(rows: list[BundleRow]) -> Table:
 @options.store
 @with_output
 def show(output: Output, bundle: str, store: str) -> None:
-    """Show the main properties of a bundle.
+    """Show the main properties of a bundle, and the gate's comparison.
 
     BUNDLE is its ID. --json prints the whole manifest.
     """
+    from preptime.training.comparison import read_comparison
+
     bundle_store = Store.open(store)
     manifest = bundle_store.read_manifest(bundle)
-    entries = tuple(entry for entry in ChampionLog(bundle_store).read_all().entries if entry.bundle == bundle)
+    all_entries = ChampionLog(bundle_store).read_all().entries
+    entries = tuple(entry for entry in all_entries if entry.bundle == bundle)
+    comparisons = [
+        comparison
+        for entry in all_entries
+        if (comparison := read_comparison(entry)) and comparison.challenger == bundle
+    ]
     output.finish(
-        BundleShowDocument(manifest, entries),
+        BundleShowDocument(manifest, entries, to_json_object(comparisons[-1]) if comparisons else None),
         manifest_table(manifest),
         *(_format_log_entry(entry) for entry in entries),
+        *(_table_of(comparison, manifest) for comparison in comparisons[-1:]),
     )
 
 
@@ -176,14 +193,39 @@ def compare(
     bundle_store = options.open_store(store)
     training_data = inputs.read_training_data(output, inputs.Dataset.from_options(orders, restaurants, schema))
     challenging = load_checked(bundle_store, resolve_bundle_id(bundle_store, challenger))
+    champion_bundle = load_checked(bundle_store, resolve_bundle_id(bundle_store, champion))
     comparison = compare_bundles(
         training_data,
         challenging,
-        load_checked(bundle_store, resolve_bundle_id(bundle_store, champion)),
+        champion_bundle,
         min(last_day or training_data.last_day, training_data.last_day),
     )
     unit = challenging.schema.target.time_unit
-    output.finish(comparison, comparison_table(comparison, unit), comparison_conclusion(comparison, unit))
+    output.finish(
+        comparison,
+        comparison_table(comparison, unit),
+        comparison_conclusion(comparison, unit),
+        *(
+            []
+            if comparison.orders
+            else _logged_comparison(bundle_store, challenging.manifest, champion_bundle.manifest)
+        ),
+    )
+
+
+def _logged_comparison(store: Store, challenger: Manifest, champion: Manifest) -> list[RenderableType]:
+    """Return the gate's comparison of two bundles as text, if the champion log has one."""
+    from preptime.training.comparison import find_logged_comparison
+
+    found = find_logged_comparison(ChampionLog(store).read_all().entries, challenger, champion)
+    if found is None:
+        return []
+    entry, comparison = found
+    return ["", f"The gate's comparison (log entry {entry.number}):", _table_of(comparison, challenger)]
+
+
+def _table_of(comparison: Comparison, manifest: Manifest) -> Table:
+    return comparison_table(comparison, manifest.schema.target.time_unit)
 
 
 @bundles.command()

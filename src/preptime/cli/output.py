@@ -322,7 +322,8 @@ def comparison_conclusion(comparison: Comparison, unit: TimeUnit = MINUTES) -> s
 def comparison_table(comparison: Comparison, unit: TimeUnit = MINUTES) -> Table:
     """Return a table of the conditions for a promotion, their results, and whether they are met."""
     versus = f"compared with {comparison.champion}" if comparison.champion else "(no champion to compare with)"
-    table = Table(title=f"{comparison.challenger} {versus}", title_justify="left")
+    reduced = " (reduced set)" if comparison.reduced else ""
+    table = Table(title=f"{comparison.challenger}{reduced} {versus}", title_justify="left")
     table.add_column("condition")
     table.add_column("result")
     table.add_column("met")
@@ -349,6 +350,7 @@ def manifest_table(manifest: Manifest) -> Table:
         "kind": f"refresh of {manifest.parent}" if manifest.parent else manifest.kind,
         "as-of date": f"{manifest.date} (uses events before local midnight)",
         "training data": f"{window.first_day} to {window.last_day}, fitted through {window.fitted_through}",
+        "gate": f"{window.gated_from} to {window.gated_through}" if window.gated_from else "none (--quick)",
         "models": ", ".join(manifest.models),
         **({"weak models": f"{', '.join(manifest.weak_models)} ({WEAK_MODEL_NOTE})"} if manifest.weak_models else {}),
         "features": f"{len(manifest.features)}",

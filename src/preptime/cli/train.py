@@ -64,8 +64,8 @@ def train(
     The data gate checks the orders first. Then the latest days are predicted, each by models fitted on the days before
     it, and compared with the predictions of the champion that served on the day. Finally, all models are fitted again
     on all days. If the new bundle isn't significantly better, it's stored but not promoted, and the champion is
-    republished with updated history. The decision and the report go to the partition of the date in the results. Rerunning a date reproduces
-    its decision.
+    republished with updated history. The decision and the report go to the partition of the date in the results.
+    Rerunning a date reproduces its decision.
     """
     from preptime.bundle.champion_log import ChampionLog
     from preptime.evaluation.dvc_export import write_dvc_files

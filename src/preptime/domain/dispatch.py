@@ -280,7 +280,7 @@ def _decide_known(
 def _decide_on_time(ready: _ReadyTime[float], travel: float, level: float, quantiles: Sequence[float]) -> Decision:
     """Return the decision of `_decide_known` for a courier who arrives at the quantile of a new order.
 
-    It's the usual case of a request. The excess over a quantile is a weighted sum of the quantiles, so it takes less time.
+    It's the usual case of a request. The excess over a quantile is a weighted sum of the quantiles, which is faster.
     """
     knots, target, mean, _, _ = ready
     courier_wait = max(sum(map(mul, knots, _excess_weights(level))), 0.0)
@@ -291,7 +291,7 @@ def _decide_on_time(ready: _ReadyTime[float], travel: float, level: float, quant
 def _excess_weights(level: float) -> tuple[float, ...]:
     """Return the weights of the quantiles at `_LEVELS` in E[(T - Q(level))+].
 
-    It's the integral of Q(u) - Q(level) from `level` to 1. Q is linear between levels, so the trapezoidal rule is exact.
+    It's the integral of Q(u) - Q(level) from `level` to 1. Q is linear between levels: the trapezoidal rule is exact.
     """
     points = np.array([level, *(other for other in _LEVELS if other > level)])
     shares = _weights(_LEVELS, points)

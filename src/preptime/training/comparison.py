@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
 from preptime.bundle.bundle import Bundle
+from preptime.bundle.champion_log import LogEntry, training_by_refresh
+from preptime.bundle.manifest import Manifest
 from preptime.domain.orders import upper_outlier_limit
 from preptime.evaluation.documents import Interval, WaitingCost
 from preptime.evaluation.evaluated_orders import GLOBAL_MEDIAN, LOOKUP, EvaluatedOrders, waiting_costs
@@ -35,7 +38,7 @@ _MAX_LISTED_SEGMENTS = 5
 _MIN_SHOWN_TIES = 0.01
 """From this share of labels that are equal to p10 or p90, the coverage is shown with and without them."""
 CHAMPION = "champion"
-_REFERENCE_TITLES = {CHAMPION: "the champion", LOOKUP: "the restaurant lookup", GLOBAL_MEDIAN: "the global median"}
+REFERENCE_TITLES = {CHAMPION: "the champion", LOOKUP: "the restaurant lookup", GLOBAL_MEDIAN: "the global median"}
 _COVERAGE_ERRORS = 2.0
 """Standard errors by which the coverage of a reduced set can be outside of the band."""
 
@@ -195,26 +198,21 @@ def read_comparison(entry: LogEntry) -> Comparison | None:
 
 
 def find_logged_comparison(
-    entries: Iterable[LogEntry], first: Manifest, second: Manifest
+    entries: Sequence[LogEntry], first: Manifest, second: Manifest
 ) -> tuple[LogEntry, Comparison] | None:
     """Return the latest entry of the champion log that compares the models of two bundles, with its comparison.
 
     A champion in the log can be a refresh of one of the bundles, with the same models.
     """
-    ids_of_models = [{bundle.id, bundle.parent or bundle.id} for bundle in (first, second)]
-    found = None
-    for entry in entries:
-        if entry.action == "refresh":
-            for ids in ids_of_models:
-                if entry.previous in ids:
-                    ids.add(entry.bundle)
+    training_ids = training_by_refresh(entries)
+    models = {bundle.parent or bundle.id for bundle in (first, second)}
+    for entry in reversed(entries):
         comparison = read_comparison(entry)
-        pair = None if comparison is None else (comparison.challenger, comparison.champion)
-        if comparison is not None and any(
-            pair[0] in ids and pair[1] in others for ids, others in (ids_of_models, ids_of_models[::-1])
-        ):
-            found = entry, comparison
-    return found
+        if comparison is None or comparison.champion is None:
+            continue
+        if {training_ids.get(name, name) for name in (comparison.challenger, comparison.champion)} == models:
+            return entry, comparison
+    return None
 
 
 def first_comparable_day(first: Manifest, second: Manifest) -> dt.date:
@@ -235,7 +233,7 @@ def incomparable_bundles(challenger: str, champion: str, fitted_through: dt.date
 def _check_better(difference: PairedDifference | None, reference: str) -> PromotionCheck:
     rule = f"Significantly better than {reference}"
     if difference is None:
-        no_days = "no day on which it served" if reference == _REFERENCE_TITLES[CHAMPION] else "no labels"
+        no_days = "no day on which it served" if reference == REFERENCE_TITLES[CHAMPION] else "no labels"
         return PromotionCheck(rule, f"{no_days}.", passed=False)
     return PromotionCheck(rule, describe_difference(difference), difference.is_better)
 
@@ -258,7 +256,7 @@ def describe_difference(difference: PairedDifference) -> str:
     uncertainty = "no standard error for one day" if error is None else f"standard error {error:.1f} s"
     return (
         f"MAE {format_minutes(difference.mae, 2)} min compared with {format_minutes(difference.reference_mae, 2)} min "
-        f"of {_REFERENCE_TITLES[difference.reference]}, on {format_count(difference.orders, 'order')} of "
+        f"of {REFERENCE_TITLES[difference.reference]}, on {format_count(difference.orders, 'order')} of "
         f"{format_count(difference.days, 'day')} ({difference.difference:+.1f} s, {uncertainty})."
     )
 

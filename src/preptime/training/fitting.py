@@ -132,7 +132,7 @@ def fit_window(
         raise DataError(shortfall.message, shortfall.remedy)
     is_fitted = fitted_rows(features, through)
     X, y, day = features.X[is_fitted], data.labels[rows][is_fitted], data.acknowledged_day[rows][is_fitted]
-    step = _step_counter(progress, len(plan.models) + 3)
+    step = _step_counter(progress, len(plan.point_models) + 2 + plan.with_live_model)
     point_models = fit_all(
         plan.point_models, X, y, threads=plan.threads, seed=plan.seed, on_fitted=lambda name: step(f"{name} fitted")
     )

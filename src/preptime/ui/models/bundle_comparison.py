@@ -18,8 +18,9 @@ from preptime.evaluation.overview import (
 )
 from preptime.evaluation.report_data import backtest_from_manifest
 from preptime.evaluation.summary_text import NO_VALUE, format_percent, format_waiting_cost
+from preptime.formatting import format_count
 from preptime.schema.toml_file import find_schema
-from preptime.training.comparison import Comparison
+from preptime.training.comparison import find_logged_comparison, first_comparable_day
 from preptime.ui.components import (
     Column,
     caption,
@@ -34,7 +35,7 @@ from preptime.ui.connections import DashboardContext
 from preptime.ui.display_names import DIMENSION_TITLES, model_title
 from preptime.ui.models import bundle_detail
 from preptime.ui.models.bundle_detail import choose_bundle
-from preptime.ui.models.bundle_list import read_comparison, show_comparison
+from preptime.ui.models.bundle_list import show_comparison
 
 _METRIC_TITLES = {
     "mae": "mean error",
@@ -93,34 +94,30 @@ def _same_orders_comparison(
     if (first.parent or first.id) == (second.parent or second.id):
         show_info("Both bundles have the same models. One is a refresh of the other with a different history.")
         return
-    logged_comparisons = [
-        (entry.number, logged_comparison)
-        for entry in bundles.entries
-        if (logged_comparison := read_comparison(entry)) and _is_between(logged_comparison, first, second)
-    ]
-    if logged_comparisons:
-        entry_number, comparison = logged_comparisons[-1]
+    found = find_logged_comparison(bundles.entries, first, second)
+    if found is not None:
+        entry, comparison = found
         show_callout = show_success if comparison.passed else show_info
         show_callout(
-            f"Compared on {comparison.orders:,} orders that neither was fitted on (log entry {entry_number}). "
-            f"{convert_times(comparison.summary, _unit(first))}"
+            f"Compared on {format_count(comparison.orders, 'order')} by the gate (log entry {entry.number}), each day "
+            f"predicted by models fitted on the days before it. {convert_times(comparison.summary, _unit(first))}",
+            f"The bundles themselves can be compared on orders from {first_comparable_day(first, second)}, which "
+            "neither was fitted on.",
         )
-    elif context.settings.orders and context.settings.restaurants:
+        show_comparison(comparison, _unit(first))
+    if context.settings.orders and context.settings.restaurants:
+        if found is None:
+            caption("The champion log has no comparison of these bundles on the same orders. You can run one now.")
         _run_comparison(context, first, second)
-    else:
+    elif found is None:
         show_info(
             "The champion log has no comparison of these bundles on the same orders.",
             f"preptime bundles compare {first.id} {second.id} --orders ORDERS --restaurants RESTAURANTS",
         )
 
 
-def _is_between(comparison: Comparison, first: Manifest, second: Manifest) -> bool:
-    return {comparison.challenger, comparison.champion} == {first.id, second.id}
-
-
 def _run_comparison(context: DashboardContext, first: Manifest, second: Manifest) -> None:
     """Offer a comparison on the configured orders. It takes a while, so it starts with a button."""
-    caption("The champion log has no comparison of these bundles on the same orders. You can run one now.")
     if not st.button("Compare on the configured orders", key=f"compare-{first.id}-{second.id}"):
         return
     from preptime.sources.registry import open_source
@@ -138,7 +135,7 @@ def _run_comparison(context: DashboardContext, first: Manifest, second: Manifest
         )
         show_callout = show_success if comparison.passed else show_info
         show_callout(convert_times(comparison.summary, _unit(first)), "The champion didn't change.")
-        show_comparison(comparison, _unit(first))
+        show_comparison(comparison, _unit(first), key="computed")
 
 
 def _detail_table(first: Manifest, second: Manifest) -> None:

@@ -30,7 +30,6 @@ from preptime.evaluation.summary_text import (
     importance_caption,
     quartile_rows,
     summary_sentences,
-    weak_models,
 )
 from preptime.features.feature_set import FeatureSet
 from preptime.formatting import format_count
@@ -103,7 +102,7 @@ def show(store: Store, bundles: StoreListing) -> None:
     if backtest is None:
         show_info("This version of preptime can't read the metrics of this bundle.", "Its predictions aren't affected.")
     else:
-        _score_section(backtest, unit)
+        _score_section(backtest, manifest.weak_models, unit)
         _waiting_cost_section(backtest, unit)
     _prediction_charts(manifest, report_data)
     if backtest is not None and backtest.segments:
@@ -155,7 +154,7 @@ def _score_columns(unit: TimeUnit) -> tuple[Column, ...]:
     return (*_SCORE_COLUMNS[:3], within, *_SCORE_COLUMNS[3:])
 
 
-def _score_section(backtest: BacktestDocument, unit: TimeUnit) -> None:
+def _score_section(backtest: BacktestDocument, weak_names: Sequence[str], unit: TimeUnit) -> None:
     st.subheader("Models and baselines")
     label_set = st.segmented_control(
         "Labels",
@@ -173,7 +172,6 @@ def _score_section(backtest: BacktestDocument, unit: TimeUnit) -> None:
     )
     left, right = st.columns([3, 2])
     with left:
-        weak_names = weak_models(backtest)
         table_rows = [msgspec.structs.asdict(row) | {"name": model_title(row.name, weak_names)} for row in rows]
         data_table(table_rows, _score_columns(unit), key="scores", unit=unit)
     with right:

@@ -18,7 +18,7 @@ from preptime.evaluation.overview import BundleSummary, summarize_bundle
 from preptime.evaluation.report_data import ReportData, read_report_data
 from preptime.evaluation.summary_text import NO_VALUE, format_percent, format_time, waiting_cost_text
 from preptime.formatting import format_count
-from preptime.training.comparison import Comparison
+from preptime.training.comparison import REFERENCE_TITLES, Comparison, read_comparison
 from preptime.ui.components import (
     Column,
     caption,
@@ -164,16 +164,19 @@ def _comparison_section(log: tuple[LogEntry, ...], unit: TimeUnit) -> None:
     show_comparison(comparisons_by_number[selected_number], unit)
 
 
-def show_comparison(comparison: Comparison, unit: TimeUnit) -> None:
-    """Draw what a comparison compared, and the result of each of its rules."""
+def show_comparison(comparison: Comparison, unit: TimeUnit, *, key: str = "logged") -> None:
+    """Draw what a comparison compared, and the result of each of its rules. `key` must be unique on the page."""
     baseline_text = (
         f"the champion {comparison.champion}" if comparison.champion else "the lookup (there was no champion)"
     )
     days_text = f" from {comparison.first_day} to {comparison.last_day}" if comparison.first_day else ""
+    reduced_text = ", a reduced set of models," if comparison.reduced else ""
     caption(
-        f"{comparison.challenger} compared with {baseline_text}: {format_count(comparison.orders, 'order')}{days_text}."
-        " They weren't used for fitting."
+        f"{comparison.challenger}{reduced_text} compared with {baseline_text}: "
+        f"{format_count(comparison.orders, 'order')}{days_text}. They weren't used for fitting."
     )
+    if comparison.differences:
+        _difference_table(comparison, unit, key)
     data_table(
         [
             {
@@ -184,21 +187,48 @@ def show_comparison(comparison: Comparison, unit: TimeUnit) -> None:
             for check in comparison.checks
         ],
         (Column("rule", "rule"), Column("result", "result", "long"), Column("status", "status")),
-        key="checks",
+        key=f"checks-{key}",
     )
     if comparison.waiting_costs:
         waiting = convert_times(waiting_cost_text(comparison.waiting_costs), unit)
         caption(f"Waiting cost per 1,000 orders by courier:food cost, which isn't a rule: {waiting}")
 
 
-def read_comparison(entry: LogEntry) -> Comparison | None:
-    """Return the comparison of a log entry, or None if it has none that this version can read."""
-    if entry.comparison is None:
-        return None
-    try:
-        return msgspec.convert(entry.comparison, Comparison, strict=False)
-    except msgspec.ValidationError:
-        return None
+_DIFFERENCE_DIGITS = 3
+_DIFFERENCE_COLUMNS = (
+    Column("reference", "compared with"),
+    Column("orders", "orders", "count"),
+    Column("days", "days", "count"),
+    Column("mae", "mean error"),
+    Column("reference_mae", "its mean error"),
+    Column("difference", "difference", help="Below 0, the challenger is better"),
+    Column("standard_error", "standard error", help="Of the difference, paired by day. It needs two days"),
+)
+
+
+def _difference_table(comparison: Comparison, unit: TimeUnit, key: str) -> None:
+    """Draw the difference between the mean errors, and its standard error, with more decimals than other times."""
+    data_table(
+        [
+            {
+                "reference": REFERENCE_TITLES[difference.reference],
+                "orders": difference.orders,
+                "days": difference.days,
+                **{
+                    name: NO_VALUE if seconds is None else unit.text(seconds, _DIFFERENCE_DIGITS).replace("-", "−")
+                    for name, seconds in (
+                        ("mae", difference.mae),
+                        ("reference_mae", difference.reference_mae),
+                        ("difference", difference.difference),
+                        ("standard_error", difference.standard_error),
+                    )
+                },
+            }
+            for difference in comparison.differences
+        ],
+        _DIFFERENCE_COLUMNS,
+        key=f"differences-{key}",
+    )
 
 
 _BUNDLE_COLUMNS = (
