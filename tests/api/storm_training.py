@@ -22,7 +22,7 @@ from preptime.training.train import train
 from preptime.validation.audit import audit_orders
 from preptime.validation.restaurants import read_restaurants
 
-PLAN = SynthesisPlan(orders=3_000, restaurants=40, days=15)
+PLAN = SynthesisPlan(orders=4_000, restaurants=40, days=16)
 TRAINING_DATE = PLAN.start + dt.timedelta(days=PLAN.days - 2)
 
 

@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from preptime.api.active_model import ActiveModel
 from preptime.api.handler import DISPATCH_PATH, PREDICTIONS_PATH, TAKE_HOME_PATH
-from preptime.api.request_types import DISPATCH_FIELDS
+from preptime.api.request_types import DISPATCH_FIELDS, KITCHEN_FIELD
 from tests.api.factories import HEADERS, TAKE_HOME_FIELDS, make_service, make_wsgi_app
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ class UntypedOrders:
         schemas = document["components"]["schemas"]
         for name in ("Order", "PredictionRequest", "DispatchOrder", "DispatchRequest"):
             properties = schemas[name]["properties"]
-            properties |= {field: {} for field in (*TAKE_HOME_FIELDS, *DISPATCH_FIELDS) if field in properties}
+            properties |= {
+                field: {} for field in (*TAKE_HOME_FIELDS, *DISPATCH_FIELDS, KITCHEN_FIELD) if field in properties
+            }
             schemas[name]["required"] = []
         _, array = schemas["VertexRequest"]["properties"]["instances"]["items"]["anyOf"]
         del array["prefixItems"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from preptime.evaluation.report import ReportContext
-from preptime.training import train
+from preptime.training import challenger
 from preptime.training.fitting import FitPlan
 from tests.training.factories import quick_plan
 
@@ -25,4 +25,4 @@ def fast_report(data: ReportContext) -> str:
 def use_fast_training(patched: pytest.MonkeyPatch) -> None:
     """Use the fast replacements until `patched` is undone."""
     patched.setattr(FitPlan, "default", fast_plan)
-    patched.setattr(train, "render_report", fast_report)
+    patched.setattr(challenger, "render_report", fast_report)

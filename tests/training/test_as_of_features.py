@@ -11,6 +11,7 @@ import pytest
 
 from preptime.features.history import History, feature_matrix
 from preptime.features.history_state import HistoryState
+from preptime.features.kitchen import KitchenStates, count_kitchen, live_features
 from preptime.features.shrinkage import QUANTILE_LEVELS, build_history
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix, iter_snapshots
 from preptime.training.training_data import TrainingData, day_number
@@ -127,3 +128,36 @@ def test_iter_snapshots_skips_days_without_orders(data: SyntheticData) -> None:
     ) == len(training_data)
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
+
+
+def test_live_features_equal_those_of_requests(data: SyntheticData, features: FeatureMatrix) -> None:
+    """A request sends what is known at its acknowledgement. The lookup is as of the order's day."""
+    training_data, events = data.training_data, data.training_data.events
+    orders = training_data.orders
+    rows = np.arange(0, len(training_data), 97)
+    counted = []
+    for row in rows.tolist():
+        now, is_own = int(orders.acknowledged_at[row]), events.restaurant_id == orders.restaurant_id[row]
+        is_ready = events.ready_at < now
+        open_orders = events.acknowledged_at[is_own & ~is_ready].tolist()
+        completed = zip(events.ready_at[is_own & is_ready], events.prep_time_seconds[is_own & is_ready], strict=True)
+        counted.append(count_kitchen(now, open_orders, [(int(ready), int(prep)) for ready, prep in completed]))
+    expected = live_features(KitchenStates.from_rows(counted), features.lookup_seconds[rows])
+    assert np.array_equal(features.live[rows], expected)
+    assert np.array_equal(features.live_matrix[rows], np.hstack([features.X[rows], expected]))
+    open_counts, residuals = expected.T
+    assert open_counts.max() >= 2
+    assert len(np.unique(residuals)) > len(rows) / 3
+
+
+def test_live_features_count_orders_that_are_never_ready(data: SyntheticData, features: FeatureMatrix) -> None:
+    """Open orders and orders without a label can't be used for fitting, but they are in the kitchen."""
+    has_no_ready_time = pl.int_range(pl.len()) % 10 == 0
+    names = ("order_ready_at", "prep_time_seconds")
+    orders = data.orders.with_columns(
+        pl.when(has_no_ready_time).then(None).otherwise(pl.col(name)).alias(name) for name in names
+    )
+    changed = SyntheticData.from_frames(orders, data.restaurants).training_data
+    assert len(changed) < len(data.training_data) == len(changed.events.ready_at)
+    live = build_feature_matrix(changed, june(1), june(15)).live
+    assert live[:, 0].mean() > features.live[:, 0].mean()

@@ -55,7 +55,7 @@ def test_evaluate_gate_small_complete_data_passes(seed: int) -> None:
 def test_evaluate_gate_few_days_pass_with_notes() -> None:
     result = evaluate_gate(_audited(make_month(days=10, per_day=150)), date(2015, 6, 11), GateThresholds())
     assert result.passed
-    assert "Three days are held out instead of seven" in result.notes[0]
+    assert "The gate has three days instead of seven" in result.notes[0]
     assert "weekday" in result.notes[1]
 
 

@@ -158,12 +158,14 @@ class Bundle:
         features = feature_matrix(orders, self.history, row_index)
         fallback_level = self.history.fallback_level[row_index]
         points: dict[str, NDArray[np.float32]] = {}
-        if models is not None and not models:
-            quantiles = self.graphs.quantile.run_quantiles(features)
-        else:
+        if models is None or models:
             points, quantiles = self.graphs.models.run(features)
             if models is not None:
                 points = {name: points[name] for name in models}
+        elif kitchens is not None and self.graphs.live is not None and np.count_nonzero(kitchens[0]) == len(orders):
+            quantiles = np.empty((len(orders), len(QUANTILE_LEVELS)), np.float32)  # the live model predicts all of them
+        else:
+            quantiles = self.graphs.quantile.run_quantiles(features)
         if kitchens is None or self.graphs.live is None:
             return Predictions(points, quantiles, fallback_level)
         is_live, states = kitchens

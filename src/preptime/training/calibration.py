@@ -117,7 +117,7 @@ def fit_calibrated(
         all_scores = np.concatenate(list(pool.map(scores, held_out_folds)))
         fitted = full_fit.result()
     calibration = Calibration(
-        "cross-conformal, relative", days, FOLDS, len(all_scores), conformal_scale(all_scores), tuple(label_values)
+        "cross-conformal, relative", days, FOLDS, len(all_scores), conformal_scale(all_scores), tuple(label_values.tolist())
     )
     return calibration.apply(fitted), calibration
 

@@ -21,8 +21,9 @@ from preptime.validation.data_gate import Shortfall
 GATE_DAYS = 7
 """A whole week, because weekdays and weekends differ."""
 SHORT_GATE_DAYS = 3
-"""The gate for less than `LONG_WINDOW_DAYS` of data, where a week would be too large a share."""
-LONG_WINDOW_DAYS = 28
+"""The gate for less than `LONG_WINDOW_DAYS` of data, where the first models of a week would have too few days."""
+LONG_WINDOW_DAYS = 14
+"""A week to fit the first models of the gate on, and the week of the gate."""
 MIN_FITTED_DAYS = 2
 """The features of a window's first day have no history, so one day is too few to fit on."""
 

@@ -21,7 +21,8 @@ class GateThresholds:
     """The thresholds of the data gate. Each can be set."""
 
     min_days: int = 7
-    """Days with orders. Three are held out, and four is the minimum for fitting. Every weekday occurs once."""
+    """Days with orders. Every weekday occurs once. The gate has three of them, and its first models are fitted on four.
+    """
     min_orders: int = 1_000
     """Orders that can be used for fitting. A tenth of three held-out days must be enough orders (about 40) to estimate
     the outer quantiles."""

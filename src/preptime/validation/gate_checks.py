@@ -21,9 +21,8 @@ from preptime.validation.data_gate import GateCheck, GateResult, GateThresholds,
 from preptime.validation.label_checks import check_labels, check_share_rise
 from preptime.validation.label_counts import LabelCounts, day_number, is_open
 
-FULL_WINDOW_DAYS = 28
-"""From this number of days, seven days are held out instead of three (decision 7), and every weekday occurs four
-times."""
+FULL_WINDOW_DAYS = 14
+"""From this number of days, the gate has seven days instead of three (decision 7), and every weekday occurs twice."""
 NOISE_SIGMAS = 2.0
 """A count is low only if it's this many standard deviations below the minimum. Monitoring allows four, because it also
 tests every city every day."""
@@ -306,10 +305,9 @@ def _notes(counts: pl.DataFrame, known: _KnownOrders) -> tuple[str, ...]:
     notes = []
     if days < FULL_WINDOW_DAYS:
         notes.append(
-            f"The data has {days} days, fewer than {FULL_WINDOW_DAYS}. Three days are held out instead of seven, so "
-            "calibration and the comparison with the champion use fewer orders."
+            f"The data has {days} days, fewer than {FULL_WINDOW_DAYS}. The gate has three days instead of seven, so its "
+            "comparisons are less certain."
         )
-    if days < 14:
         notes.append("No weekday occurs twice, so weekday effects can't be distinguished from random variation.")
     if known.open_orders > SHARE_TOLERANCE * len(known.orders):
         notes.append(
