@@ -41,8 +41,6 @@ class Export:
     encoding: str = "utf-8"
     demo_options: tuple[str, ...] = ()
     """Options of `demo` for exports with fewer orders than the data gate requires."""
-    demo_refusal: str = ""
-    """A part of the message of `demo`, if the export has too few orders to train and calibrate."""
     features: tuple[str, ...] = ()
     """The custom features."""
     expected: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -243,10 +241,10 @@ def _epochs() -> Export:
     return Export("epochs", written, _truth(orders), base()[1])
 
 
-def _subset(name: str, keep: pl.Expr, *demo_options: str, refusal: str = "") -> Export:
+def _subset(name: str, keep: pl.Expr, *demo_options: str) -> Export:
     orders = _whole_seconds(base()[0]).filter(keep)
     files = (name, _with_offsets(orders), _truth(orders), base()[1])
-    return Export(*files, demo_options=demo_options, demo_refusal=refusal)
+    return Export(*files, demo_options=demo_options)
 
 
 def _half_a_day() -> Export:
@@ -264,13 +262,15 @@ def _one_restaurant() -> Export:
 
 def _three_days() -> Export:
     return _subset(
-        "three_days", pl.col("order_acknowledged_at").dt.date() < dt.date(2015, 6, 4), "--gate", "min_days=3"
+        "three_days",
+        pl.col("order_acknowledged_at").dt.date() < dt.date(2015, 6, 4),
+        *("--gate", "min_days=3", "--gate", "min_orders=200"),
     )
 
 
 def _few_orders() -> Export:
     is_kept = pl.int_range(pl.len()) % (PLAN.orders // 200) == 0
-    return _subset("few_orders", is_kept, "--gate", "min_orders=100", refusal="Calibration needs 100 orders")
+    return _subset("few_orders", is_kept, "--gate", "min_orders=100")
 
 
 def _additional_columns() -> Export:

@@ -96,7 +96,8 @@ def demo(
     else:
         dataset = _synthesize(output, out / "data", files)
     audited, restaurant_index = inputs.read_completed_orders(output, dataset)
-    date = _last_day(audited)
+    last_day = _last_day(audited)
+    date = _training_date(audited, last_day)
     store = options.open_store(str(out / "models"))
     training = train(
         audited,
@@ -110,7 +111,7 @@ def demo(
         progress=output.progress,
     )
     next_day_file = out / "next_day.csv"
-    _write_next_day(audited, date, next_day_file)
+    _write_next_day(audited, last_day, next_day_file)
     champion = load_checked(store, resolve_bundle_id(store, training.champion or training.bundle))
     score = score_file(
         str(next_day_file), out / "predictions.csv", champion, schema=audited.schema, progress=output.progress
@@ -158,6 +159,15 @@ def _last_day(audited: AuditedOrders) -> dt.date:
     if not isinstance(last_day, dt.date):
         raise UsageError("No order has a readable acknowledgement time.", "For details, run `preptime check`.")
     return last_day
+
+
+def _training_date(audited: AuditedOrders, last_day: dt.date) -> dt.date:
+    """Return the last day, or the day after it if the days before the last one are too few for a training."""
+    from preptime.training.requirements import MIN_TRAINING_DAYS
+
+    first_day = audited.frame["acknowledged_local"].dt.date().min()
+    is_short = isinstance(first_day, dt.date) and (last_day - first_day).days < MIN_TRAINING_DAYS
+    return last_day + dt.timedelta(days=1) if is_short else last_day
 
 
 def _write_next_day(audited: AuditedOrders, date: dt.date, path: Path) -> None:
@@ -230,6 +240,7 @@ def _render_text(
     unit, orders = dataset.schema.target.time_unit, dataset.orders
     return [
         f"Trained as of {document.date}, on the days before it.",
+        *(["The scored day is one of them, because there are few days."] if document.is_scored_day_fitted else []),
         *train_text(training, document.files["store"], champion_id=training.champion, unit=unit),
         "",
         *score_text(document.score, unit),

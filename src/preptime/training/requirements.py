@@ -26,6 +26,8 @@ LONG_WINDOW_DAYS = 14
 """A week to fit the first models of the gate on, and the week of the gate."""
 MIN_FITTED_DAYS = 2
 """The features of a window's first day have no history, so one day is too few to fit on."""
+MIN_TRAINING_DAYS = MIN_FITTED_DAYS + 1
+"""The least days for the reduced set, whose gate has one day."""
 
 
 @dataclass(frozen=True, slots=True)
