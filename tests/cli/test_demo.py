@@ -26,6 +26,7 @@ class Document(msgspec.Struct, forbid_unknown_fields=True):
     """The document of `demo --json`."""
 
     date: str
+    scored_day: str
     bundle: str
     outcome: str
     backtest: BacktestDocument
@@ -36,9 +37,9 @@ class Document(msgspec.Struct, forbid_unknown_fields=True):
 def test_demo_evaluates_models_and_baselines(demo_run: Demo) -> None:
     document = demo_run.result.document(Document)
     names = {score.name for score in document.backtest.scores}
-    assert names == {*CATALOGUE, "restaurant_lookup", "global_median"}
+    assert names == {*CATALOGUE, "live", "restaurant_lookup", "global_median"}
     assert all(name in demo_run.result.err for name in names)
-    assert document.date == DATE
+    assert document.date == document.scored_day == DATE
     assert document.backtest.last_day < DATE
 
 

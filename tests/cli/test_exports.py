@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import polars as pl
 import pytest
 
 from preptime.bundle.champion_log import ChampionLog
@@ -13,29 +15,40 @@ from preptime.training.fitting import FitPlan
 from tests.exports import EXPORTS, run_two_commands
 from tests.training.factories import quick_plan
 
-CANNOT_TRAIN = {"three_days": "Training needs 5 days", "few_orders": "Calibration needs 100 orders"}
-"""Exports with too few orders for any model, and what `demo` answers. docs/schema.md names the smallest data."""
+REDUCED = {
+    "three_days": "There are 3 days of orders, and all models need 5.",
+    "few_orders": "Calibration needs 100 orders",
+}
+"""Exports with too few orders for all models, and the reason that `demo` states."""
 
 
-@pytest.mark.parametrize("name", sorted(EXPORTS.keys() - CANNOT_TRAIN.keys()))
+@pytest.mark.parametrize("name", EXPORTS)
 def test_two_commands_lead_from_export_to_champion(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(FitPlan, "default", lambda threads: quick_plan(threads=threads))
     inferred, demo = run_two_commands(EXPORTS[name](), tmp_path)
     inferred.succeeded()
     document = msgspec.json.decode(demo.succeeded().out)
-    champion = ChampionLog(Store.open(str(tmp_path / "models"))).current()
-    assert champion is not None
+    store = Store.open(str(tmp_path / "models"))
+    champion = ChampionLog(store).current()
+    assert champion is not None, demo.err
     assert champion.bundle == document["bundle"]
     assert document["score"]["predicted"] == document["score"]["rows"] > 0
+    assert store.read_manifest(champion.bundle).models == (
+        ("lookup", "quantile") if name in REDUCED else ("rf", "quantile")
+    )
+    stated = f"Only the restaurant lookup and quantile were trained. {REDUCED.get(name, '')}"
+    assert (stated in " ".join(demo.err.split())) is (name in REDUCED)
 
 
-@pytest.mark.parametrize("name", sorted(CANNOT_TRAIN))
-def test_export_with_too_few_orders_names_what_is_missing(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_days_are_too_few_and_one_error_names_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    inferred, demo = run_two_commands(EXPORTS[name](), tmp_path)
+    export = EXPORTS["three_days"]()
+    rows = export.orders.filter(pl.col("order_acknowledged_at") < "2015-06-03").head(40)
+    two_days = replace(export, orders=rows, demo_options=())
+    inferred, demo = run_two_commands(two_days, tmp_path)
     inferred.succeeded()
     assert demo.status == 1
-    assert CANNOT_TRAIN[name] in demo.err
+    for fact in ("the minimum is 7", "the minimum is 1,000", "Training needs 3 days"):
+        assert fact in demo.err
+    assert not (tmp_path / "models" / "bundles").exists()

@@ -62,7 +62,7 @@ def test_train_lost_comparison_succeeds(
 def test_train_promotion_states_conditions_once(files: Files, tmp_path: Path) -> None:
     result = preptime("train", *files.options, "--date", DATE, "--store", tmp_path / "models").succeeded()
     assert "conditions for a promotion are met." in result.out
-    assert result.out.count("Better than the restaurant lookup") == 1
+    assert result.out.count("Significantly better than the better baseline") == 1
     assert "Passed." not in result.out
     assert "errors in minutes" in result.out
 

@@ -160,7 +160,7 @@ NOON = MIDNIGHT + 12 * 3600
         (Event(3, NOON), (0, 0, 0)),  # acknowledged in the same second
         (Event(4, NOON - 1), (0, 0, 0)),  # of another restaurant
         (Event(3, NOON - OPEN_SECONDS + 1), (1, 0, 0)),
-        (Event(3, NOON - OPEN_SECONDS), (0, 0, 0)),  # nobody closed it
+        (Event(3, NOON - OPEN_SECONDS), (0, 0, 0)),  # without a ready time
         (completed(3, NOON - 600, 599), (0, 1, int(LOG_UNITS[599]))),
         (completed(3, NOON - 600, 600), (1, 0, 0)),  # ready in the same second
         (completed(3, MIDNIGHT - 600, 600), (0, 1, int(LOG_UNITS[600]))),  # ready at midnight

@@ -17,6 +17,7 @@ from preptime.evaluation.evaluated_orders import EvaluatedOrders
 from preptime.models.quantile import MIN_SCALED_SECONDS, order_quantiles
 from preptime.models.sklearn_models import GradientBoostingModel
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
+from preptime.training.backtest import backtest
 from preptime.training.calibration import conformal_scale, conformal_scores
 from preptime.training.challenger import train_challenger
 from preptime.training.comparison import evaluate_bundle
@@ -121,9 +122,14 @@ def test_live_model_is_kept_only_if_better(data: SyntheticData, folder_store: St
     assert has_better_live_model(replace(gate, live_quantiles=actual))
     assert not has_better_live_model(replace(gate, live_quantiles=gate.quantiles))
     assert not has_better_live_model(replace(gate, live_quantiles=None))
-    bundle = Bundle.load(folder_store.fetch(run_training(data, june(15), folder_store, plan=LIVE_PLAN).bundle))
-    assert bundle.has_live_model is has_better_live_model(gate)
-    assert (bundle.manifest.live_calibration is not None) is bundle.has_live_model
+    for date in (june(13), june(15)):
+        challenger = train_challenger(
+            data.audited, data.training_data.as_of(date), date, folder_store, plan=LIVE_PLAN, with_report=False
+        )
+        assert challenger.evaluated is not None
+        bundle = Bundle.load(folder_store.fetch(challenger.manifest.id))
+        assert bundle.has_live_model is has_better_live_model(challenger.evaluated)
+        assert (bundle.manifest.live_calibration is not None) is bundle.has_live_model
 
 
 @pytest.fixture
@@ -227,3 +233,14 @@ def test_point_model_that_loses_to_the_median_is_weak(data: SyntheticData, tmp_p
     assert challenger.evaluation is not None
     errors = {score.name: score.mae or 0 for score in challenger.evaluation.scores if score.labels == "up_to_3h"}
     assert errors["gbr"] >= errors["global_median"] > errors["rf"]
+
+
+def test_walk_forward_of_one_day_is_calibrated_before_it(features: FeatureMatrix) -> None:
+    """No other day of the gate can calibrate it, so it's predicted as by a bundle of that date."""
+    plan = quick_plan()
+    one_day = walk_forward(features, FIRST, FIRST, plan)
+    expected = backtest(features.data, FIRST, FIRST, plan)
+    assert np.array_equal(one_day.quantiles, expected.quantiles)
+    assert np.array_equal(one_day.point_predictions["rf"], expected.point_predictions["rf"])
+    # With more days, the others calibrate it.
+    assert not np.array_equal(one_day.quantiles, walk_forward(features, FIRST, LAST, plan).quantiles[: len(one_day)])

@@ -96,10 +96,10 @@ def test_train_with_four_weeks_has_a_gate_of_a_week(folder_store: Store) -> None
 
 
 @pytest.mark.parametrize(
-    ("day", "gate_days", "is_reduced"), [(5, 1, True), (6, 3, False), (28, 3, False), (29, 7, False)]
+    ("day", "gate_days", "is_reduced"), [(5, 1, True), (6, 3, False), (14, 3, False), (15, 7, False)]
 )
 def test_choose_mode_depends_on_days_of_data(data: SyntheticData, day: int, gate_days: int, is_reduced: bool) -> None:
-    """There are 27 days of data as of 28 June, and 28 as of 29 June."""
+    """There are 4 days of data as of 5 June, and 14 as of 15 June."""
     mode = choose_mode(data.training_data, june(day))
     assert (mode.gate_days, mode.is_reduced) == (gate_days, is_reduced)
 

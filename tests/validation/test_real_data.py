@@ -58,7 +58,7 @@ def test_data_gate_passes_on_every_real_date(audited: AuditedOrders, days: int) 
     assert [check.message for check in result.checks if not check.passed] == []
 
 
-def test_data_gate_accepts_a_second_company_and_measures_its_jump() -> None:
+def test_data_gate_accepts_a_second_company_and_its_jump() -> None:
     """The day of the largest jump, a final, is the evidence for the largest ratio of medians."""
     path = real_data() / "doordash" / "orders.csv"
     schema = propose_schema(path, "America/Los_Angeles")

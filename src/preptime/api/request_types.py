@@ -147,7 +147,7 @@ def _define(
 ) -> type[msgspec.Struct]:
     """Return a type with fields that can have any value, followed by others."""
     defaults: dict[str, object] = {attribute: None for attribute in REQUEST_COLUMNS if attribute not in fields}
-    # A column with the name of a dispatch field is that field, too. A column `kitchen` is no state of a kitchen.
+    # A column with the name of a dispatch field is that field, too. A column `kitchen` isn't the state of one.
     names = {field.name: attribute for attribute, field in fields.items()}
     defaults |= {name: property(attrgetter(names[name])) for name in DISPATCH_FIELDS if name in names}
     if KITCHEN_FIELD in names:

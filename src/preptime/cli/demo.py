@@ -40,7 +40,9 @@ class DemoDocument(msgspec.Struct, frozen=True):
     """The document of `demo --json`."""
 
     date: dt.date
-    """The scored day. The models are trained on the days before it."""
+    """The models are trained on the days before it."""
+    scored_day: dt.date
+    """The last day with orders: `date`, or the day before it if there are few days."""
     bundle: str
     outcome: str
     backtest: BacktestDocument | None
@@ -122,7 +124,7 @@ def demo(
         "predictions": score.out,
     }
     settings_text = _write_settings(out, dataset, schema, files)
-    document = DemoDocument(date, training.bundle, training.outcome, training.evaluation, score, files)
+    document = DemoDocument(date, last_day, training.bundle, training.outcome, training.evaluation, score, files)
     output.finish(document, *_render_text(training, document, settings_text, dataset))
 
 
@@ -240,7 +242,11 @@ def _render_text(
     unit, orders = dataset.schema.target.time_unit, dataset.orders
     return [
         f"Trained as of {document.date}, on the days before it.",
-        *(["The scored day is one of them, because there are few days."] if document.is_scored_day_fitted else []),
+        *(
+            [f"There are few days, so the scored day, {document.scored_day}, is one of them."]
+            if document.scored_day < document.date
+            else []
+        ),
         *train_text(training, document.files["store"], champion_id=training.champion, unit=unit),
         "",
         *score_text(document.score, unit),
@@ -272,17 +278,17 @@ def _next_steps(document: DemoDocument, orders: str) -> list[str]:
 
         store, scored = document.files["store"], f"{document.files['next_day']} --out scored.parquet"
         if is_database(orders):
-            scored = f"--date {document.date} --orders {shlex.quote(redact_address(orders))}"
+            scored = f"--date {document.scored_day} --orders {shlex.quote(redact_address(orders))}"
         return [
             "Next steps:",
             f"  {program_path} bundles list --store {store}",
             f"  {program_path} score {scored} --store {store}",
         ]
-    next_date = document.date + dt.timedelta(days=1)
+    next_date = document.scored_day + dt.timedelta(days=1)
     return [
         "Next steps:",
         f"  {program_path} bundles list",
-        f"  {program_path} score --date {document.date}",
+        f"  {program_path} score --date {document.scored_day}",
         f"  {program_path} monitor --date {next_date}",
         f"  {program_path} train --date {next_date}",
         f"  {program_path} serve",

@@ -21,7 +21,7 @@ from preptime.domain.timestamps import SECONDS_PER_DAY
 from preptime.features.spec import Feature
 
 OPEN_SECONDS = 3 * 3600
-"""An order that nobody closes counts as open for this long, and a longer preparation time isn't counted."""
+"""An order without a ready time counts as open for this long, and a longer preparation time isn't counted."""
 RECENT_ORDERS = 3
 """How many of the day's latest completed orders are counted."""
 

@@ -9,16 +9,17 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from preptime.bundle.bundle import Bundle
 from preptime.domain.data_dictionary import require_columns
-from preptime.errors import OperationError, UsageError, panic_as_error
+from preptime.errors import DataError, OperationError, UsageError, panic_as_error
+from preptime.features.kitchen import KitchenReplay, concatenate_events
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback
 from preptime.schema.schema import Schema
 from preptime.schema.toml_file import assumed_origin
-from preptime.scoring.kitchen_replay import replay_kitchens
 from preptime.scoring.score_document import ScoreCounts, ScoreDocument
 from preptime.scoring.scorer import (
     ChunkScorer,
@@ -33,6 +34,7 @@ from preptime.sources.parallel import map_in_order
 from preptime.sources.registry import open_source
 from preptime.sources.source import DataSource, estimate_rows
 from preptime.sources.writer import write_table
+from preptime.validation.audit import audit_orders, has_labels, to_kitchen_events
 
 CHUNK_ROWS = 50_000
 """Large enough that the cost per chunk is negligible, small enough to keep memory low."""
@@ -86,7 +88,7 @@ def score_file(
     _check_output_is_not_input(orders, out)
     scorer = _make_scorer(orders, out, bundle, restaurants, travel)
     if live:
-        kitchens = replay_kitchens(orders, scorer.restaurants, bundle, chunk_rows)
+        kitchens = _replay_kitchens(orders, scorer.restaurants, bundle, chunk_rows)
         scorer = replace(scorer, kitchens=kitchens)
     counts = ScoreCounts()
     report_rows = row_progress(orders, "Scoring", progress)
@@ -185,3 +187,33 @@ def _check_output_is_not_input(source: DataSource, out: Path) -> None:
         raise UsageError(
             f"The output {out} would be one of the inputs of {source.name}.", "Write to another folder: --out."
         )
+
+
+def _replay_kitchens(
+    orders: DataSource, restaurants: RestaurantIndex, bundle: Bundle, chunk_rows: int
+) -> KitchenReplay:
+    """Return the states of the kitchens of all orders in a data source, which is read completely.
+
+    Memory holds 32 bytes per order.
+
+    Raises:
+        UsageError: The bundle has no live model.
+        DataError: The orders have no outcomes, so the state of a kitchen isn't known.
+    """
+    if not bundle.has_live_model:
+        raise UsageError(
+            f"The bundle {bundle.manifest.id} has no live model.",
+            "Omit --live, or use a bundle that has one (--bundle). Training includes it where it's better.",
+        )
+    opening_times = np.full(len(restaurants), np.nan)  # they don't affect the events
+    parts, has_outcomes = [], False
+    for chunk in orders.batches(chunk_rows):
+        audited = audit_orders(chunk, restaurants, need_label=True, opening_times=opening_times, schema=orders.schema)
+        has_outcomes = has_outcomes or has_labels(chunk, orders.schema)
+        parts.append(to_kitchen_events(audited))
+    if not has_outcomes:
+        raise DataError(
+            f"The orders of {orders.name} have no outcomes, so every order of the latest 3 hours would count as open.",
+            "Omit --live, or add the ready times of earlier orders.",
+        )
+    return KitchenReplay.from_events(concatenate_events(parts))

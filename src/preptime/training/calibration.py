@@ -116,9 +116,8 @@ def fit_calibrated(
         full_fit = pool.submit(model.fit, X, y, threads=1, seed=seed)
         all_scores = np.concatenate(list(pool.map(scores, held_out_folds)))
         fitted = full_fit.result()
-    calibration = Calibration(
-        "cross-conformal, relative", days, FOLDS, len(all_scores), conformal_scale(all_scores), tuple(label_values.tolist())
-    )
+    scale, values = conformal_scale(all_scores), tuple(label_values.tolist())
+    calibration = Calibration("cross-conformal, relative", days, FOLDS, len(all_scores), scale, values)
     return calibration.apply(fitted), calibration
 
 

@@ -1,7 +1,7 @@
 """The gate's predictions: a walk-forward over the held-out days, each predicted by models fitted on the days before it.
 
-The bundle itself is fitted on these days too (decision 7), so it can't be evaluated on them. Models fitted each morning
-stand for it: their lag is that of the champion's models on the day after its training.
+The bundle itself is fitted on these days too (decision 7), so it can't be evaluated on them. Models fitted as of each
+day represent it: their lag is that of the champion's models on the day after its training.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from preptime.models.quantile import order_quantiles, shift_quantiles, snap
 from preptime.progress import ProgressCallback, no_progress
 from preptime.training.as_of_features import FeatureMatrix
 from preptime.training.backtest import evaluate_predictions, select_days
-from preptime.training.calibration import conformal_scale, conformal_scores, few_label_values
+from preptime.training.calibration import conformal_scale, conformal_scores, few_label_values, fit_calibrated
 from preptime.training.fitting import FitPlan, fitted_rows
 from preptime.training.training_data import ONE_DAY, date_from_day_number
 
@@ -66,11 +66,21 @@ def has_better_live_model(evaluated: EvaluatedOrders) -> bool:
 def _predict_each_day(
     features: FeatureMatrix, held_out: FeatureMatrix, X: NDArray[np.float32], plan: FitPlan
 ) -> NDArray[np.float32]:
-    """Return the calibrated quantiles of the held-out orders, [N, 4]. `X` [M, F] are the columns of all orders."""
+    """Return the calibrated quantiles of the held-out orders, [N, 4]. `X` [M, F] are the columns of all orders.
+
+    Several days calibrate each other. A single day is calibrated on the days before it, as in a bundle.
+    """
     labels = features.data.labels[features.rows]
     day = features.data.acknowledged_day[held_out.rows]
     first_row = held_out.offset - features.offset
-    model = plan.quantile_model
+    model, days = plan.quantile_model, np.unique(day)
+    if len(days) == 1:  # no other day of the gate can calibrate it
+        is_fitted = fitted_rows(features, date_from_day_number(int(days[0])) - ONE_DAY)
+        fitted_day = features.data.acknowledged_day[features.rows][is_fitted]
+        calibrated, _ = fit_calibrated(
+            model, X[is_fitted], labels[is_fitted], fitted_day, threads=plan.threads, seed=plan.seed
+        )
+        return calibrated.predict(X[first_row : first_row + len(day)])
 
     def predict(number: int) -> NDArray[np.float32]:
         is_fitted = fitted_rows(features, date_from_day_number(number) - ONE_DAY)
@@ -78,7 +88,7 @@ def _predict_each_day(
         return fitted.predict_raw(X[first_row : first_row + len(day)][day == number])
 
     with fitting_threads(plan.threads) as pool:
-        raw = np.concatenate(list(pool.map(predict, np.unique(day).tolist())))
+        raw = np.concatenate(list(pool.map(predict, days.tolist())))
     is_label = features.data.is_fitting[held_out.rows]
     return calibrate_by_day(raw, labels[first_row : first_row + len(day)], day, is_label)
 
@@ -88,8 +98,8 @@ def calibrate_by_day(
 ) -> NDArray[np.float32]:
     """Return quantiles [N, 4] that are calibrated on the other days, so that no day is calibrated on itself.
 
-    `raw` [N, 4] are uncalibrated seconds, `y` [N] labels, and `is_label` [N] which labels can be used. A single day
-    stays uncalibrated.
+    `raw` [N, 4] are uncalibrated seconds, `y` [N] labels, and `is_label` [N] which labels can be used. A day stays
+    uncalibrated if no other day has labels.
     """
     label_values = few_label_values(y[is_label])
     scores = conformal_scores(order_quantiles(raw), y, label_values)

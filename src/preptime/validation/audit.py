@@ -190,9 +190,7 @@ def to_kitchen_events(audited: AuditedOrders) -> KitchenEvents:
     frame = audited.frame.filter(
         pl.col("restaurant_id").is_not_null() & pl.col("acknowledged_local").is_not_null() & ~pl.Series(is_repeated)
     )
-    acknowledged, ready = (
-        frame[name].to_physical() // MICROSECONDS for name in ("acknowledged_local", "ready_local")
-    )
+    acknowledged, ready = (frame[name].to_physical() // MICROSECONDS for name in ("acknowledged_local", "ready_local"))
     columns = (
         frame["restaurant_id"].to_numpy(),
         acknowledged.to_numpy(),
