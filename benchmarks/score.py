@@ -74,7 +74,9 @@ def _step(name: str, folder: str, rows: str = "0") -> None:
 
 
 def _fit(folder: Path) -> None:
-    """Write all models as one graph to `model.onnx`."""
+    """Write the graphs of a bundle to the folder."""
+    from preptime.bundle.manifest import MODEL_FILE, QUANTILE_FILE
+    from preptime.domain.orders import DEFAULT_MODEL
     from preptime.domain.validation_reasons import Purpose
     from preptime.features.history import feature_matrix
     from preptime.features.history_state import HistoryState
@@ -89,7 +91,8 @@ def _fit(folder: Path) -> None:
     history = build_history(HistoryState.from_orders(restaurant_index, completed), restaurant_index, as_of)
     X = feature_matrix(completed.orders, history)
     fitted = fit_all(CATALOGUE, X, completed.prep_time_seconds.astype("float64"), threads=os.cpu_count() or 1, seed=12)
-    (folder / "model.onnx").write_bytes(merge_to_onnx(fitted, X.shape[1]))
+    for file, models in ((MODEL_FILE, fitted), (QUANTILE_FILE, {DEFAULT_MODEL: fitted[DEFAULT_MODEL]})):
+        (folder / file).write_bytes(merge_to_onnx(models, X.shape[1]))
 
 
 def _write_inputs(folder: Path, rows: int) -> None:
@@ -98,8 +101,8 @@ def _write_inputs(folder: Path, rows: int) -> None:
 
     import polars as pl
 
-    from preptime.bundle.bundle import choose_golden_orders
-    from preptime.bundle.manifest import ManifestDraft, TrainingWindow
+    from preptime.bundle.golden import choose_golden_orders
+    from preptime.bundle.manifest import MODEL_FILE, QUANTILE_FILE, ManifestDraft, TrainingWindow
     from preptime.bundle.store import Store
     from preptime.bundle.writer import write_bundle
     from preptime.domain.validation_reasons import Purpose
@@ -124,11 +127,11 @@ def _write_inputs(folder: Path, rows: int) -> None:
         libraries={},
     )
     history = build_history(HistoryState.from_orders(restaurant_index, completed), restaurant_index, as_of)
-    model = (folder / "model.onnx").read_bytes()
+    graphs = {name: (folder / name).read_bytes() for name in (MODEL_FILE, QUANTILE_FILE)}
     store = Store.open(str(folder / "store"))
     for bundle_id in store.bundle_ids():
         store.delete(bundle_id)
-    write_bundle(store, draft, model=model, history=history, golden_orders=choose_golden_orders(completed.orders))
+    write_bundle(store, draft, graphs=graphs, history=history, golden_orders=choose_golden_orders(completed.orders))
 
 
 def _completed_orders(
@@ -162,9 +165,8 @@ def _measure(folder: Path) -> dict[str, float]:
     from numpy.typing import NDArray
 
     from preptime.bundle.bundle import Bundle
-    from preptime.bundle.graph import OnnxGraph
+    from preptime.bundle.graph import BundleGraphs, OnnxGraph
     from preptime.bundle.store import Store
-    from preptime.features.feature_set import TAKE_HOME_FEATURES
     from preptime.scoring.score_file import score_file
 
     class TimedGraph(OnnxGraph):
@@ -172,6 +174,9 @@ def _measure(folder: Path) -> dict[str, float]:
 
         seconds = 0.0
         lock = threading.Lock()
+
+        def __init__(self, graph: OnnxGraph) -> None:
+            self.__dict__.update(graph.__dict__)
 
         def run(self, features: NDArray[float32]) -> tuple[dict[str, NDArray[float32]], NDArray[float32]]:
             start = time.thread_time()
@@ -183,8 +188,9 @@ def _measure(folder: Path) -> dict[str, float]:
 
     store = Store.open(str(folder / "store"))
     bundle = Bundle.load(store.fetch(store.bundle_ids()[0]))
-    graph = TimedGraph(bundle.model_bytes(), len(TAKE_HOME_FEATURES.features), bundle.manifest.models)
-    timed_bundle = Bundle(bundle.folder, bundle.manifest, bundle.history, graph)
+    graph = TimedGraph(bundle.graphs.models)
+    graphs = BundleGraphs(graph, bundle.graphs.quantile, bundle.graphs.live)
+    timed_bundle = Bundle(bundle.folder, bundle.manifest, bundle.history, graphs)
     wall, cpu = time.perf_counter(), time.process_time()
     document = score_file(str(folder / "orders.parquet"), folder / "scored.parquet", timed_bundle)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu

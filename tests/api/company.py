@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from onnx import TensorProto, helper, numpy_helper
 
-from preptime.bundle.bundle import choose_golden_orders
+from preptime.bundle.golden import choose_golden_orders
 from preptime.bundle.store import Store
 from preptime.bundle.writer import write_bundle
 from preptime.domain.orders import OrderColumns

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, load_model_from_string, numpy_helper
 from onnx.utils import Extractor
 
-from preptime.bundle.bundle import choose_golden_orders
+from preptime.bundle.golden import choose_golden_orders
 from preptime.bundle.manifest import (
     LIVE_FILE,
     MANIFEST_FILE,

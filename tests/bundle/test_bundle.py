@@ -14,7 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 import preptime.bundle.bundle as bundle_module
-from preptime.bundle.bundle import Bundle, GoldenDocument, check_golden, decode_golden, fetch_verified, to_order_columns
+from preptime.bundle.bundle import Bundle, fetch_verified
+from preptime.bundle.golden import GoldenDocument, check_golden, decode_golden, to_order_columns
 from preptime.bundle.manifest import MANIFEST_FILE
 from preptime.bundle.store import Store
 from preptime.domain.orders import OrderColumns, Predictions

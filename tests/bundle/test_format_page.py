@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from preptime.bundle.bundle import GoldenDocument, GoldenOrders
 from preptime.bundle.champion_log import LOG_FORMAT, LogEntry
+from preptime.bundle.golden import GoldenDocument, GoldenOrders
 from preptime.bundle.manifest import (
     BUNDLE_FORMAT,
     ArrayInfo,

@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from preptime.bundle.bundle import choose_golden_orders
 from preptime.bundle.champion_log import ChampionLog, LogEntry, LogEntryDraft
+from preptime.bundle.golden import choose_golden_orders
 from preptime.bundle.inventory import ROLLBACKS_KEPT, PruneResult, prune
 from preptime.bundle.store import Store
 from preptime.bundle.writer import write_bundle

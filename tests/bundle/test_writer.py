@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from preptime.bundle.bundle import choose_golden_orders, fetch_verified
+from preptime.bundle.bundle import fetch_verified
+from preptime.bundle.golden import choose_golden_orders
 from preptime.bundle.manifest import ManifestDraft
 from preptime.bundle.store import Store
 from preptime.bundle.writer import write_bundle

@@ -17,8 +17,8 @@ import msgspec
 import pytest
 
 from preptime.bundle import manifest as manifests
-from preptime.bundle.bundle import choose_golden_orders
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
+from preptime.bundle.golden import choose_golden_orders
 from preptime.bundle.manifest import MANIFEST_FILE
 from preptime.bundle.store import Store
 from preptime.bundle.writer import write_bundle

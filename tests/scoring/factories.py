@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from preptime.bundle.bundle import Bundle, choose_golden_orders
+from preptime.bundle.bundle import Bundle
+from preptime.bundle.golden import choose_golden_orders
 from preptime.bundle.manifest import ManifestDraft, TrainingWindow
 from preptime.bundle.store import Store
 from preptime.bundle.writer import write_bundle

@@ -158,6 +158,6 @@ def test_live_features_count_orders_that_are_never_ready(data: SyntheticData, fe
         pl.when(has_no_ready_time).then(None).otherwise(pl.col(name)).alias(name) for name in names
     )
     changed = SyntheticData.from_frames(orders, data.restaurants).training_data
-    assert len(changed) < len(data.training_data) == len(changed.events.ready_at)
+    assert len(changed) < len(data.orders) == len(changed.events.ready_at)
     live = build_feature_matrix(changed, june(1), june(15)).live
     assert live[:, 0].mean() > features.live[:, 0].mean()

@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from preptime.bundle.bundle import decode_golden, fetch_verified
+from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.champion_log import ChampionLog
+from preptime.bundle.golden import decode_golden
 from preptime.bundle.manifest import BUNDLE_FORMAT, GOLDEN_FILE, MANIFEST_FILE
 from preptime.bundle.store import Store
 from preptime.domain.orders import UNKNOWN_CODE

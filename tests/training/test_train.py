@@ -220,8 +220,8 @@ def test_train_least_days_of_the_message_are_enough(data: SyntheticData, folder_
 
 def test_train_rejects_holdout_without_labels(data: SyntheticData, folder_store: Store) -> None:
     lenient = GateThresholds(max_days_behind=10)
-    with pytest.raises(DataError, match="No order from 2015-06-16 to 2015-06-18 has a label"):
-        run_training(data, june(19), folder_store, thresholds=lenient)
+    with pytest.raises(DataError, match="No order from 2015-06-16 to 2015-06-22 has a label"):
+        run_training(data, june(23), folder_store, thresholds=lenient)
     assert folder_store.bundle_ids() == []
 
 

@@ -44,7 +44,7 @@ def test_too_large_request_is_split_until_the_server_accepts(tmp_path: Path) -> 
     with running_server(tmp_path, SERVE_COMMAND) as server:
         server.wait_until("/readyz")
         with Client(server.url, PLAIN_KEY) as client:
-            predictor = ApiPredictor(client, bundle.manifest.id, (), bundle.schema, MAX_ORDERS_PER_REQUEST, None)
+            predictor = ApiPredictor(client, bundle.manifest.id, (), (), bundle.schema, MAX_ORDERS_PER_REQUEST, None)
             remote = predictor.score(Path(source), tmp_path / "remote.parquet", lambda *_: None)
         statuses = re.findall(
             r'preptime_requests_total\{[^}]*endpoint="/v1/predictions"[^}]*status="(\d+)"[^}]*\} (\d+)',

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.bundle.bundle import check_golden, decode_golden, encode_golden, predict_golden_live
+from preptime.bundle.golden import check_golden, decode_golden, encode_golden, predict_golden_live
 from preptime.bundle.graph import BundleGraphs
 from preptime.bundle.history_arrays import check_history
 from preptime.bundle.manifest import (

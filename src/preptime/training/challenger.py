@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from preptime.bundle.bundle import choose_golden_orders
+from preptime.bundle.golden import choose_golden_orders
 from preptime.bundle.manifest import (
     EVALUATION_FILE,
     REPORT_FILE,

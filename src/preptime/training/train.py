@@ -15,7 +15,7 @@ from preptime.features.feature_set import FeatureSet
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback, no_progress
 from preptime.schema.schema import Schema
-from preptime.training.challenger import train_challenger
+from preptime.training.challenger import Challenger, train_challenger
 from preptime.training.comparison import Comparison
 from preptime.training.fitting import FitPlan
 from preptime.training.promotion import PromotionDecision, PromotionOutcome, decide_promotion
@@ -92,9 +92,8 @@ def train(
             store, and the challenger stays there.
         StoreError: The store can't be written, or another process promoted a bundle meanwhile.
     """
-    audited_as_of = rows_as_of(audited, restaurants, date)
     gate_result = evaluate_gate(audited, date, thresholds or GateThresholds())
-    schema = schema or audited.schema
+    audited_as_of, schema = rows_as_of(audited, restaurants, date), schema or audited.schema
     shortfalls = (*find_shortfalls(audited_as_of, restaurants, date), *find_store_shortfalls(store, schema, date))
     if shortfalls or not gate_result.passed:
         raise gate_error(gate_result, shortfalls)
@@ -113,28 +112,45 @@ def train(
         progress=progress,
     )
     mode = choose_mode(data, date)
-    decision = PromotionDecision("kept", NO_GATE_REASON)
-    if challenger.evaluated is not None:
-        decision = decide_promotion(
-            challenger.manifest,
-            challenger.evaluated,
-            data,
-            store,
-            actor,
-            allow_promotion=allow_promotion,
-            reduced=mode.is_reduced,
-        )
+    decision = _decide(challenger, data, store, actor, allow_promotion=allow_promotion, reduced=mode.is_reduced)
     champion = ChampionLog(store).as_of(date)
+    return _document(challenger, decision, gate_result, champion.bundle if champion else None, mode.reduced_reason)
+
+
+def _decide(
+    challenger: Challenger, data: TrainingData, store: Store, actor: AuditActor, *, allow_promotion: bool, reduced: bool
+) -> PromotionDecision:
+    """Return the decision about a challenger. Without the gate, it's kept."""
+    if challenger.evaluated is None:
+        return PromotionDecision("kept", NO_GATE_REASON)
+    return decide_promotion(
+        challenger.manifest,
+        challenger.evaluated,
+        data,
+        store,
+        actor,
+        allow_promotion=allow_promotion,
+        reduced=reduced,
+    )
+
+
+def _document(
+    challenger: Challenger,
+    decision: PromotionDecision,
+    gate_result: GateResult,
+    champion: str | None,
+    reduced_reason: str | None,
+) -> TrainDocument:
     return TrainDocument(
-        date=date,
+        date=challenger.manifest.date,
         bundle=challenger.manifest.id,
         outcome=decision.outcome,
         reason=decision.reason,
-        champion=champion.bundle if champion else None,
+        champion=champion,
         comparison=decision.comparison,
         evaluation=challenger.evaluation,
         data_gate=gate_result,
         orders=challenger.fitted.orders,
         parity_seconds=challenger.fitted.parity_seconds,
-        reduced_reason=mode.reduced_reason,
+        reduced_reason=reduced_reason,
     )
