@@ -11,6 +11,7 @@ from pathlib import Path
 
 from preptime.domain import data_dictionary, validation_reasons
 from preptime.features import spec
+from preptime.features.kitchen import LIVE_FEATURES
 from preptime.schema import page as schema_page
 from scripts import cli_docs, settings_docs
 
@@ -37,7 +38,7 @@ GENERATED_PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_docs.markdown,
     "data-dictionary.md": data_dictionary.render_markdown,
     "decisions/README.md": decision_index_markdown,
-    "features.md": spec.render_markdown,
+    "features.md": lambda: spec.render_markdown(LIVE_FEATURES),
     "../.env.example": settings_docs.env_example,
     "schema.md": lambda: schema_page.render_markdown(DOCS_DIR / "schema.md"),
     "validation-reasons.md": validation_reasons.render_markdown,

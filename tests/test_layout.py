@@ -34,6 +34,8 @@ SINGLE_IMPORTERS = {
     "preptime.monitoring.shift_rules": "Merged with `monitor` or `rule_evaluation`, it exceeds 450 lines.",
     "preptime.sources.csv_header": "Its own subject: delimiters. With `files` or `csv_rows`, it exceeds 450 lines.",
     "preptime.synthetic.orders": "Its own subject: how the times and values of orders are drawn.",
+    "preptime.training.challenger": "Its own subject: fitting and writing a bundle, without the decision about it.",
+    "preptime.training.gate": "Its own subject: the walk-forward, tested without a bundle.",
     "preptime.training.promotion": "Its own subject: the choice of the champion. With `train`, it exceeds 450 lines.",
     "preptime.ui.prediction_tables": "Tables of results. Merged with `predict_file`, it exceeds 450 lines.",
     "preptime.ui.data.charts": "Chart specifications. Merged with `views`, it exceeds 450 lines.",
@@ -41,23 +43,28 @@ SINGLE_IMPORTERS = {
 """Modules whose only importer is in the same folder, with the reason why they're separate."""
 
 
-def test_source_has_at_most_268_files() -> None:
-    assert len(source_files()) <= 268
+def test_source_has_at_most_283_files() -> None:
+    # 268 before dispatch decisions, the live model, waiting costs, the walk-forward gate, and the checks of labels.
+    assert len(source_files()) <= 283
 
 
-def test_prediction_request_imports_at_most_38_modules() -> None:
+def test_prediction_request_imports_at_most_43_modules() -> None:
+    # 38 before dispatch decisions and the live model, each in the domain or features and in the API, and
+    # `bundle.golden`.
     modules = import_closure("preptime.api.handler")
-    assert len(modules) <= 38, sorted(modules)
+    assert len(modules) <= 43, sorted(modules)
 
 
-def test_training_imports_at_most_74_modules() -> None:
+def test_training_imports_at_most_88_modules() -> None:
+    # 74 before the walk-forward gate, the live model, waiting costs, the reduced set, and the checks of labels.
     modules = import_closure("preptime.training.train")
-    assert len(modules) <= 74, sorted(modules)
+    assert len(modules) <= 88, sorted(modules)
 
 
 def test_single_importers_have_a_reason() -> None:
     assert set(single_importers()) == set(SINGLE_IMPORTERS)
-    assert len(SINGLE_IMPORTERS) <= 22
+    # 22 before `training.train` became three: the challenger, its gate, and the decision about it.
+    assert len(SINGLE_IMPORTERS) <= 23
     assert all(SINGLE_IMPORTERS.values())
 
 

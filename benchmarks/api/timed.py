@@ -28,14 +28,14 @@ def make_application(service: Service) -> WSGIApplication:
     active_model = service.active_model()
     if active_model is None:
         raise SystemExit("The store has no champion.")
-    graph_seconds = time_graphs(active_model.bundle)
+    timer = time_graphs(active_model.bundle)
     api = make_api(service)
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] != PATH:
             return api(environ, start_response)
         start_response("200 OK", [("Content-Type", "text/plain")])
-        return [str(graph_seconds[0]).encode()]
+        return [str(timer.seconds).encode()]
 
     return application
 

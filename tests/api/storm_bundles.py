@@ -96,6 +96,7 @@ class StormRequest:
                 "p90": p90,
                 "ready_at": ready.isoformat() + order.offset,
                 "fallback_level": FALLBACK_LEVELS[predicted.fallback_level[index]],
+                "live": False,
             }
             if self.models:
                 prediction["models"] = {

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from preptime.api.active_model import OrderLookup
 from preptime.api.custom_features import category_text
-from preptime.api.order_validation import OrderNotes, ParsedOrders, format_value, read_orders
+from preptime.api.order_validation import OrderNotes, ParsedOrders, read_orders
+from preptime.api.parsing import format_value
 from preptime.api.request_types import RequestTypes
 from preptime.api.schema import Order
 from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask, reasons_in_mask

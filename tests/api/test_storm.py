@@ -417,5 +417,6 @@ def as_prediction(written: dict[str, str], models: tuple[str, ...]) -> dict[str,
         **{level: seconds(f"{level}_") for level in ("p10", "p50", "p80", "p90")},
         "ready_at": written["predicted_ready_at"].replace(" ", "T"),
         "fallback_level": written["prediction_fallback_level"],
+        "live": False,
         "models": {name: seconds(f"{name}_") for name in models} | {"quantile": seconds("")},
     }

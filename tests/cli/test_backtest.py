@@ -7,8 +7,10 @@ from typing import Literal
 import msgspec
 import pytest
 
+from preptime.training.fitting import FitPlan
 from tests.cli.conftest import Files
 from tests.cli.run_command import error_document, preptime
+from tests.training.factories import quick_plan
 
 pytestmark = pytest.mark.usefixtures("quick_models")
 
@@ -58,7 +60,8 @@ class Document(msgspec.Struct, forbid_unknown_fields=True):
     waiting_costs: list[dict[str, float | None]]
 
 
-def test_backtest_document_has_required_keys(files: Files) -> None:
+def test_backtest_document_has_required_keys(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FitPlan, "default", lambda threads: quick_plan(threads=threads, with_live_model=True))
     result = preptime("backtest", *files.options, "--from", "2015-06-10", "--to", "2015-06-12", "--json").succeeded()
     document = result.document(Document)
     assert (document.from_, document.to) == ("2015-06-10", "2015-06-12")

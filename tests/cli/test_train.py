@@ -126,3 +126,15 @@ def test_train_parquet_partitions_equal_one_csv(files: Files, orders: pl.DataFra
         bundles.add(preptime("train", *options, "--store", store, "--json").succeeded().document(TrainDocument).bundle)
     assert len(bundles) == 1
     assert re.fullmatch(rf"{DATE}-[0-9a-f]{{12}}", bundles.pop())
+
+
+def test_train_quick_is_stored_without_metrics(files: Files, store: Path, trained_bundle: str, tmp_path: Path) -> None:
+    options = (*files.options, "--date", NEXT_DATE, "--store", store, "--quick", "--results", tmp_path / "results")
+    result = preptime("train", *options, "--json").succeeded()
+    document = result.document(TrainDocument)
+    assert (document.outcome, document.champion, document.evaluation) == ("kept", trained_bundle, None)
+    assert champion(store) == trained_bundle
+    assert "Trained without the gate (--quick), so it can't be promoted." in " ".join(result.err.split())
+    assert not any(step.startswith("Gate: ") for step in result.err.splitlines())
+    shown = preptime("bundles", "show", document.bundle, "--store", store).succeeded()
+    assert document.bundle in shown.out

@@ -12,7 +12,8 @@ from preptime.synthetic import SynthesisPlan, synthesize_frames
 from tests.daily.factories import LAST, WEEK, Installation, orders_through
 from tests.daily.fast_training import use_fast_training
 
-PLAN = SynthesisPlan(orders=4_500, restaurants=40, days=21)
+PLAN = SynthesisPlan(orders=4_500, restaurants=40, days=21, seed=3)
+"""With this seed, the week has several promotions, and refreshes between them."""
 
 
 @pytest.fixture(scope="module", autouse=True)

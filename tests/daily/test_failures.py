@@ -12,14 +12,18 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import polars as pl
 import pytest
 
 from preptime.bundle.champion_log import ChampionLog
+from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import Store
+from preptime.bundle.writer import write_bundle
 from preptime.scoring.score_day import DayScoreDocument
+from preptime.training import challenger
 from preptime.training.train import TrainDocument
 from tests.cli.conftest import damage_file
 from tests.cli.run_command import error_document, preptime
@@ -79,10 +83,22 @@ def test_killed_training_leaves_no_partial_files(
     assert installation.daily_files(WEEK[:2]) == week.daily_files(WEEK[:2])
 
 
-def test_file_size_limit_fails_and_keeps_existing_files(week: Installation, installation: Installation) -> None:
+def test_file_size_limit_fails_and_keeps_existing_files(
+    week: Installation, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     installation.run_day(FIRST)
     before = installation.daily_files((FIRST,))
     with file_size_limit(20_000):
+        document = error_document(installation.run("train", SECOND, "--json"), 3, "OperationError")
+    assert "model.json couldn't be written: " in document.facts
+    assert "(TMPDIR)" in document.hint
+
+    def write_limited(*arguments: Any, **options: Any) -> Manifest:
+        with file_size_limit(20_000):
+            return write_bundle(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(challenger, "write_bundle", write_limited)
         document = error_document(installation.run("train", SECOND, "--json"), 3, "StoreError")
     assert "File too large" in document.facts
     assert champion_bundles(installation) == [champion_bundles(installation)[0]]

@@ -161,11 +161,11 @@ def test_calibrate_with_few_label_values_covers_with_ties(minutes: int) -> None:
 
 def test_few_label_values_needs_repeated_labels() -> None:
     rng = np.random.default_rng(3)
-    minutes = rng.integers(1, 61, 3_000) * 60.0
+    minutes = (rng.integers(1, 61, 3_000) * 60).astype(np.float64)
     assert few_label_values(minutes).tolist() == list(range(60, 3_601, 60))
     assert few_label_values(minutes[:599]).size == 0  # fewer than ten orders per value
-    assert few_label_values(rng.integers(1, 202, 100_000).astype(float)).size == 0  # more than 200 values
-    assert few_label_values(rng.integers(1, 201, 100_000).astype(float)).size == 200
+    assert few_label_values(rng.integers(1, 202, 100_000).astype(np.float64)).size == 0  # more than 200 values
+    assert few_label_values(rng.integers(1, 201, 100_000).astype(np.float64)).size == 200
     assert few_label_values(np.empty(0)).size == 0
 
 

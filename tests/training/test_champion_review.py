@@ -69,6 +69,10 @@ def test_review_rolls_back_worse_models_with_new_history(
     comparison = result.comparison
     assert comparison is not None
     assert (comparison.first_day, comparison.last_day) == (june(14), june(15))
+    fitted_through = [
+        store.read_manifest(document.bundle).window.fitted_through for document in (good.document, worse.document)
+    ]
+    assert fitted_through == [june(12), june(13)]
     assert comparison.champion_mae is not None
     assert comparison.challenger_mae is not None
     assert comparison.challenger_mae > 1.02 * comparison.champion_mae

@@ -232,6 +232,47 @@ def test_train_evaluates_orders_of_unknown_restaurants(data: SyntheticData, fold
         )
     )  # fmt: skip
     document = run_training(SyntheticData.from_frames(unknown_restaurants, data.restaurants), june(13), folder_store)
+    assert document.evaluation is not None
     counts = {row.value: row.n for row in document.evaluation.segments if row.segment == "fallback_level"}
     assert counts.keys() - {"restaurant"}
     assert sum(counts.values()) == document.evaluation.scores[0].n
+
+
+def test_train_with_few_days_trains_the_reduced_set(data: SyntheticData, folder_store: Store) -> None:
+    few = GateThresholds(min_days=3, min_orders=1)
+    document = run_training(data, june(5), folder_store, thresholds=few, plan=quick_plan(with_live_model=True))
+    assert document.reduced_reason == "There are 4 days of orders, and all models need 5."
+    assert document.comparison is not None
+    assert document.comparison.reduced
+    assert "(reduced set, and there is no champion)" in document.comparison.checks[0].rule
+    manifest = fetch_verified(folder_store, document.bundle).manifest
+    assert (manifest.models, manifest.live_calibration, manifest.weak_models) == (("lookup", "quantile"), None, ())
+    assert (manifest.window.gated_from, manifest.window.gated_through) == (june(4), june(4))
+    assert_history_as_of(folder_store, document.bundle, data.training_data, june(5))
+
+
+def test_train_with_few_orders_trains_the_reduced_set(data: SyntheticData, folder_store: Store) -> None:
+    few = SyntheticData.from_frames(data.orders.gather_every(15), data.restaurants)
+    document = run_training(few, june(15), folder_store, thresholds=GateThresholds(min_orders=100))
+    assert document.reduced_reason is not None
+    assert document.reduced_reason.startswith("Calibration needs 100 orders that can be used for fitting")
+    assert folder_store.read_manifest(document.bundle).models == ("lookup", "quantile")
+
+
+def test_train_with_labels_of_five_minutes_predicts_them(data: SyntheticData, folder_store: Store) -> None:
+    """Labels of 5, 10, and 15 minutes have ties, and the quantiles are values that occur."""
+    rounded = (pl.col("prep_time_seconds") / 300).ceil().cast(pl.Int64) * 300
+    coarse = data.orders.with_columns(
+        prep_time_seconds=rounded,
+        order_ready_at=pl.col("order_acknowledged_at") + pl.duration(seconds=rounded),
+    )
+    document = run_training(SyntheticData.from_frames(coarse, data.restaurants), june(13), folder_store)
+    assert document.comparison is not None
+    coverage_check = document.comparison.checks[1]
+    assert coverage_check.passed
+    assert "with the labels at its ends" in coverage_check.result
+    bundle = fetch_verified(folder_store, document.bundle)
+    assert bundle.manifest.calibration["label_values"]
+    predicted = bundle.predict(data.training_data.orders).quantiles
+    assert set(np.unique(predicted % 300).tolist()) == {0.0}
+    assert document.parity_seconds["quantile"] == 0

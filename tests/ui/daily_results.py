@@ -43,6 +43,7 @@ FAST_FIT_PLAN = FitPlan(
         for model in (RandomForestModel(tree_count=10, max_leaf_nodes=30), QuantileModel(tree_count=120))
     },
     1,
+    with_live_model=False,
 )
 """One point model and the quantile model, with few trees."""
 ONE_DAY = dt.timedelta(days=1)

@@ -3,6 +3,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+class CatBoostError(Exception): ...
+
 class CatBoostRegressor:
     @property
     def n_features_in_(self) -> int: ...

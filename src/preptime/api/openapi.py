@@ -433,9 +433,7 @@ def _error_example(schema: str, status: int, detail: str) -> JsonObject:
 def _json_response(
     description: str, schema: str, media: str = "application/json", example: JsonObject | None = None
 ) -> JsonObject:
-    content: JsonObject = {"schema": _schema_ref(schema)}
-    if example is not None:
-        content["example"] = example
+    content: JsonObject = {"schema": _schema_ref(schema), **({} if example is None else {"example": example})}
     return {"description": description, "content": {media: content}}
 
 

@@ -298,7 +298,7 @@ def check_schema(body: bytes, orders: Sequence[Order], types: RequestTypes) -> N
     signs = [name for name in unknown if types.schema != TAKE_HOME_SCHEMA or name in REQUEST_COLUMNS]
     if not signs or not {*types.required_fields}.isdisjoint(names):
         return
-    expected = ", ".join(types.field_names.values())
+    expected = ", ".join(field.name for field in types.fields)
     shown = format_value(", ".join(unknown))
     raise ApiError(
         HTTPStatus.UNPROCESSABLE_ENTITY,

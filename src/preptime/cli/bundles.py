@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 import msgspec
-from rich.table import Table
+from rich.table import Column, Table
 
 from preptime.bundle.champion_log import Action, ChampionLog, LogEntry
 from preptime.bundle.inventory import list_store
@@ -125,9 +125,8 @@ def list_bundles(output: Output, store: str) -> None:
 
 
 def _bundle_table(rows: list[BundleRow]) -> Table:
-    table = Table()
-    for name in ("bundle", "kind", "fitted to", "parent"):  # fits in 80 columns
-        table.add_column(name, no_wrap=True)
+    # It fits in 80 columns.
+    table = Table(*(Column(name, no_wrap=True) for name in ("bundle", "kind", "fitted to", "parent")))
     for row in rows:
         table.add_row(row.bundle, row.kind, str(row.fitted_through), row.parent or "")
     return table

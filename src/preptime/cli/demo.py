@@ -112,8 +112,7 @@ def demo(
         schema=dataset.schema,
         progress=output.progress,
     )
-    next_day_file = out / "next_day.csv"
-    _write_next_day(audited, last_day, next_day_file)
+    next_day_file = _write_next_day(audited, last_day, out / "next_day.csv")
     champion = load_checked(store, resolve_bundle_id(store, training.champion or training.bundle))
     score = score_file(
         str(next_day_file), out / "predictions.csv", champion, schema=audited.schema, progress=output.progress
@@ -172,8 +171,8 @@ def _training_date(audited: AuditedOrders, last_day: dt.date) -> dt.date:
     return last_day + dt.timedelta(days=1) if is_short else last_day
 
 
-def _write_next_day(audited: AuditedOrders, date: dt.date, path: Path) -> None:
-    """Write the orders of a day as they are when they're acknowledged, without columns that are known only later."""
+def _write_next_day(audited: AuditedOrders, date: dt.date, path: Path) -> Path:
+    """Write the orders of a day to `path` as they are at their acknowledgement. Return `path`."""
     from preptime.domain.data_dictionary import OUTCOME_COLUMNS, READER_COLUMNS
     from preptime.sources.writer import write_table
 
@@ -181,6 +180,7 @@ def _write_next_day(audited: AuditedOrders, date: dt.date, path: Path) -> None:
     is_on_date = (audited.frame["acknowledged_local"].dt.date() == date).fill_null(value=False)
     rows = audited.raw.filter(is_on_date).drop(*outcomes, *READER_COLUMNS, strict=False)
     write_table(path, iter([rows]), delimiter=audited.schema.source.delimiter)
+    return path
 
 
 def _program_path() -> str:

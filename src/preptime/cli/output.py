@@ -291,11 +291,10 @@ def score_text(document: ScoreDocument, unit: TimeUnit = MINUTES) -> list[str]:
 
 def unknown_restaurants_text(counts: Mapping[str, int] | None) -> list[str]:
     """Return a sentence about the predictions for unknown restaurants by fallback level, if there are any."""
-    if not counts:
-        return []
+    counts = counts or {}
     levels = ", ".join(f"{level} {count:,}" for level, count in counts.items())
     orders = format_count(sum(counts.values()), "order")
-    return [f"{orders} of unknown restaurants, predicted by fallback level: {levels}."]
+    return [f"{orders} of unknown restaurants, predicted by fallback level: {levels}."] if counts else []
 
 
 def order_flags_text(document: ScoreDocument | DayScoreDocument) -> list[str]:

@@ -86,9 +86,8 @@ def score(
     context = click.get_current_context()
     if travel_column is None and (courier_cost is not None or food_cost is not None):
         raise click.UsageError("Use --courier-cost and --food-cost only with --travel-column.", context)
-    if date is not None and (travel_column is not None or live):
-        option = "--live" if live else "--travel-column"
-        raise click.UsageError(f"Use {option} only with INPUT, not with --date.", context)
+    if date is not None:
+        _check_day_options(context, travel_column, live=live)
     if date is not None and input_path is None:
         _score_day(
             output,
@@ -119,6 +118,13 @@ def score(
             bundle_id=bundle_id,
             live=live,
         )
+
+
+def _check_day_options(context: click.Context, travel_column: str | None, *, live: bool) -> None:
+    """Raise `UsageError` for an option that can't be used with --date."""
+    if live or travel_column is not None:
+        option = "--live" if live else "--travel-column"
+        raise click.UsageError(f"Use {option} only with INPUT, not with --date.", context)
 
 
 def default_output(input_path: str) -> Path:

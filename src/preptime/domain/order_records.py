@@ -113,6 +113,11 @@ class RequestColumns:
         added = frozenset(expected) - frozenset(self.expected)
         return replace(self, expected={**expected, **self.expected}, objects=added)
 
+    @property
+    def schema_names(self) -> list[str]:
+        """The columns of the schema, for messages."""
+        return [name for name in self.expected if name not in self.objects]
+
 
 def order_records(orders: Orders, columns: RequestColumns) -> list[Record]:
     """Return one record per order, in order, with the columns of the server's schema.
@@ -173,7 +178,7 @@ def _raise_other_columns(rows: Sequence[object], columns: RequestColumns) -> Non
     names = [str(name) for row in rows if isinstance(row, Mapping) for name in row]
     if names:
         raise UsageError(
-            f"The orders have none of the columns {', '.join(columns.expected)}. They have {', '.join(names[:20])}.",
+            f"The orders have none of the columns {', '.join(columns.schema_names)}. They have {', '.join(names[:20])}.",
             "Rename them to these names, which are those of the server's schema.",
         )
 
@@ -182,7 +187,7 @@ def _request_columns(labels: Iterable[object], columns: RequestColumns) -> list[
     names = [label for label in labels if isinstance(label, str) and label in columns.expected]
     if not names:
         raise UsageError(
-            f"The data frame has none of the columns {', '.join(columns.expected)}.",
+            f"The data frame has none of the columns {', '.join(columns.schema_names)}.",
             "Rename its columns to these names, which are those of the server's schema.",
         )
     if len(set(names)) < len(names):

@@ -33,20 +33,19 @@ class PairedDifference(msgspec.Struct, frozen=True):
     @property
     def is_better(self) -> bool:
         """Whether the error is significantly lower than that of the reference."""
-        return self._is_beyond(-1)
+        return -self.difference > self._margin()
 
     @property
     def is_worse(self) -> bool:
         """Whether the error is significantly higher than that of the reference."""
-        return self._is_beyond(1)
+        return self.difference > self._margin()
 
-    def _is_beyond(self, sign: int) -> bool:
+    def _margin(self) -> float:
         if self.standard_error is None:
-            return False
+            return math.inf
         from scipy.stats import t
 
-        margin = float(t.ppf(1 - SIGNIFICANCE_LEVEL, self.days - 1)) * self.standard_error
-        return sign * self.difference > margin
+        return float(t.ppf(1 - SIGNIFICANCE_LEVEL, self.days - 1)) * self.standard_error
 
 
 def paired_difference(

@@ -4,8 +4,8 @@ The state counts what is known strictly before the acknowledgement: the restaura
 that became ready on the same local day. Requests send it, and training, backtests, and batch scoring replay it from the
 orders. Both give the same integers, so the features are the same bits.
 
-Measured on June 10 to 23 of the public data, with three seeds: the error of the p50 decreases by 3.2 s with these two
-features, and by 2.9 s with thirteen (`python -m benchmarks live_features`).
+Measured on June 10 to 23 of the public data, with three seeds: the error of the p50 decreases by 2.8 s with these two
+features, and not more with thirteen (`python -m benchmarks live_model`).
 """
 
 from __future__ import annotations

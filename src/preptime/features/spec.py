@@ -153,6 +153,11 @@ _DOC_SECTIONS = (
     ("Order and restaurant features", "Computed from the order and the history.", RELATION_FEATURES),
 )
 
+_LIVE_SECTION = (
+    "Live features",
+    "For the [live model](models.md#the-live-model), after all other columns. From the orders of the same restaurant.",
+)
+
 
 def local_day(local_seconds: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the local days since 1970-01-01, [N], of local seconds since 1970-01-01 00:00."""
@@ -179,18 +184,18 @@ def meal_period(seconds_of_day: NDArray[np.int64]) -> NDArray[np.int64]:
     return ((seconds_of_day >= DINNER_START_SECOND) | (seconds_of_day < NIGHT_END_SECOND)).astype(np.int64)
 
 
-def render_markdown() -> str:
-    """Return the content of `docs/features.md`."""
+def render_markdown(live_features: tuple[Feature, ...]) -> str:
+    """Return the content of `docs/features.md`. `live_features` are the columns that only the live model reads."""
     lines = [
         "# Features",
         "",
-        "<!-- Generated from src/preptime/features/spec.py. Edit that file instead. -->",
+        "<!-- Generated from src/preptime/features/spec.py and kitchen.py. Edit these files instead. -->",
         "",
         f"A model reads {len(BASE_FEATURES)} float32 columns per order, in this order. Every value is finite.",
         "`feature_matrix(orders, history)` computes them for training, backtest, batch, and online predictions.",
     ]
     position = 0
-    for title, source, features in _DOC_SECTIONS:
+    for title, source, features in (*_DOC_SECTIONS, (*_LIVE_SECTION, live_features)):
         lines += ["", f"## {title}", "", source, "", "| column | feature | unit | meaning |", "|---|---|---|---|"]
         for feature in features:
             lines.append(f"| {position} | `{feature.name}` | {feature.unit} | {feature.meaning} |")

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.errors import OperationError
 from preptime.models.model import as_seconds, check_training_rows, normalized_shares
 
 if TYPE_CHECKING:
@@ -88,10 +89,7 @@ class FittedCatBoostTrees:
         """
         from preptime.models import onnx_export
 
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.json"
-            self.estimator.save_model(str(path), format="json")
-            document = msgspec.json.decode(path.read_bytes(), type=_CatBoostDocument)
+        document = self._to_document()
         scale, base_values = document.scale_and_bias
         columns = [feature.flat_feature_index for feature in document.features_info.float_features]
         trees = [
@@ -103,6 +101,20 @@ class FittedCatBoostTrees:
             for tree in document.oblivious_trees
         ]
         return onnx_export.oblivious_tree_node(trees, base_values)
+
+    def _to_document(self) -> _CatBoostDocument:
+        """Return the trees. Raises `OperationError` if the temporary file can't be written."""
+        from catboost import CatBoostError
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.json"
+            try:
+                self.estimator.save_model(str(path), format="json")
+            except CatBoostError as error:
+                raise OperationError(
+                    f"{path} couldn't be written: {error}", "Free space in the folder of temporary files (TMPDIR)."
+                ) from error
+            return msgspec.json.decode(path.read_bytes(), type=_CatBoostDocument)
 
 
 class _Split(msgspec.Struct):

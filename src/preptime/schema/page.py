@@ -154,7 +154,10 @@ _QUESTIONS = (
     ),
     ("byte order mark, epochs in milliseconds", "They need no option."),
     ("half a day missing, one restaurant", "The schema is inferred as usual."),
-    ("few days, few orders", "The schema is inferred as usual. The data gate has thresholds that you can change."),
+    (
+        "few days, few orders",
+        "The schema is inferred as usual. The [data gate](daily-run.md#data-gate) has thresholds that you can change.",
+    ),
     ("distance, weather, type of courier", "They are proposed in `[features]`."),
     ("SQL dumps, dates and clock times in two columns", "They can't be read. Export one column with both."),
 )

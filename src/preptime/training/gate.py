@@ -58,8 +58,7 @@ def has_better_live_model(evaluated: EvaluatedOrders) -> bool:
     """Return whether the live model's p50 has a lower error on the evaluated orders than the default prediction."""
     if evaluated.live_quantiles is None or not len(evaluated):
         return False
-    median = evaluated.live_quantiles[:, QUANTILE_LEVELS.index(0.5)]
-    live_error = np.abs(median - evaluated.actual).mean()
+    live_error = np.abs(evaluated.live_quantiles[:, QUANTILE_LEVELS.index(0.5)] - evaluated.actual).mean()
     return bool(live_error < np.abs(evaluated.default_predictions - evaluated.actual).mean())
 
 

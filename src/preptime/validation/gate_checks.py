@@ -305,8 +305,8 @@ def _notes(counts: pl.DataFrame, known: _KnownOrders) -> tuple[str, ...]:
     notes = []
     if days < FULL_WINDOW_DAYS:
         notes.append(
-            f"The data has {days} days, fewer than {FULL_WINDOW_DAYS}. The gate has three days instead of seven, so its "
-            "comparisons are less certain."
+            f"The data has {days} days, fewer than {FULL_WINDOW_DAYS}. The gate has three days instead of seven, so "
+            "its comparisons are less certain."
         )
         notes.append("No weekday occurs twice, so weekday effects can't be distinguished from random variation.")
     if known.open_orders > SHARE_TOLERANCE * len(known.orders):
