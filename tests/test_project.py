@@ -211,10 +211,11 @@ def test_marked_part_of_an_output_is_a_table_of_its_own() -> None:
 def test_python_examples_in_docs_run(tmp_path: Path) -> None:
     """The blocks of a page run in order as one program, in an empty folder.
 
-    `tests/test_readme.py` runs the README, and `tests/test_client.py` the example in `docs/api.md`: both need a server.
+    `tests/test_readme.py` runs the README, and `tests/test_client.py` the examples of the client: all need a server.
     """
+    needs_server = {ROOT / "README.md", ROOT / "docs" / "api.md", ROOT / "docs" / "dispatch.md"}
     for page in pages():
-        if page in {ROOT / "README.md", ROOT / "docs" / "api.md"}:
+        if page in needs_server:
             continue
         blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
         if blocks:

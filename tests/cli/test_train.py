@@ -129,8 +129,8 @@ def test_train_parquet_partitions_equal_one_csv(files: Files, orders: pl.DataFra
 
 
 def test_train_quick_is_stored_without_metrics(files: Files, store: Path, trained_bundle: str, tmp_path: Path) -> None:
-    options = (*files.options, "--date", NEXT_DATE, "--store", store, "--quick", "--results", tmp_path / "results")
-    result = preptime("train", *options, "--json").succeeded()
+    options: tuple[str | Path, ...] = ("--store", store, "--quick", "--results", tmp_path / "results")
+    result = preptime("train", *files.options, "--date", NEXT_DATE, *options, "--json").succeeded()
     document = result.document(TrainDocument)
     assert (document.outcome, document.champion, document.evaluation) == ("kept", trained_bundle, None)
     assert champion(store) == trained_bundle
