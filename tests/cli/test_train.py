@@ -39,6 +39,20 @@ def test_train_promote_never_only_stores_bundle(files: Files, tmp_path: Path) ->
     assert len(steps) == len(set(steps)) > 3
 
 
+def test_train_quick_stores_a_bundle_and_no_results(files: Files, tmp_path: Path) -> None:
+    options = (*files.options, "--date", DATE, "--store", tmp_path / "models", "--results", tmp_path / "results")
+    gated = preptime("train", *options, "--json").succeeded().document(TrainDocument)
+    written = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*") if path.is_file()}
+    result = preptime("train", *options, "--quick", "--json").succeeded()
+    document = result.document(TrainDocument)
+    assert (gated.outcome, document.outcome, document.evaluation) == ("promoted", "kept", None)
+    assert document.reason == "Trained without the gate (--quick), so it can't be promoted."
+    assert document.champion == champion(tmp_path / "models") == gated.bundle != document.bundle
+    assert written
+    assert {path: path.read_bytes() for path in (tmp_path / "results").rglob("*") if path.is_file()} == written
+    assert "The results are in" not in result.err
+
+
 def test_train_lost_comparison_succeeds(
     files: Files, store: Path, trained_bundle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

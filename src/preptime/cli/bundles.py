@@ -137,7 +137,7 @@ def _bundle_table(rows: list[BundleRow]) -> Table:
 @options.store
 @with_output
 def show(output: Output, bundle: str, store: str) -> None:
-    """Show the main properties of a bundle, and the gate's comparison.
+    """Show a bundle's properties and the gate's comparison.
 
     BUNDLE is its ID. --json prints the whole manifest.
     """

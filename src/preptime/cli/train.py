@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 @click.option(
     "--quick",
     is_flag=True,
-    help="Train without the gate, in less than half the time. The bundle has no metrics and is never promoted.",
+    help="Train without the gate, in less than half the time. The bundle has no metrics and is never promoted, and no "
+    "results are written.",
 )
 @options.gate
 @options.threads
@@ -96,10 +97,11 @@ def train(
     )
     if dvc_metrics is not None and document.evaluation is not None:
         write_dvc_files(dvc_metrics, document.evaluation)
-    document_path = write_results(document, bundle_store, ResultsFolder(Path(results)))
     current, unit = ChampionLog(bundle_store).current(), dataset.schema.target.time_unit
     text = render_text(document, store, champion_id=current.bundle if current else None, unit=unit)
-    output.finish(document, *text, f"The results are in {document_path.parent}.")
+    if not quick:  # the results are those of the day's decision
+        text.append(f"The results are in {write_results(document, bundle_store, ResultsFolder(Path(results))).parent}.")
+    output.finish(document, *text)
 
 
 def write_results(document: TrainDocument, store: Store, daily_results: ResultsFolder) -> Path:
@@ -107,8 +109,7 @@ def write_results(document: TrainDocument, store: Store, daily_results: ResultsF
     from preptime.sources.results import REPORT_FILE, TRAINING_FILE
 
     report = store.fetch(document.bundle) / REPORT_FILE
-    if document.evaluation is not None:
-        daily_results.write(document.date, REPORT_FILE, report.read_bytes())
+    daily_results.write(document.date, REPORT_FILE, report.read_bytes())
     return daily_results.write(
         document.date, TRAINING_FILE, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
     )

@@ -177,8 +177,9 @@ def _raise_other_columns(rows: Sequence[object], columns: RequestColumns) -> Non
     """Raise `UsageError` if orders without any column of the schema have other columns."""
     names = [str(name) for row in rows if isinstance(row, Mapping) for name in row]
     if names:
+        expected = ", ".join(columns.schema_names)
         raise UsageError(
-            f"The orders have none of the columns {', '.join(columns.schema_names)}. They have {', '.join(names[:20])}.",
+            f"The orders have none of the columns {expected}. They have {', '.join(names[:20])}.",
             "Rename them to these names, which are those of the server's schema.",
         )
 
