@@ -40,7 +40,8 @@ def test_train_promote_never_only_stores_bundle(files: Files, tmp_path: Path) ->
 
 
 def test_train_quick_stores_a_bundle_and_no_results(files: Files, tmp_path: Path) -> None:
-    options = (*files.options, "--date", DATE, "--store", tmp_path / "models", "--results", tmp_path / "results")
+    folders = ("--store", str(tmp_path / "models"), "--results", str(tmp_path / "results"))
+    options = (*files.options, "--date", DATE, *folders)
     gated = preptime("train", *options, "--json").succeeded().document(TrainDocument)
     written = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*") if path.is_file()}
     result = preptime("train", *options, "--quick", "--json").succeeded()
