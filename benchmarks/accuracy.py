@@ -96,7 +96,8 @@ def _feature_matrix(orders: pl.DataFrame, training_rows: NotebookRows, X: NDArra
     at = pl.col("acknowledged_utc")
     # The notebook drops restaurants with 20 orders or fewer. A count of 0 represents them.
     return (
-        orders.join(restaurants, on="restaurant_id", how="left", maintain_order="left")
+        orders.rename({"order_value": "order_value_gbp"})  # the notebook's name
+        .join(restaurants, on="restaurant_id", how="left", maintain_order="left")
         .with_columns(monthday=at.dt.day(), hour=at.dt.hour(), weekday=at.dt.weekday() - 1)
         .with_columns(
             pl.col("r_counts").fill_null(0.0), pl.col("mean").fill_null(training_rows.prep_time_seconds.mean())
