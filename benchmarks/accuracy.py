@@ -11,7 +11,6 @@ predict. A restaurant that isn't in the training rows gets the mean of all train
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from benchmarks.real_data import BenchmarkData, add_options, load_data
+from benchmarks.real_data import BenchmarkData, load_data, parse_options
 from preptime.domain.data_dictionary import TARGET
 from preptime.domain.validation_reasons import Purpose
 from preptime.errors import PreptimeError
@@ -49,10 +48,7 @@ class AccuracyDocument(msgspec.Struct, frozen=True):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure the accuracy, and print it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON document")
-    arguments = parser.parse_args(argv)
+    arguments = parse_options(__doc__, argv)
     try:
         document = measure(load_data(arguments))
     except PreptimeError as error:

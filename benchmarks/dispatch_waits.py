@@ -10,7 +10,6 @@ time of five minutes. Expected and actual waiting times are means over the order
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from benchmarks.real_data import add_options, load_data
+from benchmarks.real_data import load_data, parse_options
 from preptime.domain.dispatch import decide, dispatch_level
 from preptime.domain.orders import DEFAULT_MODEL
 from preptime.errors import PreptimeError
@@ -46,10 +45,7 @@ class Waits(msgspec.Struct, frozen=True):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure the waiting times, and print them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON document")
-    arguments = parser.parse_args(argv)
+    arguments = parse_options(__doc__, argv)
     try:
         data = load_data(arguments)
     except PreptimeError as error:

@@ -102,7 +102,7 @@ def _stack(models: Sequence[ModelProto], operation: str) -> ModelProto:
     """Return one graph that concatenates or averages the outputs of several."""
     nodes, constants, outputs = [], [], []
     for number, model in enumerate(models):
-        part = onnx_export._prefix_names(model, f"part_{number}")  # noqa: SLF001
+        part = onnx_export.prefix_names(model, f"part_{number}")
         nodes += list(part.node)
         constants += list(part.initializer)
         outputs.append(f"part_{number}")

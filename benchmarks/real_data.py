@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--restaurants", default=str(REAL_DATA / "restaurants.csv"), help="path (default: %(default)s)")
     parser.add_argument("--from", dest="first", type=dt.date.fromisoformat, default=dt.date(2015, 6, 17))
     parser.add_argument("--to", dest="last", type=dt.date.fromisoformat, default=dt.date(2015, 6, 23))
+
+
+def parse_options(description: str | None, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options of a benchmark on the real data: those of `add_options`, and `--json`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    return parser.parse_args(argv)
 
 
 def load_data(arguments: argparse.Namespace) -> BenchmarkData:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import cast
 from zoneinfo import ZoneInfo
 
@@ -122,7 +121,10 @@ def test_invalid_kitchen_keeps_the_prediction(live_http: Client, kitchen: object
 @given(st.data())
 def test_state_of_a_request_equals_the_replay(data: st.DataObject) -> None:
     """The orders of one restaurant, as a request sends them, give the integers that the replay gives."""
-    draw: Callable[[int, int], int] = lambda low, high: data.draw(st.integers(low, high))  # noqa: E731
+
+    def draw(low: int, high: int) -> int:
+        return data.draw(st.integers(low, high))
+
     now = 1_434_500_000
     count = draw(0, 12)
     acknowledged = np.array([now - draw(-600, 14_000) for _ in range(count)], np.int64)

@@ -181,10 +181,10 @@ def _decode_request_leniently(types: RequestTypes, body: bytes) -> PredictionReq
     return request
 
 
-def _decode_dispatch_leniently(types: RequestTypes, body: bytes) -> PredictionRequest:
+def _decode_dispatch_leniently(types: RequestTypes, body: bytes) -> DispatchRequest:
     costs = _COSTS_DECODER.decode(body)
-    request = _decode_request_leniently(types, body)
-    request.courier_cost, request.food_cost = costs.courier_cost, costs.food_cost  # type: ignore[attr-defined]
+    request = cast(DispatchRequest, _decode_request_leniently(types, body))
+    request.courier_cost, request.food_cost = costs.courier_cost, costs.food_cost
     return request
 
 

@@ -65,7 +65,7 @@ def merge_to_onnx(fitted: Mapping[str, FittedModel], n_features: int) -> bytes:
         if isinstance(model, FittedStackedModel):
             for base_name, base in model.bases.items():
                 add_model(base_name, base)
-        subgraph = _prefix_names(model.to_onnx(), name)
+        subgraph = prefix_names(model.to_onnx(), name)
         nodes.extend(subgraph.node)
         constants.extend(subgraph.initializer)
         outputs[name] = subgraph.output[0]
@@ -261,7 +261,7 @@ def matrix_info(name: str, columns: int) -> ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", columns])
 
 
-def _prefix_names(model: onnx.ModelProto, name: str) -> onnx.GraphProto:
+def prefix_names(model: onnx.ModelProto, name: str) -> onnx.GraphProto:
     """Return the model's graph with the prefix `name/`, except for its inputs (unchanged) and its output (`name`)."""
     subgraph = model.graph
     fixed_names = {value.name: value.name for value in subgraph.input} | {OUTPUT_NAME: name}
