@@ -28,7 +28,7 @@ LOCKS = ROOT / "locks"
 VENV = ROOT / ".venv"
 VENV_BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = VENV_BIN / ("python.exe" if os.name == "nt" else "python")
-TOOL_ENVIRONMENTS = ("airflow", "dvc", "deploy")
+TOOL_ENVIRONMENTS = ("airflow", "dvc", "deploy", "mlflow-server")
 """Groups of pyproject.toml with their own lock and environment, `.venv-NAME`."""
 TEST_ENVIRONMENTS = ("dev", *(name for name in TOOL_ENVIRONMENTS if os.name != "nt" or name != "airflow"))
 """The environments that the tests use. Airflow doesn't run on Windows."""
@@ -52,7 +52,7 @@ def help_(*_: str) -> None:
 
 
 def setup(environment: str = "dev", *_: str) -> None:
-    """Create an environment from its lock: dev (default) or run in .venv; airflow, dvc, or deploy in .venv-NAME."""
+    """Create an environment from its lock: dev (default) or run in .venv, and the others in .venv-NAME."""
     lock_file = LOCKS / f"{environment}.lock"
     if not lock_file.is_file():
         known = ", ".join(sorted(path.stem for path in LOCKS.glob("*.lock")))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "locks"
-TOOL_GROUPS = ("airflow", "dvc", "deploy")
+TOOL_GROUPS = ("airflow", "dvc", "deploy", "mlflow-server")
 """Groups of pyproject.toml with a separate environment."""
 IMAGE_EXTRAS = {
     "serve": ("gcs",),
@@ -38,7 +38,7 @@ def lock_requests() -> dict[str, tuple[str, ...]]:
     }
     return {
         "run": project_arguments,
-        "dev": ("--group", "dev", "--group", "bench", *constraint, *project_arguments),
+        "dev": ("--group", "dev", "--group", "bench", "--group", "docs", *constraint, *project_arguments),
         **{name: ("--group", name) for name in TOOL_GROUPS},
         "images/build": (*constraint, "-"),
         **images,
