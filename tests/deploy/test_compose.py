@@ -29,10 +29,11 @@ from tests.ui.browser import CHROMIUM_PATH, launch_chromium, open_page, open_upl
 
 Build = Callable[[str], str]
 PROJECT = "preptime-test"
-DAYS = 10
-TRAINING_TIMEOUT_SECONDS = 240
-"""Training takes 20 s on an idle machine."""
-PROMOTION_TIMEOUT_SECONDS = 20
+DAYS = 16
+"""From 14 days of data, the gate has seven days. Whatever the day of the test, it then promotes the first model."""
+TRAINING_TIMEOUT_SECONDS = 600
+"""Training takes 25 s on an idle machine."""
+PROMOTION_TIMEOUT_SECONDS = 120
 """The API polls the champion log every 5 s, and loads a new champion."""
 
 
@@ -56,7 +57,7 @@ class RunningSystem:
 
 @pytest.fixture(scope="module")
 def running(engine: Engine, image: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
-    """API, dashboard, Airflow, and PostgreSQL, all healthy, with ten days of orders until yesterday and no training."""
+    """API, dashboard, Airflow, and PostgreSQL, all healthy, with 16 days of orders until yesterday and no training."""
     tool("docker-compose")
     folder = tmp_path_factory.mktemp("compose")
     for target in ("serve", "ui", "airflow"):
@@ -70,7 +71,7 @@ def running(engine: Engine, image: Build, tmp_path_factory: pytest.TempPathFacto
         "--out",
         "/data/orders",
         "--orders",
-        "1500",
+        "6000",
         "--days",
         str(DAYS),
         "--start",
@@ -188,7 +189,9 @@ def test_airflow_trains_and_dashboard_uses_api(running: RunningSystem) -> None:
     running.airflow.unpause("daily_training_run")
     state = running.airflow.wait_for_first_run("daily_training_run", TRAINING_TIMEOUT_SECONDS)
     assert state == "success", running.airflow.task_log("daily_training_run", "train")
-    assert is_ready_within(running.api, PROMOTION_TIMEOUT_SECONDS)
+    assert is_ready_within(running.api, PROMOTION_TIMEOUT_SECONDS), running.airflow.task_log(
+        "daily_training_run", "train"
+    )
     with launch_chromium() as browser, open_page(browser, f"http://127.0.0.1:{running.ui}") as page:
         page.get_by_label("Key", exact=True).fill(running.key)
         page.get_by_role("button", name="Sign in").click()
