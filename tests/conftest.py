@@ -12,7 +12,18 @@ import pytest
 
 from preptime import redaction
 from tests.postgres import Postgres, run_postgres
-from tests.requirements import is_allowed_skip
+from tests.requirements import ROOT, is_allowed_skip
+
+FOLDERS_WITH_COSTLY_FIXTURES = ("cli", "dags", "daily", "deploy", "training", "ui")
+"""Folders whose tests share trainings, servers, or images. When tests run in several processes, one runs each folder."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file, or of a folder with costly fixtures, in one process (`pytest --dist=loadgroup`)."""
+    for item in items:
+        path = item.path.relative_to(ROOT / "tests")
+        group = path.parts[0] if path.parts[0] in FOLDERS_WITH_COSTLY_FIXTURES else path.as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec.loader.exec_module(module)
     (tmp_path / "locks").mkdir()
     (tmp_path / "pyproject.toml").write_text("", encoding="utf-8")
-    for lock in ("run", "dev", "airflow", "dvc", "deploy"):
+    for lock in ("run", "dev", "airflow", "dvc", "deploy", "mlflow-server"):
         (tmp_path / "locks" / f"{lock}.lock").write_text(f"{lock} packages", encoding="utf-8")
     venv = tmp_path / ".venv"
     monkeypatch.setattr(module, "ROOT", tmp_path)
@@ -196,9 +196,9 @@ def test_test_task_creates_every_environment(dev: ModuleType, commands: list[str
     dev.test("tests/api")
     installed = {command.rpartition("/")[2] for command in commands if "--require-hashes" in command}
     assert installed == {f"{name}.lock" for name in dev.TEST_ENVIRONMENTS}
-    assert set(dev.TEST_ENVIRONMENTS) == {"dev", "airflow", "dvc", "deploy"}
-    assert all((tmp_path / f".venv-{name}").is_dir() for name in ("airflow", "dvc", "deploy"))
-    assert commands[-1].endswith("-m pytest tests/api")
+    assert set(dev.TEST_ENVIRONMENTS) == {"dev", "airflow", "dvc", "deploy", "mlflow-server"}
+    assert all((tmp_path / f".venv-{name}").is_dir() for name in dev.TOOL_ENVIRONMENTS)
+    assert commands[-1].endswith(" ".join(["-m pytest", *dev.PARALLEL_TESTS, "tests/api"]))
 
 
 def test_clean_removes_generated_files_only(dev: ModuleType, tmp_path: Path) -> None:
