@@ -15,7 +15,7 @@ from tests.postgres import Postgres, run_postgres
 from tests.requirements import ROOT, is_allowed_skip
 
 FOLDERS_WITH_COSTLY_FIXTURES = ("cli", "dags", "daily", "deploy", "training", "ui")
-"""Folders whose tests share trainings, servers, or images. When tests run in several processes, one runs each folder."""
+"""Folders whose tests share trainings, servers, or images. If several processes run tests, one runs each folder."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
