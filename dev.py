@@ -8,11 +8,13 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 
 MIN_PYTHON_VERSION = (3, 11)
 
@@ -42,6 +44,9 @@ GENERATED_PATHS = (
     *("build", "dist", "demo", "predictions", "catboost_info"),
     *(".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"),
 )
+
+RUNNING: set[subprocess.Popen[bytes]] = set()
+"""The commands that run now."""
 
 
 class TaskError(Exception):
@@ -128,10 +133,10 @@ def bench_api(*arguments: str) -> None:
     _run_or_fail(PYTHON, "-m", "benchmarks.api", *arguments)
 
 
-def airflow(*_: str) -> None:
-    """Run Airflow with the daily DAGs, without Docker. User, password, and port are in .env."""
+def airflow(*arguments: str) -> None:
+    """Run Airflow with the daily DAGs, without Docker. Settings are in .env. --demo: with synthetic orders."""
     _setup_environments("run", "airflow")
-    _run_or_fail(PYTHON, ROOT / "scripts" / "airflow_local.py")
+    _replace_process(PYTHON, "-m", "scripts.airflow_local", *arguments)
 
 
 def serve(*arguments: str) -> None:
@@ -274,7 +279,19 @@ def _run(*command: str | Path, echo: bool = True) -> bool:
     arguments = [str(argument) for argument in command]
     if echo:
         print("$", *(argument.removeprefix(f"{ROOT}{os.sep}") for argument in arguments), flush=True)
-    return subprocess.run(arguments, cwd=ROOT, check=False).returncode == 0
+    with subprocess.Popen(arguments, cwd=ROOT) as process:
+        RUNNING.add(process)
+        try:
+            return process.wait() == 0
+        finally:
+            RUNNING.discard(process)
+
+
+def _terminate(signal_number: int, _: FrameType | None) -> None:
+    """Forward SIGTERM to all commands, and end after them."""
+    for process in tuple(RUNNING):
+        process.terminate()
+    raise SystemExit(128 + signal_number)
 
 
 def _run_or_fail(*command: str | Path) -> None:
@@ -315,4 +332,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(main(sys.argv[1:]))

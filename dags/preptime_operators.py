@@ -32,7 +32,8 @@ PROJECT_DIR = Path(__file__).resolve().parent.parent
 AS_OF_DATE = "{{ as_of_date(logical_date | default(none)) }}"
 """The `--date` of a run: its logical date in the schedule's time zone. It never depends on the clock."""
 
-REFUSED, USAGE_ERROR = 1, 2
+REFUSED, USAGE_ERROR, PERMANENTLY_REFUSED = 1, 2, 4
+"""Exit statuses of preptime (`preptime --help`)."""
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 """Exit statuses of bash when it can't run a program."""
 TERMINATION_GRACE_SECONDS = 20
@@ -68,12 +69,16 @@ def month_before(logical_date: datetime | None) -> str:
     return (first_of_month - timedelta(days=1)).replace(day=1).isoformat()
 
 
-def daily_dag(dag_id: str, hour: int, description: str) -> DAG:
-    """Return a DAG that runs daily at `hour`, one run at a time. It catches up only when you backfill."""
+def daily_dag(dag_id: str, hour: int, doc: str | None) -> DAG:
+    """Return a DAG that runs daily at `hour`, one run at a time. It catches up only when you backfill.
+
+    `doc` is the documentation in the web interface. Its first line is the description in the list of DAGs.
+    """
     zone = schedule_time_zone()
     return DAG(
         dag_id,
-        description=description,
+        description=(doc or "").partition("\n")[0],
+        doc_md=doc,
         # With this timetable, the logical date of the 05:00 run is 05:00, for any default of the installation.
         schedule=CronTriggerTimetable(f"0 {hour} * * *", timezone=str(zone)),
         start_date=datetime(2015, 1, 1, tzinfo=zone),
@@ -101,7 +106,7 @@ def preptime_task(
     timeout = timedelta(minutes=minutes)
     runner = os.environ.get("PREPTIME_RUNNER") or "command"
     if runner == "command":
-        no_retry_statuses = {USAGE_ERROR, REFUSED} if no_retry_on_refusal else {USAGE_ERROR}
+        no_retry_statuses = {USAGE_ERROR, PERMANENTLY_REFUSED} | ({REFUSED} if no_retry_on_refusal else set())
         return PreptimeOperator(
             task_id=task_id,
             arguments=arguments,

@@ -3,10 +3,12 @@
 `python dev.py airflow` creates both environments and runs this script. Settings come from `.env` or the environment:
 `_AIRFLOW_WWW_USER_USERNAME`, `_AIRFLOW_WWW_USER_PASSWORD`, and `AIRFLOW_PORT`, as in the take-home exercise, and
 `AIRFLOW_HOST` (default: 127.0.0.1) and `AIRFLOW_HOME` (default: `.airflow/`, which holds the database and the logs).
+Without fresh orders, it offers synthetic ones: `--demo` uses them without a question, and `--no-demo` never.
 """
 
 from __future__ import annotations
 
+import argparse
 import ipaddress
 import json
 import os
@@ -23,6 +25,7 @@ from pathlib import Path
 from types import FrameType
 
 from preptime.env_file import ENV_FILE, read_env_file
+from scripts.airflow_demo import demo_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 AIRFLOW = ROOT / ".venv-airflow" / "bin" / "airflow"
@@ -227,16 +230,33 @@ def _handle_sigterm(signal_number: int, _: FrameType | None) -> None:
     raise KeyboardInterrupt(signal_number)
 
 
+def _ask(question: str) -> bool:
+    """Return whether the user agrees. Without a terminal, the answer is no, and the option is named."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print(f"{question} To do so, run: make airflow ARGS=--demo", flush=True)
+        return False
+    return input(f"{question} [Y/n] ").strip().lower() in {"", "y", "yes"}
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make airflow ARGS=", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--demo", action=argparse.BooleanOptionalAction, help="train and predict synthetic orders")
+    parser.add_argument("--env-file", type=Path, default=ROOT / ENV_FILE, help="the file with the settings")
+    return parser.parse_args(arguments)
+
+
 def main(arguments: list[str]) -> int:
-    """Return 0 after a signal, or 1 if Airflow can't start or a service dies. The argument replaces `.env`."""
+    """Return 0 after a signal, or 1 if Airflow can't start or a service dies."""
+    options = _parse(arguments)
     if os.name == "nt":
         print("Airflow doesn't run on Windows. Use WSL or Docker.", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, _handle_sigterm)
-    env_file = Path(arguments[0]) if arguments else ROOT / ENV_FILE
+    env_file: Path = options.env_file
     settings = {**(read_env_file(env_file) if env_file.is_file() else {}), **os.environ}
     try:
-        return run(LocalAirflow.from_settings(settings), settings)
+        airflow = LocalAirflow.from_settings(settings)
+        return run(airflow, demo_settings(settings, airflow.home, demo=options.demo, ask=_ask))
     except KeyboardInterrupt:
         return 0
     except SetupError as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -199,6 +201,36 @@ def test_test_task_creates_every_environment(dev: ModuleType, commands: list[str
     assert set(dev.TEST_ENVIRONMENTS) == {"dev", "airflow", "dvc", "deploy", "mlflow-server"}
     assert all((tmp_path / f".venv-{name}").is_dir() for name in dev.TOOL_ENVIRONMENTS)
     assert commands[-1].endswith(" ".join(["-m pytest", *dev.PARALLEL_TESTS, "tests/api"]))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM")
+def test_sigterm_stops_the_command_of_a_task(tmp_path: Path) -> None:
+    """dev.py forwards the signal, waits for the command, and leaves no process behind."""
+    command = tmp_path / "command.py"
+    command.write_text(
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit('stopped'))\n"
+        "print(os.getpid(), flush=True)\n"
+        "time.sleep(600)\n",
+        encoding="utf-8",
+    )
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import signal, sys\nsys.path.insert(0, {str(DEV.parent)!r})\nimport dev\n"
+        "signal.signal(signal.SIGTERM, dev._terminate)\n"
+        f"dev._run(sys.executable, {str(command)!r}, echo=False)\n",
+        encoding="utf-8",
+    )
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+    ) as process:
+        assert process.stdout is not None
+        command_id = int(process.stdout.readline())
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.strip()) == (128 + signal.SIGTERM, "stopped")
+    with pytest.raises(ProcessLookupError):
+        os.kill(command_id, 0)
 
 
 def test_clean_removes_generated_files_only(dev: ModuleType, tmp_path: Path) -> None:

@@ -31,6 +31,10 @@ class DataError(PreptimeError):
     """The data can't be used: it's unreadable, incomplete, or below a declared threshold."""
 
 
+class PermanentDataError(DataError):
+    """The data can't be used, and waiting doesn't change that: it needs a correction, an option, or more days."""
+
+
 class UsageError(PreptimeError):
     """The request is invalid: for example, an unknown bundle, a date out of range, or a missing extra."""
 

@@ -48,7 +48,7 @@ def test_two_days_are_too_few_and_one_error_names_all(tmp_path: Path, monkeypatc
     two_days = replace(export, orders=rows, demo_options=())
     inferred, demo = run_two_commands(two_days, tmp_path)
     inferred.succeeded()
-    assert demo.status == 1
+    assert demo.status == 4
     for fact in ("the minimum is 7", "the minimum is 1,000", "Training needs 3 days"):
         assert fact in demo.err
     assert not (tmp_path / "models" / "bundles").exists()

@@ -21,7 +21,6 @@ from preptime.scoring.score_day import DayScoreDocument
 from tests.dags.installation import Installation
 from tests.requirements import ROOT
 
-SCRIPT = ROOT / "scripts" / "airflow_local.py"
 USER, PASSWORD = "cook", "salt and pepper"
 DATE = "2015-06-13"
 DAG = "daily_prediction_run"
@@ -65,7 +64,8 @@ def start_script(installation: Installation, folder: Path, **settings: str) -> s
     lines = [f'{name}="{value}"' for name, value in settings.items()]
     (folder / ".env").write_text("\n".join(lines), encoding="utf-8")
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), str(folder / ".env")],
+        [sys.executable, "-m", "scripts.airflow_local", "--no-demo", "--env-file", str(folder / ".env")],
+        cwd=ROOT,
         env=installation.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -16,11 +16,12 @@ def results(installation: Installation, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_exit_status_decides_retry(results: Results) -> None:
-    """AirflowFailException ends all tries. Incomplete data (1) may be complete later, a usage error (2) stays one."""
+    """AirflowFailException ends all tries. Late data (1) may be complete later, statuses 2 and 4 stay."""
     assert results["0"] == "success"
     assert results["1"] == "AirflowException: preptime exited with status 1: The reason, last."
     assert results["2"] == "AirflowFailException: preptime exited with status 2: The reason, last."
     assert results["3"] == "AirflowException: preptime exited with status 3: The reason, last."
+    assert results["4"] == "AirflowFailException: preptime exited with status 4: The reason, last."
     assert results["alert"] == "AirflowFailException: preptime exited with status 1: The reason, last."
 
 

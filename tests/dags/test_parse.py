@@ -47,6 +47,8 @@ class Dag(msgspec.Struct):
     catchup: bool
     max_active_runs: int
     schedule: str
+    description: str
+    documentation: str
     retries: list[int]
     backoff_factors: list[float]
     has_timeout: list[bool]
@@ -107,6 +109,9 @@ def test_dag_file_parses_fast_into_its_dag(runner: str, file: Path, request: pyt
     assert parsed_file.seconds < MAX_PARSE_SECONDS
     dag = parsed_file.dags[file.stem]
     assert (dag.catchup, dag.max_active_runs) == (False, 1)
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    assert dag.description == docstring.splitlines()[0]
+    assert dag.documentation.strip() == docstring
     assert all(dag.has_timeout)
     # The pod operator doesn't distinguish an alert from an error, so `monitor` has no retries.
     without_retries = runner == "as_pods" and "monitor" in dag.tasks

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from preptime.cli.options import parse_thresholds
-from preptime.errors import DataError, UsageError
+from preptime.errors import DataError, PermanentDataError, UsageError
 from preptime.validation.audit import AuditedOrders, audit_orders
 from preptime.validation.data_gate import (
     THRESHOLDS_BY_CHECK,
@@ -83,6 +83,27 @@ def test_evaluate_gate_missing_yesterday_fails_by_default(good_month: pl.DataFra
     assert _failed_checks(good_month, later, GateThresholds(max_days_behind=2)) == set()
     facts = gate_error(evaluate_gate(_audited(good_month), later, GateThresholds())).facts
     assert "on 2015-06-28, 2 days before 2015-06-30 (none on 2015-06-29); the maximum is 1." in facts
+
+
+@pytest.mark.parametrize(
+    ("days_later", "error_class"),
+    [(2, DataError), (6, DataError), (7, PermanentDataError), (4_169, PermanentDataError)],
+)
+def test_gate_error_of_an_old_export_is_permanent(
+    days_later: int, error_class: type[DataError], good_month: pl.DataFrame
+) -> None:
+    """A daily job is retried for late data only. The last order of the month is one day older than `DAY`."""
+    result = evaluate_gate(_audited(good_month), DAY + timedelta(days=days_later), GateThresholds())
+    assert type(gate_error(result)) is error_class
+
+
+def test_gate_error_is_permanent_if_any_check_stays_failed(good_month: pl.DataFrame) -> None:
+    incomplete = good_month.filter(pl.col("order_acknowledged_at") < datetime(2015, 6, 28, 12))
+    late = evaluate_gate(_audited(incomplete), DAY, GateThresholds())
+    assert type(gate_error(late)) is DataError
+    assert type(gate_error(late, (Shortfall("There are 3 orders.", "Add orders."),))) is PermanentDataError
+    few = evaluate_gate(_audited(incomplete), DAY, GateThresholds(min_days=40))
+    assert type(gate_error(few)) is PermanentDataError
 
 
 def test_evaluate_gate_ignores_orders_after_the_date(good_month: pl.DataFrame) -> None:

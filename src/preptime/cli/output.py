@@ -37,6 +37,7 @@ SUCCESS = 0
 REFUSED_OR_ALERT = 1
 USAGE_ERROR = 2
 FAILURE = 3
+PERMANENTLY_REFUSED = 4
 INTERRUPTED = 130
 """The status that shells use for SIGINT."""
 TERMINATED = 143
@@ -47,6 +48,7 @@ EXIT_STATUSES = {
     REFUSED_OR_ALERT: "the data was refused, or an alert fired",
     USAGE_ERROR: "wrong use: an unknown option or bundle, no champion, or a missing extra",
     FAILURE: "failure: a damaged bundle, a full disk, an input that changed, or an unexpected error",
+    PERMANENTLY_REFUSED: "the data was refused, and waiting for late data can't change that",
     INTERRUPTED: "interrupted",
     TERMINATED: "terminated by SIGTERM",
 }

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 import msgspec
 
-from preptime.errors import DataError, PreptimeError, UsageError
+from preptime.errors import DataError, PermanentDataError, PreptimeError, UsageError
 from preptime.validation.daily_baselines import SHARE_TOLERANCE
 
 
@@ -78,6 +78,14 @@ THRESHOLDS_BY_CHECK = {
     "weekly_median": "max_median_ratio",
 }
 """The threshold of each check. `recent_days` has no check of its own: it's the number of days of other checks."""
+
+
+CHECKS_OF_LATE_DATA = frozenset(
+    {"freshness", "volume", "last_evening", "unknown_restaurants", "open_orders", "latest_open_orders"}
+)
+"""The checks that can pass a few minutes later, when the rest of the data has arrived."""
+MAX_LATE_DAYS = 7
+"""Data whose last order is older doesn't arrive late: its source has stopped, or it's an old export."""
 
 
 def gate_option(threshold: str, value: float) -> str:
@@ -186,7 +194,8 @@ def gate_error(result: GateResult, shortfalls: Sequence[Shortfall] = ()) -> Prep
     """Return the error for data that can't be used: every failed check and shortfall, and every option that helps.
 
     An option accepts the data as it is. With a shortfall, it accepts the least that is enough. If the data is enough,
-    the error is that of the first shortfall, and otherwise a `DataError`.
+    the error is that of the first shortfall. Otherwise it's a `DataError` if all failed checks can pass when late data
+    arrives, and a `PermanentDataError` if not.
     """
     failed_checks = [check for check in result.checks if not check.passed]
     messages = [*(check.message for check in failed_checks), *(shortfall.message for shortfall in shortfalls)]
@@ -198,7 +207,13 @@ def gate_error(result: GateResult, shortfalls: Sequence[Shortfall] = ()) -> Prep
     introduction = "Then accept the other limits" if shortfalls else "If the data is correct, accept it"
     option_text = f" {introduction} with {' '.join(options)}." if options else ""
     failure = "didn't pass the data gate" if failed_checks else "isn't enough for training"
-    return DataError(f"The data as of {result.date} {failure}. {' '.join(messages)}", hint + option_text)
+    can_pass_later = not shortfalls and all(map(_can_pass_later, failed_checks))
+    error_class = DataError if can_pass_later else PermanentDataError
+    return error_class(f"The data as of {result.date} {failure}. {' '.join(messages)}", hint + option_text)
+
+
+def _can_pass_later(check: GateCheck) -> bool:
+    return check.name in CHECKS_OF_LATE_DATA and not (check.name == "freshness" and check.value > MAX_LATE_DAYS)
 
 
 def _merge_options(checks: Sequence[GateCheck]) -> list[str]:

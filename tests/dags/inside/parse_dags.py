@@ -35,6 +35,8 @@ def describe_dag(dag: Any) -> dict[str, object]:
         "catchup": dag.catchup,
         "max_active_runs": dag.max_active_runs,
         "schedule": str(dag.timetable.expression),
+        "description": str(dag.description),
+        "documentation": str(dag.doc_md),
         "retries": [task.retries for task in dag.tasks],
         "backoff_factors": [task.retry_exponential_backoff for task in dag.tasks],
         "has_timeout": [task.execution_timeout is not None for task in dag.tasks if task.task_type != "EmptyOperator"],

@@ -121,7 +121,7 @@ def main(folder: Path) -> None:
     os.environ["PREPTIME_COMMAND"] = FAKE_COMMAND
     os.environ["AIRFLOW__CORE__FERNET_KEY"] = "secret"
     preptime_operators.TERMINATION_GRACE_SECONDS = 1
-    results: dict[str, object] = {str(status): execute("exit", str(status)) for status in (0, 1, 2, 3)}
+    results: dict[str, object] = {str(status): execute("exit", str(status)) for status in (0, 1, 2, 3, 4)}
     results["alert"] = execute("exit", "1", no_retry_on_refusal=True)
     results["stopped"] = execute_and_stop(folder / "stopped", lambda task: task.on_kill())
     results["timeout"] = execute_and_stop(folder / "timeout", raise_timeout)
