@@ -113,7 +113,7 @@ def test_documented_sums_are_computed_from_the_table() -> None:
     assert f"the sum is {needed_mb(default):,.0f} MB" in SECTION
     assert f"`PREPTIME_BUNDLE_LOAD_MEMORY_MB={limited.bundle_load_memory_mb}`, which gives" in SECTION
     assert f"which gives {needed_mb(limited):,.0f} MB" in SECTION
-    assert len(documented_parts()) == 10
+    assert len(documented_parts()) == 11
 
 
 def test_fixed_parts_follow_from_the_code_and_the_benchmark() -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from preptime.domain import restaurant_ids
 from preptime.domain.restaurant_ids import (
     LARGEST_KEY,
     MAX_ID_CHARACTERS,
@@ -77,3 +78,15 @@ def test_parse_json_value(text: str, parsed: int | ValidationReason) -> None:
 def test_parse_not_a_number_is_missing() -> None:
     assert parse_restaurant_id(float("nan")) is ValidationReason.MISSING_VALUE
     assert parse_restaurant_id(float("inf")) is ValidationReason.UNPARSABLE_NUMBER
+
+
+def test_kept_keys_of_texts_are_limited_in_number_and_size() -> None:
+    """An identifier that is too long isn't kept, so that a request can't fill the memory of a worker."""
+    restaurant_ids.forget_cached_texts()
+    for number in range(restaurant_ids.CACHED_TEXTS + 10):
+        restaurant_ids.parse_restaurant_id(f"store-{number}")
+    assert restaurant_ids._parse_text.cache_info().currsize == restaurant_ids.CACHED_TEXTS
+    restaurant_ids.forget_cached_texts()
+    assert restaurant_ids.parse_restaurant_id("x" * 201) is ValidationReason.OUT_OF_RANGE
+    assert restaurant_ids.parse_restaurant_id(" " * 200 + "7") == 7
+    assert restaurant_ids._parse_text.cache_info().currsize == 0

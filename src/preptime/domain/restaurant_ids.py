@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from hashlib import blake2b
 from struct import Struct
 
@@ -32,6 +33,9 @@ LARGEST_KEY = 2**63 - 1
 """The largest integer that is its own key."""
 WHOLE_FLOAT_PATTERN = r"^-?(?:0|[1-9][0-9]{0,15})\.0$"
 """A whole number as pandas writes it in a column of floats."""
+CACHED_TEXTS = 2**14
+"""Number of texts of requests whose keys are kept, because the orders of a restaurant repeat its identifier. They need
+4 MB as UUIDs, and at most 17 MB. `benchmarks/restaurant_ids.py` has the times."""
 
 _MAX_DIGITS = len(str(LARGEST_KEY))
 _MAX_BITS = 700
@@ -84,8 +88,7 @@ def parse_restaurant_id(cell: object) -> int | ValidationReason:
     if type(cell) is int and 0 <= cell <= LARGEST_KEY:
         return cell
     if type(cell) is str:
-        text = cell.strip(WHITESPACE)
-        return _text_key(text) if 0 < len(text) <= MAX_ID_CHARACTERS else _rejection(text)
+        return _parse_text(cell) if len(cell) <= MAX_ID_CHARACTERS else _parse_text.__wrapped__(cell)
     if type(cell) is int:
         is_short = cell.bit_length() <= _MAX_BITS and len(str(cell)) <= MAX_ID_CHARACTERS
         return restaurant_key(cell) if is_short else ValidationReason.OUT_OF_RANGE
@@ -94,6 +97,17 @@ def parse_restaurant_id(cell: object) -> int | ValidationReason:
     # pandas writes NaN for a missing value.
     is_missing = cell is None or (type(cell) is float and math.isnan(cell))
     return ValidationReason.MISSING_VALUE if is_missing else ValidationReason.UNPARSABLE_NUMBER
+
+
+@lru_cache(CACHED_TEXTS)
+def _parse_text(cell: str) -> int | ValidationReason:
+    text = cell.strip(WHITESPACE)
+    return _text_key(text) if 0 < len(text) <= MAX_ID_CHARACTERS else _rejection(text)
+
+
+def forget_cached_texts() -> None:
+    """Forget the keys of the texts that `parse_restaurant_id` keeps. For measurements."""
+    _parse_text.cache_clear()
 
 
 def _rejection(text: str) -> ValidationReason:
