@@ -231,7 +231,7 @@ def _handle_sigterm(signal_number: int, _: FrameType | None) -> None:
 
 
 def _ask(question: str) -> bool:
-    """Return whether the user agrees. Without a terminal, the answer is no, and the option is named."""
+    """Return whether the user agrees. Without a terminal, return False, and name the option."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         print(f"{question} To do so, run: make airflow ARGS=--demo", flush=True)
         return False

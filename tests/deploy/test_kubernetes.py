@@ -342,7 +342,61 @@ def test_only_refused_data_and_errors_are_retried(overlay: str) -> None:
     assert no_retry.pop("daily-monitoring") == [1, 2, 4]
     assert len(no_retry) == 4
     assert all(values == [2, 4] for values in no_retry.values())
-    assert seconds >= 600
+    assert seconds >= 45 * 60, "orders can be late"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_ephemeral_storage_request_is_its_limit(overlay: str) -> None:
+    """GKE Autopilot reduces the limit to the request."""
+    airflow = as_mapping(yaml.safe_load((K8S / "airflow" / "pod-template.yaml").read_text(encoding="utf-8")))
+    for _, spec in (*pods(overlay), ("airflow", as_mapping(airflow["spec"]))):
+        (container,) = containers(spec)
+        resources = as_mapping(container["resources"])
+        sizes = [as_mapping(resources[part])["ephemeral-storage"] for part in ("requests", "limits")]
+        (folder_size,) = iter_values(spec["volumes"], "sizeLimit")
+        assert sizes == [folder_size, folder_size]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_autoscaler_target_is_below_the_request(overlay: str) -> None:
+    """On a full node, a pod gets its request only, and the autoscaler tolerates 10%."""
+    (utilization,) = iter_values(find_document(overlay, "HorizontalPodAutoscaler", "api"), "averageUtilization")
+    assert msgspec.convert(utilization, int) <= 80
+
+
+def test_gke_results_are_in_the_bucket_of_terraform() -> None:
+    volume = as_mapping(find_document("gke", "PersistentVolume", "preptime-results")["spec"])
+    claim = as_mapping(find_document("gke", "PersistentVolumeClaim", "results")["spec"])
+    assert (claim["volumeName"], claim["storageClassName"]) == ("preptime-results", volume["storageClassName"])
+    assert volume["claimRef"] == {"namespace": "preptime", "name": "results"}
+    store = (ROOT / "deploy" / "terraform" / "modules" / "store" / "main.tf").read_text(encoding="utf-8")
+    bucket = str(as_mapping(volume["csi"])["volumeHandle"]).removeprefix("PROJECT")
+    assert f'"${{var.project}}{bucket}"' in store
+    user = re.findall(r"preptime:x:(\d+):(\d+)", (ROOT / "deploy" / "docker" / "Dockerfile").read_text("utf-8"))[0]
+    assert volume["mountOptions"] == ["implicit-dirs", f"uid={user[0]}", f"gid={user[1]}"]
+    for document in documents("gke"):
+        for template in (as_mapping(found) for found in iter_values(document, "template")):
+            if "claimName': 'results'" in str(template):
+                assert as_mapping(template["metadata"])["annotations"] == {"gke-gcsfuse/volumes": "true"}
+
+
+def test_only_the_pruner_runs_the_pruning() -> None:
+    accounts = {name: spec["serviceAccountName"] for name, spec in pods("gke")}
+    assert accounts.pop("pruning") == "pruner"
+    assert set(accounts.values()) == {"api", "ui", "jobs"}
+
+
+def test_alertmanager_example_routes_pages() -> None:
+    """Every severity of the rules reaches a receiver."""
+    example = (K8S / "overlays" / "gke" / "alertmanager.example.yaml").read_text(encoding="utf-8")
+    configuration = as_mapping(yaml.safe_load(example))
+    receivers = {receiver["name"] for receiver in msgspec.convert(configuration["receivers"], list[Document])}
+    assert set(map(str, iter_values(configuration["route"], "receiver"))) == receivers
+    (matchers,) = iter_values(configuration, "matchers")
+    assert matchers == ['severity="page"']
+    assert set(iter_values(find_document("gke", "Rules", "preptime"), "severity")) == {"page", "ticket"}
+    page = (ROOT / "docs" / "deploy-gke.md").read_text(encoding="utf-8")
+    assert "create secret generic alertmanager --namespace=gmp-public --from-file=alertmanager.yaml" in page
 
 
 def test_pruning_keeps_bundles_for_monitoring() -> None:
@@ -393,16 +447,14 @@ def test_ingress_is_limited_to_labels(overlay: str, expected: dict[str, list[str
 
 
 def test_gke_egress_is_limited_to_google() -> None:
-    """DNS by the node's cache or Cloud DNS, the metadata server, and public addresses by TLS."""
+    """DNS by the node's cache or Cloud DNS, the metadata server, and the private addresses of Google's APIs."""
     all_policies = policies("gke")
     (dns,) = msgspec.convert(all_policies["google-dns"]["egress"], list[Document])
     assert dns["ports"] == [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
     assert [*iter_values(dns, "cidr")] == ["169.254.20.10/32", "169.254.169.254/32"]
     assert [*iter_values(dns, "k8s-app")] == ["node-local-dns"]
-    (public, *metadata) = msgspec.convert(all_policies["google-apis"]["egress"], list[Document])
-    assert [*iter_values(public, "port")] == [443]
-    private = msgspec.convert(next(iter_values(public, "except")), list[str])
-    assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} == set(private)
+    (google, *metadata) = msgspec.convert(all_policies["google-apis"]["egress"], list[Document])
+    assert ([*iter_values(google, "cidr")], [*iter_values(google, "port")]) == (["199.36.153.8/30"], [443])
     assert [*iter_values(metadata, "cidr")] == ["169.254.169.252/32", "169.254.169.254/32"]
     assert [*iter_values(all_policies["api-metrics"], "values")] == [["gmp-system", "gke-gmp-system"]]
 
@@ -463,7 +515,7 @@ def test_metrics_in_rules_exist() -> None:
     exposition = format_exposition(SharedCounts([], []), [state], 1.0)
     exposed = set(re.findall(r"# TYPE (\w+)", exposition.decode() + render(fired()).decode()))
     rules = (K8S / "alerts" / "alerts.yaml").read_text(encoding="utf-8")
-    used = {re.sub("_bucket$", "", name) for name in re.findall(r"\bpreptime_\w+", rules)}
+    used = {re.sub("_(bucket|count)$", "", name) for name in re.findall(r"\bpreptime_\w+", rules)}
     assert used <= exposed
     assert len(used) > 9
     assert set(re.findall(r"\bkube_\w+", rules)) == {"kube_job_failed"}

@@ -28,7 +28,9 @@ URL = "https://github.com/preptime/preptime/blob/main/docs/runbooks/{}.md"
 def alerts() -> dict[str, dict[str, str]]:
     """Return the annotations of each alert."""
     rules = yaml.safe_load((ROOT / "deploy" / "k8s" / "alerts" / "alerts.yaml").read_text(encoding="utf-8"))
-    return {rule["alert"]: rule["annotations"] for group in rules["groups"] for rule in group["rules"]}
+    return {
+        rule["alert"]: rule["annotations"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule
+    }
 
 
 def test_every_alert_links_to_its_runbook() -> None:
