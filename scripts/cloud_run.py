@@ -1,13 +1,19 @@
 """Release a revision on Cloud Run: without traffic, smoke test, 10%, then 100% of the traffic. Or roll back.
 
-    python scripts/cloud_run.py release --service preptime-api --region R --image IMAGE@sha256:… --suffix NAME
+    python scripts/cloud_run.py release --service preptime-api --region R --image IMAGE@sha256:…
     python scripts/cloud_run.py smoke URL                # SMOKE_KEY: an API key
-    python scripts/cloud_run.py shift --service preptime-api --region R --suffix NAME --percent 10
+    python scripts/cloud_run.py shift --service preptime-api --region R --percent 10
     python scripts/cloud_run.py rollback --service preptime-api --region R
+    python scripts/cloud_run.py restart --service preptime-api --region R
     python scripts/cloud_run.py jobs --region R --image IMAGE@sha256:… JOB …
 
-The script needs the standard library and `gcloud` only. The workflows in .github/workflows call it, and you can too.
-The exit status is 1 on failure.
+With 100%, the traffic follows the latest revision, so that later changes of settings and keys get it too. Only the
+candidate of a release has a tag. A revision without traffic and tag has no URL and no instances. `restart` makes a
+revision with the image that has the traffic, and with the current settings and secrets.
+
+The script needs the standard library and `gcloud` only, which provides the access token and the project. It uses the
+Cloud Run Admin API, because `gcloud run deploy` can name the new revision, and the next change by Terraform would use
+the name again. The workflows in .github/workflows call this script, and you can too. The exit status is 1 on failure.
 """
 
 from __future__ import annotations
@@ -18,16 +24,27 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any
 from urllib.parse import urlsplit
 
 CANDIDATE_TAG = "candidate"
-"""The tag of the new revision. The tag gives it a URL; it has no traffic."""
-PREVIOUS_TAG = "previous"
-"""The tag of the revision that had all traffic before. `rollback` sends all traffic to it."""
+"""The tag of the new revision while it is tested. The tag gives it a URL; it has no traffic."""
+PREVIOUS_ANNOTATION = "preptime-previous-revision"
+"""The service's annotation with the revision that had the traffic before. `rollback` sends all traffic to it."""
+RESTARTED_ANNOTATION = "preptime-restarted"
+"""The revision's annotation with the time of a restart. A changed annotation makes a new revision."""
+LATEST = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
+NAMED = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
+API_URL_VARIABLE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN"
+"""gcloud's variable for another address of the Cloud Run Admin API."""
+POLL_SECONDS = 2.0
+"""Time between two requests for the state of an operation."""
+OPERATION_TIMEOUT_SECONDS = 900.0
 SMOKE_ORDER = {
     "order_id": "smoke",
     "order_acknowledged_at": "2015-07-01T19:00:00+01:00",
@@ -44,41 +61,6 @@ class ReleaseError(Exception):
     """The release failed. The message is for the user."""
 
 
-@dataclass(frozen=True)
-class CloudRunService:
-    """A Cloud Run service."""
-
-    name: str
-    region: str
-
-    def gcloud(self, *arguments: str) -> str:
-        """Run `gcloud run services ARGUMENTS` for this service, and return its output."""
-        subcommand, *remaining_arguments = arguments
-        return gcloud("run", "services", subcommand, self.name, f"--region={self.region}", *remaining_arguments)
-
-    def traffic_targets(self) -> list[dict[str, object]]:
-        """Return the traffic targets: revisions with `percent`, `tag`, and `url`."""
-        description = json.loads(self.gcloud("describe", "--format=json"))
-        targets: list[dict[str, object]] = description["status"]["traffic"]
-        return targets
-
-    def current_revision(self) -> str:
-        """Return the revision with the most traffic."""
-        busiest_target = max(self.traffic_targets(), key=lambda target: int(str(target.get("percent", 0))))
-        return str(busiest_target["revisionName"])
-
-    def revision_tagged(self, tag: str) -> dict[str, object]:
-        """Return the target with this tag. Raises `ReleaseError` if there is none."""
-        for target in self.traffic_targets():
-            if target.get("tag") == tag:
-                return target
-        raise ReleaseError(f"{self.name} has no revision tagged {tag!r}. Nothing has changed.")
-
-    def set_traffic(self, *traffic_shares: str) -> None:
-        """Distribute the traffic: `NAME=PERCENT` for each revision, 100 in total."""
-        self.gcloud("update-traffic", f"--to-revisions={','.join(traffic_shares)}", "--quiet")
-
-
 def gcloud(*arguments: str) -> str:
     """Run gcloud, and return its standard output. Raises `ReleaseError`."""
     program = shutil.which("gcloud")
@@ -90,49 +72,178 @@ def gcloud(*arguments: str) -> str:
     return completed.stdout
 
 
-def deploy_candidate(service: CloudRunService, image: str, suffix: str) -> str:
-    """Deploy an image without traffic, tag the current revision, and return the URL of the new one."""
+def access_token() -> str:
+    """Return an access token of gcloud's account."""
+    return gcloud("auth", "print-access-token").strip()
+
+
+def current_project() -> str:
+    """Return gcloud's project. Raises `ReleaseError` if it isn't set."""
+    project = gcloud("config", "get-value", "project").strip()
+    if not project:
+        raise ReleaseError("gcloud has no project. Run gcloud config set project PROJECT.")
+    return project
+
+
+Document = dict[str, Any]
+"""A JSON object of the Cloud Run Admin API."""
+
+
+@dataclass
+class CloudRunService:
+    """A Cloud Run service."""
+
+    name: str
+    region: str
+    token: str = field(default_factory=access_token)
+    project: str = field(default_factory=current_project)
+
+    def request(self, path: str, change: Document | None = None) -> Document:
+        """Request a resource of the Cloud Run Admin API, or change it. Raises `ReleaseError`."""
+        base = os.environ.get(API_URL_VARIABLE, "https://run.googleapis.com/").rstrip("/")
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        return _request_json(f"{base}/v2/{path}", headers, change, "GET" if change is None else "PATCH")
+
+    @property
+    def path(self) -> str:
+        """The full name of the service."""
+        return f"projects/{self.project}/locations/{self.region}/services/{self.name}"
+
+    def describe(self) -> Document:
+        """Return the service."""
+        return self.request(self.path)
+
+    def update(self, service: Document, *fields: str) -> Document:
+        """Change fields of the service, wait until the change is complete, and return the service."""
+        changed = {name: service[name] for name in (*fields, "etag") if name in service}
+        operation = self.request(f"{self.path}?updateMask={','.join(fields)}", changed)
+        deadline = time.monotonic() + OPERATION_TIMEOUT_SECONDS
+        while not operation.get("done"):
+            if time.monotonic() > deadline:
+                raise ReleaseError(f"{self.name} isn't ready after {OPERATION_TIMEOUT_SECONDS:g} seconds.")
+            time.sleep(POLL_SECONDS)
+            operation = self.request(operation["name"])
+        if "error" in operation:
+            raise ReleaseError(f"{self.name}: {operation['error'].get('message', operation['error'])}")
+        return self.describe()
+
+    def send_traffic(self, service: Document, *targets: Document) -> Document:
+        """Distribute the traffic, and return the service. The percentages must add up to 100."""
+        try:
+            return self.update(service | {"traffic": list(targets)}, "traffic")
+        except ReleaseError:
+            # The operation can report that the latest revision isn't ready, although the traffic goes to another one.
+            routed = self.describe()
+            if routed_targets(routed.get("trafficStatuses", [])) != routed_targets(targets):
+                raise
+            return routed
+
+
+def routed_targets(targets: Iterable[Document]) -> list[tuple[object, ...]]:
+    """Return the targets with traffic or a tag, so that they can be compared."""
+    keys = ("type", "revision", "tag")
+    with_traffic = [target for target in targets if target.get("percent") or target.get("tag")]
+    return sorted(
+        (*(str(target.get(key, "")) for key in keys), int(target.get("percent", 0))) for target in with_traffic
+    )
+
+
+def revision_name(full_name: str) -> str:
+    """Return the last part of a revision's full name."""
+    return full_name.rpartition("/")[2]
+
+
+def serving_revision(service: Document) -> str:
+    """Return the revision with the most traffic."""
+    targets = service.get("traffic") or [{"type": LATEST, "percent": 100}]
+    busiest = max(targets, key=lambda target: int(target.get("percent", 0)))
+    return str(busiest["revision"]) if busiest["type"] == NAMED else revision_name(service["latestReadyRevision"])
+
+
+def previous_revision(service: Document, name: str) -> str:
+    """Return the revision that had the traffic before the last release. Raises `ReleaseError` if there is none."""
+    previous = service.get("annotations", {}).get(PREVIOUS_ANNOTATION)
+    if previous is None:
+        raise ReleaseError(f"{name} has no previous release (annotation {PREVIOUS_ANNOTATION}). Nothing has changed.")
+    return str(previous)
+
+
+def candidate(service: Document, name: str) -> Document:
+    """Return the traffic status of the candidate. Raises `ReleaseError` if there is none."""
+    for status in service.get("trafficStatuses", []):
+        if status.get("tag") == CANDIDATE_TAG:
+            return dict(status)
+    raise ReleaseError(f"{name} has no revision tagged {CANDIDATE_TAG!r}. Nothing has changed.")
+
+
+def named_target(revision: str, percent: int, **extra: str) -> Document:
+    """Return a traffic target for one revision."""
+    return {"type": NAMED, "revision": revision, "percent": percent, **extra}
+
+
+def deploy_candidate(cloud_run: CloudRunService, image: str) -> str:
+    """Deploy an image without traffic, and return the URL of the new revision."""
     if "@sha256:" not in image:
         raise ReleaseError(f"{image} has no digest. Use IMAGE@sha256:….")
-    current_revision = service.current_revision()
-    gcloud(
-        *("run", "deploy", service.name, f"--region={service.region}", f"--image={image}"),
-        *("--no-traffic", f"--tag={CANDIDATE_TAG}", f"--revision-suffix={suffix}", "--quiet"),
-    )
-    service.gcloud("update-traffic", f"--update-tags={PREVIOUS_TAG}={current_revision}", "--quiet")
-    return str(service.revision_tagged(CANDIDATE_TAG)["url"])
+    service = cloud_run.describe()
+    serving = serving_revision(service)
+    set_image(service, image)
+    service["traffic"] = [named_target(serving, 100)]
+    service["annotations"] = service.get("annotations", {}) | {PREVIOUS_ANNOTATION: serving}
+    service = cloud_run.update(service, "annotations", "template", "traffic")
+    created = revision_name(service["latestCreatedRevision"])
+    tagged = named_target(created, 0, tag=CANDIDATE_TAG)
+    return str(candidate(cloud_run.send_traffic(service, named_target(serving, 100), tagged), cloud_run.name)["uri"])
 
 
-def shift_traffic(service: CloudRunService, suffix: str, percent: int) -> None:
-    """Send `percent` of the traffic to the new revision, and the remaining traffic to the previous one."""
-    candidate_revision, previous_revision = (
-        f"{service.name}-{suffix}",
-        str(service.revision_tagged(PREVIOUS_TAG)["revisionName"]),
-    )
+def set_image(service: Document, image: str) -> None:
+    """Set the image of the next revision. Cloud Run chooses the name of the revision."""
+    service["template"]["containers"][0]["image"] = image
+    service["template"].pop("revision", None)
+
+
+def shift_traffic(cloud_run: CloudRunService, percent: int) -> str:
+    """Send `percent` of the traffic to the candidate, and the remaining traffic to the previous revision."""
+    service = cloud_run.describe()
+    revision = str(candidate(service, cloud_run.name)["revision"])
+    previous = previous_revision(service, cloud_run.name)
     if percent == 100:
-        service.set_traffic(f"{candidate_revision}=100")
+        cloud_run.send_traffic(service, {"type": LATEST, "percent": 100})
     else:
-        service.set_traffic(f"{candidate_revision}={percent}", f"{previous_revision}={100 - percent}")
+        targets = named_target(revision, percent, tag=CANDIDATE_TAG), named_target(previous, 100 - percent)
+        cloud_run.send_traffic(service, *targets)
+    return revision
 
 
-def roll_back(service: CloudRunService) -> str:
+def roll_back(cloud_run: CloudRunService) -> str:
     """Send all traffic to the previous revision, and return its name."""
-    previous_revision = str(service.revision_tagged(PREVIOUS_TAG)["revisionName"])
-    service.set_traffic(f"{previous_revision}=100")
-    return previous_revision
+    service = cloud_run.describe()
+    previous = previous_revision(service, cloud_run.name)
+    cloud_run.send_traffic(service, named_target(previous, 100))
+    return previous
+
+
+def restart(cloud_run: CloudRunService) -> str:
+    """Replace the serving revision by one with the same image and the current settings and secrets. Return its name."""
+    service = cloud_run.describe()
+    revision = cloud_run.request(f"{cloud_run.path}/revisions/{serving_revision(service)}")
+    set_image(service, revision["containers"][0]["image"])
+    annotations = service["template"].get("annotations", {})
+    service["template"]["annotations"] = annotations | {RESTARTED_ANNOTATION: f"{time.time():.3f}"}
+    service["traffic"] = [{"type": LATEST, "percent": 100}]
+    return revision_name(cloud_run.update(service, "template", "traffic")["latestReadyRevision"])
 
 
 def smoke_test(url: str, key: str, request_count: int) -> None:
     """Check that the API is ready, then request `request_count` predictions. Raises `ReleaseError`."""
     if urlsplit(url).scheme not in {"http", "https"}:
         raise ReleaseError(f"{url!r} isn't an HTTP or HTTPS URL.")
-    readiness = _request_json(f"{url}/ready", {}, None)
+    readiness = _request_json(f"{url}/ready", {}, None, "GET")
     if readiness.get("ready") is not True or "champion_error" in readiness:
         raise ReleaseError(f"{url} isn't ready: {readiness}")
     for _ in range(request_count):
-        response = _request_json(
-            f"{url}/v1/predictions", {"aikey": key, "Content-Type": "application/json"}, SMOKE_ORDER
-        )
+        headers = {"aikey": key, "Content-Type": "application/json"}
+        response = _request_json(f"{url}/v1/predictions", headers, SMOKE_ORDER, "POST")
         _check_prediction(response, str(readiness["bundle"]))
 
 
@@ -145,18 +256,19 @@ def _check_prediction(response: dict[str, object], bundle: str) -> None:
         raise ReleaseError(f"Expected four increasing quantiles above 0: {response}")
 
 
-def _request_json(url: str, headers: dict[str, str], body: object) -> dict[str, object]:
+def _request_json(url: str, headers: dict[str, str], body: object, method: str) -> Document:
     parsed_url = urlsplit(url)
     connection_class = HTTPSConnection if parsed_url.scheme == "https" else HTTPConnection
     connection = connection_class(parsed_url.netloc, timeout=REQUEST_TIMEOUT_SECONDS)
     try:
         content = None if body is None else json.dumps(body)
-        connection.request("GET" if body is None else "POST", parsed_url.path, content, headers)
+        target = f"{parsed_url.path}?{parsed_url.query}" if parsed_url.query else parsed_url.path
+        connection.request(method, target, content, headers)
         response = connection.getresponse()
         response_body = response.read()
         if response.status != HTTPStatus.OK:
             raise ReleaseError(f"{url}: {response.status} {response_body[:500].decode(errors='replace')}")
-        document: dict[str, object] = json.loads(response_body)
+        document: Document = json.loads(response_body)
     except (OSError, HTTPException, ValueError) as error:
         raise ReleaseError(f"{url}: {error}") from error
     finally:
@@ -179,11 +291,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     service_parser.add_argument("--region", required=True)
     subparser = subparsers.add_parser("release", parents=[service_parser])
     subparser.add_argument("--image", required=True)
-    subparser.add_argument("--suffix", required=True)
     subparser = subparsers.add_parser("shift", parents=[service_parser])
-    subparser.add_argument("--suffix", required=True)
     subparser.add_argument("--percent", type=int, required=True, choices=range(1, 101), metavar="1-100")
     subparsers.add_parser("rollback", parents=[service_parser])
+    subparsers.add_parser("restart", parents=[service_parser])
     subparser = subparsers.add_parser("smoke")
     subparser.add_argument("url")
     subparser.add_argument("--times", type=int, default=3)
@@ -202,13 +313,14 @@ def run_command(options: argparse.Namespace) -> str:
     if options.command == "jobs":
         update_jobs(options.region, options.image, options.jobs)
         return f"Updated the image of {len(options.jobs)} jobs."
-    service = CloudRunService(options.service, options.region)
+    cloud_run = CloudRunService(options.service, options.region)
     if options.command == "release":
-        return deploy_candidate(service, options.image, options.suffix)
+        return deploy_candidate(cloud_run, options.image)
     if options.command == "shift":
-        shift_traffic(service, options.suffix, options.percent)
-        return f"{options.percent}% of the traffic goes to {service.name}-{options.suffix}."
-    return f"All traffic goes to {roll_back(service)}."
+        return f"{options.percent}% of the traffic goes to {shift_traffic(cloud_run, options.percent)}."
+    if options.command == "restart":
+        return f"All traffic goes to {restart(cloud_run)}, which has the current settings and secrets."
+    return f"All traffic goes to {roll_back(cloud_run)}."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

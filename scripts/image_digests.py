@@ -39,6 +39,8 @@ def write_digests(client: str) -> None:
         repo_digests: list[str] = json.loads(
             subprocess.run(inspect_command, capture_output=True, text=True, check=True).stdout
         )
-        digest = repo_digests[0].partition("@")[2]
+        # Docker can list the digests of other repositories too.
+        repository = image.partition(":")[0]
+        digest = next(entry for entry in repo_digests if entry.startswith(f"{repository}@")).partition("@")[2]
         lines.append(f"{name}={image}@{digest}")
     DIGESTS_FILE.write_text("\n".join(lines) + "\n", encoding="utf-8")

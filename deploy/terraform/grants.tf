@@ -6,9 +6,9 @@ locals {
 
 # --- The store -------------------------------------------------------------------------------------------------------
 
-# The API, the dashboard, and the jobs may read bundles and the champion log.
+# The API, the dashboard, the jobs, and the pruner may read bundles and the champion log.
 resource "google_storage_bucket_iam_member" "store_readers" {
-  for_each = toset(["api", "ui", "jobs"])
+  for_each = toset(["api", "ui", "jobs", "pruner"])
 
   bucket = module.store.store_bucket
   role   = "roles/storage.objectViewer"
@@ -34,11 +34,16 @@ resource "google_storage_bucket_iam_member" "ui_promotes" {
   }
 }
 
-# The pruner may remove old bundles.
+# The pruner may remove bundles, but not entries of the champion log.
 resource "google_storage_bucket_iam_member" "pruner_removes_bundles" {
   bucket = module.store.store_bucket
   role   = "roles/storage.objectUser"
   member = local.member["pruner"]
+
+  condition {
+    title      = "bundles only"
+    expression = "resource.name.startsWith(\"projects/_/buckets/${module.store.store_bucket}/objects/models/bundles/\")"
+  }
 }
 
 # --- Data and results ------------------------------------------------------------------------------------------------
@@ -100,22 +105,29 @@ resource "google_secret_manager_secret_iam_member" "ui_reads_keys" {
 
 # --- Access ----------------------------------------------------------------------------------------------------------
 
-# Everyone may reach the API, which checks its own keys.
-resource "google_cloud_run_v2_service_iam_member" "api_is_public" {
-  name     = module.api.name
-  location = var.region
-  role     = "roles/run.invoker"
-  member   = "allUsers"
-}
+# The API has no grant: it checks its own keys, and Cloud Run checks no caller (modules/service, `access`). A grant to
+# allUsers would fail in organizations that restrict the domains of members.
 
-# Only the members in var.ui_members may reach the dashboard.
-resource "google_cloud_run_v2_service_iam_member" "ui_members" {
+# Only the members in var.ui_members may open the dashboard, through Identity-Aware Proxy.
+resource "google_iap_web_cloud_run_service_iam_member" "ui_members" {
   for_each = toset(var.ui_members)
 
+  cloud_run_service_name = module.ui.name
+  location               = var.region
+  role                   = "roles/iap.httpsResourceAccessor"
+  member                 = each.key
+}
+
+data "google_project" "project" {
+  project_id = var.project
+}
+
+# Identity-Aware Proxy may forward requests to the dashboard.
+resource "google_cloud_run_v2_service_iam_member" "iap_invokes_ui" {
   name     = module.ui.name
   location = var.region
   role     = "roles/run.invoker"
-  member   = each.key
+  member   = "serviceAccount:service-${data.google_project.project.number}@gcp-sa-iap.iam.gserviceaccount.com"
 }
 
 # The scheduler may start the daily jobs.

@@ -5,8 +5,8 @@ locals {
   }
 
   apis = [
-    "artifactregistry", "bigquery", "cloudresourcemanager", "cloudscheduler", "iam", "iamcredentials", "logging", "monitoring", "run",
-    "secretmanager", "storage", "sts",
+    "artifactregistry", "bigquery", "cloudresourcemanager", "cloudscheduler", "iam", "iamcredentials", "iap", "logging", "monitoring",
+    "run", "secretmanager", "storage", "sts",
   ]
 
   store_url = "gs://${module.store.store_bucket}/models"
@@ -18,7 +18,7 @@ locals {
     PREPTIME_ORDERS      = coalesce(var.orders, "${local.warehouse}&table=orders")
     PREPTIME_RESTAURANTS = coalesce(var.restaurants, "${local.warehouse}&table=restaurants")
     PREPTIME_SCHEMA      = var.schema
-    PREPTIME_RESULTS     = "/data/results"
+    PREPTIME_RESULTS     = local.results
     TZ                   = var.time_zone
   }
 }
@@ -55,7 +55,8 @@ resource "google_artifact_registry_repository" "images" {
     action = "KEEP"
 
     most_recent_versions {
-      keep_count = 10
+      # A release is three versions of each image: the image, its signature, and its bill of materials.
+      keep_count = 50
     }
   }
 
@@ -65,8 +66,9 @@ resource "google_artifact_registry_repository" "images" {
 module "store" {
   source = "./modules/store"
 
-  project = var.project
-  region  = var.region
+  project             = var.project
+  region              = var.region
+  deletion_protection = var.deletion_protection
 
   depends_on = [google_project_service.apis]
 }
@@ -89,6 +91,8 @@ module "api" {
   region              = var.region
   image               = var.images.serve
   account             = google_service_account.roles["api"].email
+  access              = "keys"
+  ingress             = var.ingress
   port                = 8000
   health_port         = 9000 # Clients with slow headers can occupy all connections of the other port.
   health_path         = "/healthz"
@@ -98,6 +102,9 @@ module "api" {
   max_instances       = var.api.max_instances
   concurrency         = var.api.concurrency
   deletion_protection = var.deletion_protection
+
+  # The API polls the champion log and writes predictions between requests too.
+  cpu_between_requests = true
 
   settings = {
     PREPTIME_STORE                 = local.store_url
@@ -114,6 +121,8 @@ module "api" {
     PREPTIME_SHUTDOWN_TIMEOUT_SECONDS = "8"
     # Clients can't reach /readyz, because Cloud Run reserves paths that end in z. This route returns the same response.
     AIP_HEALTH_ROUTE = "/ready"
+    # Metrics name clients and their load, and reasons name the bucket. Both stay on port 9000, which clients can't reach.
+    PREPTIME_PUBLIC_DETAILS = "false"
   }
 
   secrets = {
@@ -130,21 +139,24 @@ module "ui" {
   region              = var.region
   image               = var.images.ui
   account             = google_service_account.roles["ui"].email
+  access              = "iap"
+  ingress             = var.ingress
   port                = 8501
   health_port         = 8501 # Streamlit has one port.
   health_path         = "/_stcore/health"
   cpu                 = 1
   memory              = "1Gi"
   min_instances       = 0
-  max_instances       = 2
+  max_instances       = 1 # A user's session is in the memory of its process.
   concurrency         = 40
   timeout             = "3600s" # An open browser tab holds its connection.
-  session_affinity    = true
   deletion_protection = var.deletion_protection
+
+  cpu_between_requests = false
 
   settings = {
     PREPTIME_STORE   = local.store_url
-    PREPTIME_RESULTS = "/data/results"
+    PREPTIME_RESULTS = local.results
     PREPTIME_UI_HOST = "0.0.0.0"
     PREPTIME_UI_PORT = "8501"
     PREPTIME_API_URL = module.api.uri
@@ -160,7 +172,7 @@ module "ui" {
   }
 
   mounts = {
-    "/data/results" = { bucket = module.store.results_bucket, read_only = true }
+    (local.results) = { bucket = module.store.results_bucket, read_only = true }
   }
 
   depends_on = [
@@ -189,7 +201,7 @@ module "jobs" {
   deletion_protection = var.deletion_protection
 
   mounts = {
-    "/data/results" = { bucket = module.store.results_bucket, read_only = false }
+    (local.results) = { bucket = module.store.results_bucket, read_only = false }
   }
 
   depends_on = [google_project_service.apis]
@@ -198,6 +210,7 @@ module "jobs" {
 module "federation" {
   source = "./modules/federation"
 
+  pool        = var.ci_pool
   repository  = var.repository
   environment = var.environment
   account     = google_service_account.roles["deployer"].name
@@ -210,6 +223,7 @@ module "alerting" {
 
   project     = var.project
   emails      = var.alert_emails
+  channels    = var.alert_channels
   api_host    = trimprefix(module.api.uri, "https://")
   api_service = module.api.name
   ready_path  = "/ready"
@@ -217,6 +231,20 @@ module "alerting" {
 
   # With a check every minute, the API would never scale to zero.
   uptime_check = var.api.min_instances > 0
+
+  depends_on = [google_project_service.apis]
+}
+
+module "gke" {
+  source = "./modules/gke"
+  count  = var.gke ? 1 : 0
+
+  project             = var.project
+  region              = var.region
+  labels              = local.labels
+  images              = google_artifact_registry_repository.images.name
+  accounts            = { for role in ["api", "ui", "jobs", "pruner"] : role => google_service_account.roles[role].name }
+  deletion_protection = var.deletion_protection
 
   depends_on = [google_project_service.apis]
 }

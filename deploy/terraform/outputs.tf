@@ -5,7 +5,7 @@ output "api_url" {
 
 output "ui_url" {
   value       = module.ui.uri
-  description = "URL of the dashboard. To open it, use gcloud run services proxy."
+  description = "URL of the dashboard, for the members in ui_members."
 }
 
 output "registry" {

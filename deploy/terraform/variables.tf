@@ -59,14 +59,43 @@ variable "ui_members" {
   default     = []
 }
 
+variable "ingress" {
+  type        = string
+  description = "Networks that can reach the API and the dashboard. For a value other than the default, see docs/deploy-gcp.md."
+  default     = "INGRESS_TRAFFIC_ALL"
+
+  validation {
+    condition     = contains(["INGRESS_TRAFFIC_ALL", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "INGRESS_TRAFFIC_INTERNAL_ONLY"], var.ingress)
+    error_message = "Use a value of Cloud Run's ingress setting."
+  }
+}
+
 variable "alert_emails" {
   type        = list(string)
   description = "Email addresses that get alerts."
 }
 
+variable "alert_channels" {
+  type        = list(string)
+  description = "Existing notification channels that get alerts too, for example PagerDuty: projects/…/notificationChannels/…."
+  default     = []
+}
+
 variable "repository" {
+  type        = object({ id = string, owner_id = string })
+  description = "GitHub's IDs of the repository whose workflows deploy: gh api repos/OWNER/NAME --jq '.id, .owner.id'."
+}
+
+variable "ci_pool" {
   type        = string
-  description = "GitHub repository whose workflows deploy, as OWNER/NAME."
+  description = "ID of the workload identity pool of CI. The ID of a deleted pool can't be used for 30 days."
+  default     = "preptime-ci"
+}
+
+variable "gke" {
+  type        = bool
+  description = "Whether to create a cluster too (docs/deploy-gke.md)."
+  default     = false
 }
 
 variable "deletion_protection" {

@@ -4,7 +4,7 @@ terraform {
   required_providers {
     google = {
       source  = "hashicorp/google"
-      version = "~> 7.5" # 7.5 added mount_options of Cloud Run volumes.
+      version = ">= 8.7, < 9" # The tests check the files against 8.7.0.
     }
   }
 

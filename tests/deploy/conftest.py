@@ -14,6 +14,8 @@ from scripts import image_digests, images
 from tests.bundle.factories import DAY, put_bundle
 from tests.deploy import base_images
 from tests.deploy.engine import Engine, running_engine
+from tests.deploy.google_schema import ProviderSchema
+from tests.deploy.terraform_runs import Plan, Workspace, schema_of_files, terraform_program
 
 TAG = "test"
 
@@ -27,11 +29,11 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def base(engine: Engine) -> str:
-    """The pinned base image if the engine can pull it, otherwise a replacement."""
-    if image_digests.DIGESTS_FILE.is_file():
-        pinned = image_digests.read_digests()["BASE"]
-        if engine.run("pull", pinned, check=False).returncode == 0:
-            return pinned
+    """The published base image if the engine can pull it, otherwise a replacement."""
+    pinned = image_digests.DIGESTS_FILE.is_file()
+    published = (image_digests.read_digests() if pinned else image_digests.BASE_IMAGES)["BASE"]
+    if engine.run("pull", published, check=False).returncode == 0:
+        return published
     return base_images.python_image(engine)
 
 
@@ -81,3 +83,31 @@ def share(folder: Path) -> Path:
 def copied_store(store: Path, tmp_path: Path) -> Path:
     """A copy of the store."""
     return share(Path(shutil.copytree(store, tmp_path / "copy")))
+
+
+@pytest.fixture(scope="session")
+def google_schema() -> ProviderSchema:
+    """The schema of Google's Terraform provider for the types in deploy/terraform."""
+    return schema_of_files()
+
+
+@pytest.fixture(scope="session")
+def terraform(google_schema: ProviderSchema, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A copy of deploy/terraform, initialized."""
+    terraform_program()
+    return Workspace(tmp_path_factory.mktemp("terraform"), google_schema)
+
+
+@pytest.fixture(scope="session")
+def plans(terraform: Workspace) -> dict[str, Plan]:
+    """The plans from nothing: of production, and of staging with a cluster and without protection."""
+    staging = terraform.plan("staging", "-var=gke=true", "-var=deletion_protection=false")
+    return {"staging": staging, "production": terraform.plan("production")}
+
+
+@pytest.fixture(scope="session")
+def applied(terraform: Workspace, plans: dict[str, Plan]) -> Workspace:
+    """The copy of deploy/terraform after production was applied."""
+    assert plans
+    terraform.apply("production")
+    return terraform

@@ -1,8 +1,7 @@
-"""scripts/cloud_run.py: a release with a fake gcloud that stores the traffic of a service, and the smoke test."""
+"""scripts/cloud_run.py: releases against a fake of the Cloud Run Admin API, and the smoke test."""
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import sys
@@ -16,134 +15,163 @@ from werkzeug.serving import make_server
 
 from scripts import cloud_run
 from tests.api.factories import KEY, FakeSettings, make_active_model, make_service, make_wsgi_app
+from tests.deploy.fake_cloud_run import LATEST, FakeService, running_api
 
-GCLOUD = '''#!{python}
-"""A fake gcloud that stores the traffic of one service in a file, and every call in another."""
-import json, pathlib, re, sys
-home = pathlib.Path({home!r})
-arguments = sys.argv[1:]
-with (home / "calls").open("a") as calls:
-    calls.write(" ".join(arguments) + "\\n")
-state = home / "traffic.json"
-traffic = json.loads(state.read_text())
-options = dict(re.findall(r"--([a-z-]+)=(\\S+)", " ".join(arguments)))
-def set_tag(tag, revision):
-    for target in traffic:
-        if target.get("tag") == tag:
-            del target["tag"]
-    free = (target for target in traffic if target["revisionName"] == revision and "tag" not in target)
-    tagged = next(free, None)
-    if not tagged:
-        tagged = {{"revisionName": revision}}
-        traffic.append(tagged)
-    tagged |= {{"tag": tag, "url": f"https://{{tag}}---api.example"}}
-if arguments[:2] == ["run", "deploy"]:
-    set_tag(options["tag"], arguments[2] + "-" + options["revision-suffix"])
-elif arguments[2] == "update-traffic" and "update-tags" in options:
-    set_tag(*options["update-tags"].split("="))
-elif arguments[2] == "update-traffic":
-    shares = dict(share.split("=") for share in options["to-revisions"].split(","))
-    assert sum(map(int, shares.values())) == 100
-    for target in traffic:
-        target["percent"] = int(shares.pop(target["revisionName"], 0))
-    assert not shares, "no such revision"
-elif arguments[2] == "describe":
-    print(json.dumps({{"status": {{"traffic": traffic}}}}))
-elif arguments[1] != "jobs":
-    sys.exit("ERROR: (gcloud) unknown command")
-state.write_text(json.dumps(traffic))
-'''
+GCLOUD = """#!{python}
+import pathlib, sys
+pathlib.Path({calls!r}).open("a").write(" ".join(sys.argv[1:]) + "\\n")
+print({{"auth": "a-token", "config": "test-project"}}.get(sys.argv[1], ""))
+"""
+"""A fake gcloud that knows a token and a project, and stores every call."""
 API_OPTIONS = ("--service", "preptime-api", "--region", "europe-west1")
-IMAGE = f"registry/serve@sha256:{'a' * 64}"
-
-
-class FakeCloud(NamedTuple):
-    """The folder of the fake gcloud."""
-
-    home: Path
-
-    def shares(self) -> dict[str, int]:
-        """Return the percentage of the traffic by revision."""
-        traffic = json.loads((self.home / "traffic.json").read_text(encoding="utf-8"))
-        shares: dict[str, int] = {}
-        for target in traffic:
-            shares[target["revisionName"]] = shares.get(target["revisionName"], 0) + target.get("percent", 0)
-        return {name: percent for name, percent in shares.items() if percent}
-
-    def calls(self) -> list[str]:
-        """Return the recorded calls."""
-        return (self.home / "calls").read_text(encoding="utf-8").splitlines()
+FIRST = "preptime-api-00001-abc"
 
 
 @pytest.fixture
-def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCloud:
-    """A service with one revision, as Terraform creates it."""
+def gcloud_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file with the calls of the fake gcloud."""
     program = tmp_path / "bin" / "gcloud"
     program.parent.mkdir()
-    program.write_text(GCLOUD.format(python=sys.executable, home=str(tmp_path)), encoding="utf-8")
+    program.write_text(GCLOUD.format(python=sys.executable, calls=str(tmp_path / "calls")), encoding="utf-8")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    first = [{"revisionName": "preptime-api-00001-abc", "percent": 100, "latestRevision": True}]
-    (tmp_path / "traffic.json").write_text(json.dumps(first), encoding="utf-8")
-    return FakeCloud(tmp_path)
+    return tmp_path / "calls"
 
 
-def release(suffix: str, capsys: pytest.CaptureFixture[str]) -> str:
-    assert cloud_run.main(["release", *API_OPTIONS, "--image", IMAGE, "--suffix", suffix]) == 0
-    return capsys.readouterr().out.strip()
+@pytest.fixture
+def service(gcloud_calls: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeService]:
+    """A service with one revision, as Terraform creates it."""
+    monkeypatch.setattr(cloud_run, "POLL_SECONDS", 0.0)
+    fake = FakeService()
+    with running_api(fake) as url:
+        monkeypatch.setenv(cloud_run.API_URL_VARIABLE, url)
+        yield fake
 
 
-def shift(suffix: str, percent: int) -> None:
-    assert cloud_run.main(["shift", *API_OPTIONS, "--suffix", suffix, "--percent", str(percent)]) == 0
+def image(digest: str) -> str:
+    return f"registry/serve@sha256:{digest * 64}"
 
 
-def test_release_gets_traffic_in_steps(cloud: FakeCloud, capsys: pytest.CaptureFixture[str]) -> None:
-    assert release("r2", capsys) == "https://candidate---api.example"
-    assert cloud.shares() == {"preptime-api-00001-abc": 100}
-    assert any("--no-traffic" in call and IMAGE in call for call in cloud.calls())
-    shift("r2", 10)
-    assert cloud.shares() == {"preptime-api-r2": 10, "preptime-api-00001-abc": 90}
-    shift("r2", 100)
-    assert cloud.shares() == {"preptime-api-r2": 100}
+def run(command: str, *options: str) -> int:
+    return cloud_run.main([command, *API_OPTIONS, *options])
 
 
-def test_rollback_works_after_any_step(cloud: FakeCloud, capsys: pytest.CaptureFixture[str]) -> None:
-    release("r2", capsys)
-    for percent in (10, 100):
-        shift("r2", percent)
-        assert cloud_run.main(["rollback", *API_OPTIONS]) == 0
-        assert cloud.shares() == {"preptime-api-00001-abc": 100}
-    assert "All traffic goes to preptime-api-00001-abc." in capsys.readouterr().out
+def release(digest: str) -> None:
+    assert run("release", "--image", image(digest)) == 0
+    assert run("shift", "--percent", "100") == 0
 
 
-def test_rollback_restores_previous_release(cloud: FakeCloud, capsys: pytest.CaptureFixture[str]) -> None:
-    for suffix in ("r2", "r3"):
-        release(suffix, capsys)
-        shift(suffix, 100)
-    assert cloud_run.main(["rollback", *API_OPTIONS]) == 0
-    assert cloud.shares() == {"preptime-api-r2": 100}
+def test_release_gets_traffic_in_steps(service: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("release", "--image", image("a")) == 0
+    assert capsys.readouterr().out.strip() == "https://candidate---api.example"
+    assert service.shares() == {FIRST: 100}
+    assert service.revisions["preptime-api-00002-abc"]["containers"] == [{"image": image("a")}]
+    assert run("shift", "--percent", "10") == 0
+    assert service.shares() == {"preptime-api-00002-abc": 10, FIRST: 90}
+    assert run("shift", "--percent", "100") == 0
+    assert service.shares() == {"preptime-api-00002-abc": 100}
 
 
-def test_rollback_before_first_release_is_refused(cloud: FakeCloud, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cloud_run.main(["rollback", *API_OPTIONS]) == 1
-    assert "no revision tagged 'previous'" in capsys.readouterr().err
-    assert cloud.shares() == {"preptime-api-00001-abc": 100}
+def test_after_release_only_latest_revision_is_reachable(service: FakeService) -> None:
+    """A tag would keep the URL, the old keys, and the instances of its revision."""
+    release("a")
+    assert service.document["traffic"] == [{"type": LATEST, "percent": 100}]
+    assert list(service.reachable()) == ["preptime-api-00002-abc"]
 
 
-def test_release_without_digest_is_refused(cloud: FakeCloud, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cloud_run.main(["release", *API_OPTIONS, "--image", "registry/serve:latest", "--suffix", "r2"]) == 1
+def test_release_changes_image_and_traffic_only(service: FakeService) -> None:
+    """Terraform would undo other changes (test_terraform_plan.py, AFTER_RELEASE)."""
+    before = dict(service.document["template"])
+    release("a")
+    assert {name for fields in service.changes for name in fields} == {"annotations", "template", "traffic"}
+    assert "revision" not in service.document["template"]
+    assert service.document["template"] == before | {"containers": [{"image": image("a")}]}
+
+
+def test_setting_changed_by_terraform_gets_the_traffic(service: FakeService) -> None:
+    release("a")
+    template = service.document["template"] | {"timeout": "30s"}
+    service.change(["template"], {"template": template, "etag": service.document["etag"]})
+    assert [revision["timeout"] for revision in service.reachable().values()] == ["30s"]
+
+
+@pytest.mark.parametrize("rolled_back", [False, True])
+def test_restart_replaces_old_keys_everywhere(service: FakeService, rolled_back: bool) -> None:
+    release("a")
+    release("b")
+    if rolled_back:
+        assert run("rollback") == 0
+    service.secret = "second-key"  # noqa: S105
+    assert {revision["keys"] for revision in service.reachable().values()} == {"first-key"}
+    assert run("restart") == 0
+    (revision,) = service.reachable().values()
+    assert (revision["keys"], revision["containers"][0]["image"]) == ("second-key", image("a" if rolled_back else "b"))
+
+
+def test_rollback_works_after_any_step(service: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("release", "--image", image("a")) == 0
+    for percent in ("10", "100"):
+        assert run("shift", "--percent", percent) == 0
+        assert run("rollback") == 0
+        assert service.shares() == {FIRST: 100}
+        assert list(service.reachable()) == [FIRST]
+        assert run("release", "--image", image("a")) == 0
+    assert f"All traffic goes to {FIRST}." in capsys.readouterr().out
+
+
+def test_rollback_restores_previous_release(service: FakeService) -> None:
+    release("a")
+    release("b")
+    assert run("rollback") == 0
+    assert service.shares() == {"preptime-api-00002-abc": 100}
+
+
+def test_rollback_before_first_release_is_refused(service: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("rollback") == 1
+    assert "has no previous release" in capsys.readouterr().err
+    assert run("shift", "--percent", "10") == 1
+    assert "no revision tagged 'candidate'" in capsys.readouterr().err
+    assert service.changes == []
+
+
+def test_failing_revision_gets_no_traffic(service: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
+    service.failing_image = image("a")
+    assert run("release", "--image", image("a")) == 1
+    assert "is not ready" in capsys.readouterr().err
+    assert service.shares() == {FIRST: 100}
+    # Cloud Run reports the failed revision for changes of the traffic too.
+    assert run("rollback") == 0
+    assert run("restart") == 0
+    assert list(service.reachable()) == ["preptime-api-00003-abc"]
+
+
+def test_release_without_digest_is_refused(service: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("release", "--image", "registry/serve:latest") == 1
     assert "digest" in capsys.readouterr().err
+    assert service.changes == []
 
 
-def test_jobs_updates_each_image(cloud: FakeCloud) -> None:
-    assert cloud_run.main(["jobs", "--region", "r", "--image", IMAGE, "preptime-train", "preptime-score"]) == 0
-    assert [call.split()[3] for call in cloud.calls()] == ["preptime-train", "preptime-score"]
+def test_conflict_and_timeout_are_reported(
+    service: FakeService, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = cloud_run.CloudRunService("preptime-api", "europe-west1")
+    stale = cloud.describe() | {"etag": "0"}
+    with pytest.raises(cloud_run.ReleaseError, match="etag"):
+        cloud.update(stale | {"traffic": [{"type": LATEST, "percent": 100}]}, "traffic")
+    monkeypatch.setattr(cloud_run, "OPERATION_TIMEOUT_SECONDS", -1.0)
+    assert run("restart") == 1
+    assert "isn't ready after" in capsys.readouterr().err
 
 
-def test_gcloud_error_is_repeated(cloud: FakeCloud, capsys: pytest.CaptureFixture[str]) -> None:
-    (cloud.home / "traffic.json").write_text("[", encoding="utf-8")
-    assert cloud_run.main(["rollback", *API_OPTIONS]) == 1
-    assert "gcloud run services describe" in capsys.readouterr().err
+def test_jobs_updates_each_image(gcloud_calls: Path) -> None:
+    assert cloud_run.main(["jobs", "--region", "r", "--image", image("a"), "preptime-train", "preptime-score"]) == 0
+    calls = gcloud_calls.read_text(encoding="utf-8").splitlines()
+    assert [call.split()[3] for call in calls] == ["preptime-train", "preptime-score"]
+
+
+def test_api_error_is_repeated(service: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cloud_run.main(["rollback", "--service", "another", "--region", "europe-west1"]) == 1
+    assert "services/another: 404" in capsys.readouterr().err
 
 
 class ApiServer(NamedTuple):

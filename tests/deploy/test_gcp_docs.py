@@ -8,8 +8,8 @@ import pytest
 
 from preptime.settings import Settings, iter_settings
 from scripts import cloud_run
-from tests.deploy.terraform import blocks_of_kind, parse_file
-from tests.deploy.test_terraform import ENVIRONMENTS
+from tests.deploy.terraform import FOLDER, blocks_of_kind, parse_file
+from tests.deploy.test_terraform import ENVIRONMENTS, JOBS
 from tests.requirements import ROOT
 
 PAGE = (ROOT / "docs" / "deploy-gcp.md").read_text(encoding="utf-8")
@@ -22,7 +22,7 @@ def test_terraform_names_exist() -> None:
     for target in re.findall(r"-target=(google_\w+\.\w+)", PAGE):
         assert target.partition(".")[2] in blocks_of_kind("resource")
     for name in re.findall(r"gcloud run jobs execute preptime-([a-z-]+)", PAGE):
-        assert name in {"train", "score"}
+        assert name in JOBS
     sizes = [parse_file(path)["api"] for path in ENVIRONMENTS]
     assert all(isinstance(size, dict) and f"`concurrency = {size['concurrency']}`" in PAGE for size in sizes)
 
@@ -47,9 +47,36 @@ def test_preptime_is_installed_from_checkout_first() -> None:
     assert "google-cloud-bigquery==" in (ROOT / "locks" / "run.lock").read_text(encoding="utf-8")
 
 
-def test_rollback_command_parses() -> None:
-    (call,) = re.findall(r"python scripts/cloud_run\.py ([^`]+)`", PAGE)
-    assert cloud_run.parse_arguments(call.replace('"$REGION"', "r").split()).command == "rollback"
+def test_release_commands_parse() -> None:
+    calls = re.findall(r"python scripts/cloud_run\.py ([^`\n#]+)", PAGE)
+    commands = [cloud_run.parse_arguments(call.replace('"$REGION"', "r").split()).command for call in calls]
+    assert set(commands) == {"rollback", "restart"}
+
+
+def test_keys_are_rotated_with_a_restart() -> None:
+    """Another command makes a revision that gets no traffic after a rollback."""
+    section = PAGE.partition("\n## Rotate a key\n")[2].partition("\n## ")[0]
+    assert re.findall(r"cloud_run\.py (\w+) --service (\S+)", section) == [
+        ("restart", "preptime-api"),
+        ("restart", "preptime-ui"),
+    ]
+
+
+def test_page_has_a_command_for_what_only_the_cloud_proves() -> None:
+    section = PAGE.partition("\n## What only the cloud can prove\n")[2]
+    rows = re.findall(r"^\| ([^|]+\?) \| (.+) \|$", section, flags=re.MULTILINE)
+    assert len(rows) > 10
+    assert all("`" in command or "chart" in command or "step" in command for _, command in rows)
+
+
+def test_provider_lock_is_committed_or_explained() -> None:
+    """Only HashiCorp's registry has the hashes."""
+    lock = FOLDER / ".terraform.lock.hcl"
+    workflow = (ROOT / ".github" / "workflows" / "check.yml").read_text(encoding="utf-8")
+    assert lock.is_file() or "isn't in this repository yet" in PAGE
+    command = "terraform -chdir=deploy/terraform providers lock -platform=linux_amd64 -platform=darwin_arm64"
+    assert command in PAGE
+    assert command in workflow
 
 
 def test_workflows_have_the_named_environments() -> None:

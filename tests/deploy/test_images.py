@@ -30,7 +30,8 @@ def test_image_is_unprivileged_without_pip_and_compiler(engine: Engine, image: B
     script = (
         "for name in pip pip3 gcc cc g++ make; do command -v $name; done; "
         "find / -xdev -name pip -o -xdev -name 'pip-*' -o -xdev -name ensurepip 2>/dev/null; "
-        "find /opt -writable -not -type l -not -path '/opt/airflow-home*'; true"
+        "find /opt -writable -not -type l -not -path '/opt/airflow-home*'; "
+        "find / -xdev -type f -perm /6000 2>/dev/null; true"
     )
     completed = engine.run("run", "--rm", "--entrypoint=sh", image(target), "-c", script, check=False)
     assert (completed.returncode, completed.stdout) == (0, "")

@@ -1,6 +1,6 @@
-"""deploy/terraform without Google's provider: format, names that match the code, permissions, and checkov.
+"""deploy/terraform without terraform: format, names that match the code, commands of the jobs, comments, and checkov.
 
-The workflow `check` runs `terraform validate` with the provider.
+For its validity, see test_terraform_plan.py. For the planned values, see test_terraform_values.py.
 """
 
 from __future__ import annotations
@@ -9,24 +9,22 @@ import datetime as dt
 import json
 import re
 import shlex
-import shutil
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import click
-import msgspec
 import pytest
 
-from preptime.api import champion_watcher
-from preptime.api.service import PredictionRecord
 from preptime.cli.app import app
 from preptime.settings import PREFIX, Settings, iter_settings
+from preptime.sources.results import TRAINING_FILE
 from tests.api.factories import FakeSettings, http_client, make_active_model, make_service
 from tests.deploy.manifests import tool
 from tests.deploy.terraform import FOLDER, blocks, blocks_of_kind, modules, names_after, parse_file, text_of
-from tests.requirements import NOT_PACKAGED, ROOT, requires
+from tests.deploy.terraform_runs import terraform_program
+from tests.requirements import ROOT
 
 ENVIRONMENTS = sorted((FOLDER / "environments").glob("*.tfvars"))
 JOBS = ("train", "prune-bundles", "prune-results", "score", "monitor", "respond")
@@ -40,9 +38,7 @@ def all_text() -> str:
 
 
 def test_files_are_formatted() -> None:
-    terraform = shutil.which("terraform")
-    requires(terraform, f"{NOT_PACKAGED} terraform, and it isn't installed")
-    command = [str(terraform), "fmt", "-check", "-recursive", "-diff", str(FOLDER)]
+    command = [terraform_program(), "fmt", "-check", "-recursive", "-diff", str(FOLDER)]
     completed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert completed.returncode == 0, completed.stdout
 
@@ -55,28 +51,9 @@ def test_variables_are_used_and_described(folder: Path) -> None:
     assert all(block.text("description").endswith(".") for block in blocks_of_kind("output", folder).values())
 
 
-def test_module_calls_match_variables_and_outputs() -> None:
-    calls = blocks_of_kind("module")
-    sources = {name: FOLDER / call.text("source") for name, call in calls.items()}
-    assert {path.resolve() for path in sources.values()} == set(modules())
-    meta_arguments = {"source", "depends_on", "for_each"}
-    for name, call in calls.items():
-        variables = blocks_of_kind("variable", sources[name])
-        required = {variable for variable, block in variables.items() if "default" not in block.body}
-        assert required <= set(call.body) - meta_arguments <= set(variables), name
-    for name, output in re.findall(r"\bmodule\.([a-z]+)(?:\[[^]]*\])?\.([a-z_]+)", text_of(FOLDER)):
-        assert output in blocks_of_kind("output", sources[name]), f"module.{name}.{output}"
-
-
-@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
-def test_environment_sets_required_variables(path: Path) -> None:
-    variables, values = blocks_of_kind("variable"), set(parse_file(path))
-    assert {name for name, block in variables.items() if "default" not in block.body} <= values <= set(variables)
-    assert parse_file(path)["environment"] == path.stem
-
-
 def test_environments_are_production_and_staging() -> None:
     assert [path.stem for path in ENVIRONMENTS] == ["production", "staging"]
+    assert [parse_file(path)["environment"] for path in ENVIRONMENTS] == ["production", "staging"]
 
 
 def environment_variables() -> dict[str, str]:
@@ -131,10 +108,16 @@ def jobs() -> dict[str, dict[str, str]]:
     raise AssertionError("no jobs")
 
 
-def command_arguments(command: str, **environment: str) -> list[str]:
+def local_value(name: str) -> str:
+    """Return a value of `locals`."""
+    return str(next(block.body[name] for block in blocks() if block.kind == "locals" and name in block.body))
+
+
+def command_arguments(command: str, results: Path | None = None, **environment: str) -> list[str]:
     """Return the arguments that the shell of a job passes to preptime."""
-    date = str(next(block.body["date"] for block in blocks() if "date" in block.body)).replace("$$", "$")
-    script = command.replace("${local.date}", date).replace("${local.warehouse}", "bigquery://p.preptime?location=EU")
+    script = command.replace("exec preptime", "preptime").replace("${local.date}", local_value("date"))
+    script = script.replace("${local.warehouse}", "bigquery://p.preptime?location=EU").replace("$$", "$")
+    script = script.replace("${local.results}", str(results or local_value("results")))
     completed = subprocess.run(
         ["/bin/sh", "-c", f'preptime() {{ printf "%s\\n" "$@"; }}; {script}'],
         env={"PATH": "/usr/bin:/bin", **environment},
@@ -167,9 +150,24 @@ def test_jobs_run_the_commands_of_the_dags() -> None:
             words = re.findall(r'"([a-z-]+)"', arguments)
             dag_commands.add(" ".join(word for word in words if not word.startswith("--")))
     job_commands = {
-        " ".join(word for word in shlex.split(job["command"])[1:] if word.isalpha()) for job in jobs().values()
+        " ".join(word for word in shlex.split(job["command"].partition("exec preptime ")[2]) if word.isalpha())
+        for job in jobs().values()
     }
     assert job_commands == dag_commands - {"synthesize"}, "only the local demo synthesizes orders"
+
+
+def test_training_waits_for_late_orders(tmp_path: Path) -> None:
+    """The schedule repeats the training until the day has a decision. A date on request is always trained."""
+    train = jobs()["train"]
+    assert (train["schedule"], train["retries"]) == ("0,30 5-6 * * *", "0")
+    assert command_arguments(train["command"], tmp_path, TZ="UTC")[0] == "train"
+    folders = [tmp_path / f"date={dt.datetime.now(dt.UTC).date() + dt.timedelta(days=days)}" for days in (0, 1)]
+    for folder in folders:  # also tomorrow, if this test runs at midnight
+        folder.mkdir()
+        (folder / TRAINING_FILE).touch()
+    assert command_arguments(train["command"], tmp_path, TZ="UTC") == []
+    date = folders[0].name.removeprefix("date=")
+    assert command_arguments(train["command"], tmp_path, RUN_DATE=date) == ["train", "--date", date]
 
 
 def test_job_without_run_date_uses_local_date() -> None:
@@ -179,22 +177,10 @@ def test_job_without_run_date_uses_local_date() -> None:
     assert blocks_of_kind("variable")["time_zone"].text("default") == "Europe/London"
 
 
-def test_log_sink_matches_prediction_records() -> None:
-    assert "request_id" in {field.name for field in msgspec.structs.fields(PredictionRecord)}
-    assert "jsonPayload.request_id:*" in text_of(FOLDER / "modules" / "warehouse")
-    assert environment_variables()["PREPTIME_PREDICTION_LOG"] == "stdout"
-
-
-def test_champion_alert_names_the_logger() -> None:
-    alerting = text_of(FOLDER / "modules" / "alerting")
-    assert f'jsonPayload.logger=\\"{champion_watcher.__name__}\\"' in alerting
-    assert champion_watcher.logger.name == champion_watcher.__name__
-
-
 def grants() -> list[tuple[str, str]]:
     """Return the comment and the type of every grant."""
     text = all_text()
-    return re.findall(r"((?:^#[^\n]*\n)*)^resource \"(google_\w+_iam_\w+)\"", text, flags=re.MULTILINE)
+    return re.findall(r"((?:^#[^\n]*\n)*)^resource \"(google_\w+_iam_(?!audit)\w+)\"", text, flags=re.MULTILINE)
 
 
 def test_every_grant_has_a_comment() -> None:
@@ -203,25 +189,6 @@ def test_every_grant_has_a_comment() -> None:
         assert kind.endswith("_iam_member"), f"{kind} would remove other grants"
         sentence = " ".join(line.removeprefix("#").strip() for line in comment.splitlines())
         assert re.match(r"[A-Z].* may .*\.$", sentence), f"{kind}: {sentence!r}"
-
-
-def test_grants_are_minimal() -> None:
-    text = all_text()
-    roles = set(re.findall(r'role\s*=\s*"([^"]+)"', text))
-    assert not {role for role in roles if re.search(r"owner|editor$|[aA]dmin", role) and "dataEditor" not in role}
-    assert text.count("allUsers") == 1
-    assert "allAuthenticatedUsers" not in text
-    assert "google_service_account_key" not in text
-    assert len(re.findall(r'resource "google_project_iam_member"', text)) == 2
-    (members,) = (block for block in blocks() if block.labels[-1:] == ("ui_members",) and block.kind == "resource")
-    assert members.text("for_each") == "${toset(var.ui_members)}"
-
-
-def test_state_contains_no_key() -> None:
-    assert "google_secret_manager_secret_version" not in all_text()
-    assert {"PREPTIME_API_KEYS", "PREPTIME_OPERATOR_KEYS", "PREPTIME_API_KEY"} <= {
-        name for name, value in environment_variables().items() if "google_secret_manager_secret" in value
-    }
 
 
 def test_checkov_finds_nothing_unexplained() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -26,14 +28,78 @@ def test_workflows_match_schema() -> None:
     command = [tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", *map(str, WORKFLOWS)]
     completed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert completed.returncode == 0, completed.stdout
-    assert [path.stem for path in WORKFLOWS] == ["check", "deploy", "rollback"]
+    assert [path.stem for path in WORKFLOWS] == ["check", "deploy", "docs", "rollback"]
+
+
+def test_dependabot_matches_schema() -> None:
+    """Actions, base images, and the provider of Terraform get pull requests. Packages have locks/."""
+    path = ROOT / ".github" / "dependabot.yml"
+    command = [tool("check-jsonschema"), "--builtin-schema", "vendor.dependabot", str(path)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert all((ROOT / folder).is_dir() for folder in re.findall(r"directory: /(\S+)", path.read_text("utf-8")))
 
 
 def test_zizmor_finds_nothing() -> None:
-    command = [tool("zizmor"), "--offline", "--persona", "auditor", "--no-progress", *map(str, WORKFLOWS)]
+    command = [tool("zizmor"), "--offline", "--persona", "auditor", "--no-progress", str(ROOT / ".github")]
     completed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert completed.returncode == 0, completed.stdout + completed.stderr
     assert "No findings to report" in completed.stdout
+
+
+def actionlint(*paths: Path) -> subprocess.CompletedProcess[str]:
+    """Check workflows, and their shell scripts with shellcheck."""
+    command = [tool("actionlint"), "-no-color", "-shellcheck", tool("shellcheck"), *map(str, paths)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_actionlint_finds_nothing() -> None:
+    completed = actionlint(*WORKFLOWS)
+    assert completed.returncode == 0, completed.stdout
+
+
+def test_actionlint_finds_planted_errors(tmp_path: Path) -> None:
+    path = tmp_path / "deploy.yml"
+    changed = text("deploy").replace("needs: images\n", "needs: image\n").replace('"$TAG"', "$TAG")
+    path.write_text(changed.replace("steps.push.outputs.ui", "steps.pushed.outputs.ui"), encoding="utf-8")
+    completed = actionlint(path)
+    assert completed.returncode == 1
+    assert all(word in completed.stdout for word in ('"image"', '"pushed"')), completed.stdout
+
+
+def step_script(workflow: str, name: str) -> str:
+    """Return the script of a step."""
+    step = text(workflow).partition(f"- name: {name}\n")[2].partition("\n      - ")[0] + "\n"
+    (script,) = re.findall(r"^ {8}run: \|\n((?: {10}.*\n)+)", step, flags=re.MULTILINE)
+    return textwrap.dedent(script)
+
+
+def test_pushed_digest_is_of_the_registry(tmp_path: Path) -> None:
+    """Docker lists digests of local names too. Cloud Run and cosign would look for those on Docker Hub."""
+    digests = "preptime-serve@sha256:1\neu.example/p/serve-old@sha256:2\neu.example/p/$name@sha256:3"
+    fakes = f'docker() {{ if [ "$1" = inspect ]; then printf "{digests}\n"; fi; }}; gcloud() {{ :; }}; export name\n'
+    output = tmp_path / "output"
+    environment = {"PATH": os.environ["PATH"], "REGISTRY": "eu.example/p", "TAG": "t", "GITHUB_OUTPUT": str(output)}
+    script = fakes + step_script("deploy", "Push")
+    subprocess.run(["bash", "-e", "-c", script], env=environment, check=True, capture_output=True)
+    assert output.read_text(encoding="utf-8").splitlines() == [
+        f"{name}=eu.example/p/{name}@sha256:3" for name in ("serve", "jobs", "ui")
+    ]
+    without = script.replace("eu.example/p/$name@", "another/$name@")
+    assert subprocess.run(["bash", "-e", "-c", without], env=environment, check=False).returncode
+
+
+def test_cancelled_release_is_rolled_back() -> None:
+    """Otherwise, the candidate would keep 10% of the traffic."""
+    (condition,) = re.findall(r"name: Roll back after a failure\n +if: (.+)", text("deploy"))
+    assert condition == "(failure() || cancelled()) && steps.release.outcome == 'success'"
+
+
+def test_images_are_verified_before_their_release() -> None:
+    """The signature must be of this workflow on the main branch."""
+    workflow = text("deploy")
+    assert workflow.count("deploy.yml@refs/heads/main\n") == workflow.count("cosign verify ") == 2
+    assert workflow.index('cosign verify "$IMAGE"') < workflow.index("run.py release --service preptime-api")
+    assert workflow.index('cosign verify "$UI" "$JOBS"') < workflow.index("run.py release --service preptime-ui")
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -133,7 +199,7 @@ def test_check_runs_terraform() -> None:
 
 def test_scripts_are_valid_bash() -> None:
     requires(shutil.which("bash"), "bash is not installed")
-    for name in ("deploy", "rollback", "check"):
+    for name in ("deploy", "rollback", "check", "docs"):
         for script in re.findall(r"run: \|\n((?: {10}.*\n)+)", text(name)):
             completed = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False)
             assert completed.returncode == 0, completed.stderr

@@ -10,7 +10,9 @@ images = {
 
 ui_members   = ["group:preptime@example.com"]
 alert_emails = ["preptime@example.com"]
-repository   = "example/preptime"
+
+# From: gh api repos/OWNER/NAME --jq '.id, .owner.id'
+repository = { id = "123456789", owner_id = "1234567" }
 
 # Two instances, so that one can be replaced. One predicts about 300,000 orders a minute (docs/benchmarks-api.md).
 api = {

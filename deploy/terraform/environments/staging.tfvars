@@ -19,6 +19,8 @@ api = {
 
 ui_members   = ["group:preptime@example.com"]
 alert_emails = ["preptime@example.com"]
-repository   = "example/preptime"
+
+# From: gh api repos/OWNER/NAME --jq '.id, .owner.id'
+repository = { id = "123456789", owner_id = "1234567" }
 
 deletion_protection = false

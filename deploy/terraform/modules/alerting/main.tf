@@ -103,7 +103,7 @@ resource "google_monitoring_alert_policy" "errors" {
   }
 
   documentation {
-    content = "Check the log of ${var.api_service} for entries with level error. ${local.runbook}"
+    content = "Check the log of ${var.api_service} for entries with severity ERROR. ${local.runbook}"
   }
 }
 
@@ -222,5 +222,5 @@ resource "google_monitoring_alert_policy" "training_missing" {
 }
 
 locals {
-  channels = [for channel in google_monitoring_notification_channel.email : channel.id]
+  channels = concat([for channel in google_monitoring_notification_channel.email : channel.id], var.channels)
 }

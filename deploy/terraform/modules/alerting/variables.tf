@@ -8,6 +8,11 @@ variable "emails" {
   description = "Email addresses that get alerts."
 }
 
+variable "channels" {
+  type        = list(string)
+  description = "Existing notification channels that get alerts too."
+}
+
 variable "api_host" {
   type        = string
   description = "Host name of the API."

@@ -1,7 +1,7 @@
 # Authentication of CI without keys: GitHub signs a token for each run, and Google accepts it.
 
 resource "google_iam_workload_identity_pool" "ci" {
-  workload_identity_pool_id = "preptime-ci"
+  workload_identity_pool_id = var.pool
   display_name              = "preptime CI"
 }
 
@@ -13,13 +13,19 @@ resource "google_iam_workload_identity_pool_provider" "github" {
   #checkov:skip=CKV_GCP_125:The condition checks the repository, environment, and branch. The check doesn't resolve its variables.
 
   # Accepts only runs of the main branch in this GitHub environment, which can require an approval. A pull request from a
-  # fork has no access.
-  attribute_condition = "assertion.sub == 'repo:${var.repository}:environment:${var.environment}' && assertion.ref == 'refs/heads/main'"
+  # fork has no access. IDs never change and are never used again. Names do, and the format of GitHub's subject has changed.
+  attribute_condition = join(" && ", [
+    "assertion.repository_id == '${var.repository.id}'",
+    "assertion.repository_owner_id == '${var.repository.owner_id}'",
+    "assertion.environment == '${var.environment}'",
+    "assertion.ref == 'refs/heads/main'",
+  ])
 
+  # GitHub's subject can be longer than Google's limit of 127 bytes.
   attribute_mapping = {
-    "google.subject"       = "assertion.sub"
-    "attribute.repository" = "assertion.repository"
-    "attribute.ref"        = "assertion.ref"
+    "google.subject"          = "assertion.repository_id + ':' + assertion.environment"
+    "attribute.repository_id" = "assertion.repository_id"
+    "attribute.repository"    = "assertion.repository"
   }
 
   oidc {
@@ -31,5 +37,5 @@ resource "google_iam_workload_identity_pool_provider" "github" {
 resource "google_service_account_iam_member" "workflows_deploy" {
   service_account_id = var.account
   role               = "roles/iam.workloadIdentityUser"
-  member             = "principalSet://iam.googleapis.com/${google_iam_workload_identity_pool.ci.name}/attribute.repository/${var.repository}"
+  member             = "principalSet://iam.googleapis.com/${google_iam_workload_identity_pool.ci.name}/attribute.repository_id/${var.repository.id}"
 }

@@ -1,6 +1,6 @@
 variable "repository" {
-  type        = string
-  description = "GitHub repository, as OWNER/NAME."
+  type        = object({ id = string, owner_id = string })
+  description = "GitHub's IDs of the repository and its owner."
 }
 
 variable "environment" {
@@ -11,4 +11,9 @@ variable "environment" {
 variable "account" {
   type        = string
   description = "Full name of the workflows' service account."
+}
+
+variable "pool" {
+  type        = string
+  description = "ID of the workload identity pool."
 }

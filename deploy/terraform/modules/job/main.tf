@@ -18,7 +18,7 @@ resource "google_cloud_run_v2_job" "job" {
       containers {
         image   = var.image
         command = ["/bin/sh", "-c"]
-        args    = ["exec ${var.command}"]
+        args    = [var.command]
 
         resources {
           limits = {

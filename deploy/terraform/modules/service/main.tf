@@ -3,18 +3,25 @@
 resource "google_cloud_run_v2_service" "service" {
   name                = var.name
   location            = var.region
-  ingress             = "INGRESS_TRAFFIC_ALL"
+  ingress             = var.ingress
   deletion_protection = var.deletion_protection
+
+  # Exactly one of these checks callers, or the container does it itself.
+  invoker_iam_disabled = var.access == "keys"
+  iap_enabled          = var.access == "iap"
+
+  # On the service, not on its revisions: only revisions with traffic share it.
+  scaling {
+    min_instance_count = var.min_instances
+  }
 
   template {
     service_account                  = var.account
     execution_environment            = "EXECUTION_ENVIRONMENT_GEN2"
     max_instance_request_concurrency = var.concurrency
-    session_affinity                 = var.session_affinity
     timeout                          = var.timeout
 
     scaling {
-      min_instance_count = var.min_instances
       max_instance_count = var.max_instances
     }
 
@@ -31,8 +38,7 @@ resource "google_cloud_run_v2_service" "service" {
           memory = var.memory
         }
 
-        # The API polls the champion log and writes predictions between requests too.
-        cpu_idle          = false
+        cpu_idle          = !var.cpu_between_requests
         startup_cpu_boost = true
       }
 
@@ -110,12 +116,13 @@ resource "google_cloud_run_v2_service" "service" {
   }
 
   lifecycle {
-    # CI deploys images and shifts traffic (.github/workflows/deploy.yml).
+    # CI deploys images and shifts traffic (scripts/cloud_run.py). It never names a revision: the next change of Terraform
+    # would use the name again, which Cloud Run refuses.
     ignore_changes = [
       client,
       client_version,
+      template[0].annotations,
       template[0].containers[0].image,
-      template[0].revision,
       traffic,
     ]
   }

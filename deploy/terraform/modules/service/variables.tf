@@ -18,6 +18,21 @@ variable "account" {
   description = "Email address of the service's service account."
 }
 
+variable "access" {
+  type        = string
+  description = "What checks callers: keys (the container checks keys, and everyone can reach it) or iap (Identity-Aware Proxy)."
+
+  validation {
+    condition     = contains(["keys", "iap"], var.access)
+    error_message = "Use keys or iap."
+  }
+}
+
+variable "ingress" {
+  type        = string
+  description = "Networks that can reach the service."
+}
+
 variable "port" {
   type        = number
   description = "Port that the container listens on."
@@ -43,9 +58,14 @@ variable "memory" {
   description = "Memory of an instance, including temporary files."
 }
 
+variable "cpu_between_requests" {
+  type        = bool
+  description = "Whether an instance has its CPUs between requests too. If not, time without an open request costs nothing."
+}
+
 variable "min_instances" {
   type        = number
-  description = "Minimum number of instances."
+  description = "Minimum number of instances of all revisions together."
 }
 
 variable "max_instances" {
@@ -62,12 +82,6 @@ variable "timeout" {
   type        = string
   description = "Timeout of a request or of a browser's connection."
   default     = "60s"
-}
-
-variable "session_affinity" {
-  type        = bool
-  description = "Whether a browser keeps its instance."
-  default     = false
 }
 
 variable "settings" {

@@ -15,8 +15,9 @@ resource "google_storage_bucket" "versioned" {
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
+  force_destroy               = !var.deletion_protection
 
-  #checkov:skip=CKV_GCP_62:Cloud Audit Logs record reads and writes of objects, if they are enabled for the project.
+  #checkov:skip=CKV_GCP_62:Cloud Audit Logs record reads and writes of objects (audit.tf).
 
   versioning {
     enabled = true
@@ -52,8 +53,9 @@ resource "google_storage_bucket" "results" {
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
+  force_destroy               = !var.deletion_protection
 
-  #checkov:skip=CKV_GCP_62:Cloud Audit Logs record reads and writes of objects, if they are enabled for the project.
+  #checkov:skip=CKV_GCP_62:Cloud Audit Logs record reads and writes of objects (audit.tf).
   #checkov:skip=CKV_GCP_78:A hierarchical namespace has no versions. You can recreate results, and deletion is soft.
 
   hierarchical_namespace {

@@ -7,3 +7,8 @@ variable "region" {
   type        = string
   description = "Region of the buckets."
 }
+
+variable "deletion_protection" {
+  type        = bool
+  description = "Whether Terraform refuses to destroy buckets that contain objects."
+}
