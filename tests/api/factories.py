@@ -54,6 +54,7 @@ class FakeSettings:
     body_timeout_seconds: float = 10.0
     courier_cost: float = 1.0
     food_cost: float = 1.0
+    public_details: bool = True
     vertex_health_route: str | None = "/vertex/health"
     vertex_predict_route: str | None = "/vertex/predict"
 

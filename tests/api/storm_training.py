@@ -10,7 +10,7 @@ import polars as pl
 
 from preptime.bundle.champion_log import ChampionLog, LogEntry
 from preptime.bundle.store import Store
-from preptime.models.catboost_models import CatBoostModel, CatBoostTrees
+from preptime.models.catboost_models import CatBoostModel
 from preptime.models.model import Model
 from preptime.models.quantile import QuantileModel
 from preptime.models.sklearn_models import GradientBoostingModel, RandomForestModel, StackingModel
@@ -40,7 +40,7 @@ def make_trained_store(folder: Path) -> TrainedStore:
     bases: tuple[Model, ...] = (
         RandomForestModel(tree_count=5, max_leaf_nodes=20),
         GradientBoostingModel(tree_count=5),
-        CatBoostModel(trees=CatBoostTrees(tree_count=5, depth=3)),
+        CatBoostModel(tree_count=5, depth=3),
         XGBoostModel(tree_count=5),
     )
     models = (*bases, StackingModel(bases), QuantileModel(tree_count=30, learning_rate=0.2, depth=4, border_count=32))

@@ -200,6 +200,21 @@ def test_endpoints_without_champion_return_503(app_kind: str, path: str) -> None
     assert http.get("/openapi.json").status_code == 200
 
 
+def test_hidden_details_are_not_public(active_model: ActiveModel, app_kind: str) -> None:
+    setup = make_service(active_model, FakeSettings(public_details=False, vertex_health_route="/ready"))
+    http = http_client(setup.service, app_kind)
+    assert http.get("/metrics").status_code == 404
+    assert "/metrics" not in http.get("/openapi.json").json["paths"]  # type: ignore[index]
+    setup.champions.error = "gs://bucket/models: 403 the account has no access"
+    for model, status in ((active_model, 200), (None, 503)):
+        setup.champions.model = model
+        for path in ("/readyz", "/ready"):
+            response = http.get(path)
+            assert response.status_code == status
+            assert "bucket" not in response.text
+            assert "PREPTIME_HEALTH_PORT" in response.json["champion_error"]  # type: ignore[index]
+
+
 def test_unknown_path_returns_404(http: Client) -> None:
     document = problem(http.get("/nowhere"), 404)
     assert "/nowhere" in str(document["detail"])

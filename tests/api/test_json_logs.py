@@ -77,7 +77,7 @@ def test_log_message_is_one_json_line_on_stderr(capsys: pytest.CaptureFixture[st
     (line,) = output.err.splitlines()
     document = json.loads(line)
     assert document["message"] == "bundle is\n“ready”"
-    assert document["level"] == "info"
+    assert (document["level"], document["severity"]) == ("info", "INFO")
     assert document["time"].endswith("+00:00")
     assert {document[name] for name in EXTRA_FIELDS} == {"x"}
 

@@ -9,9 +9,11 @@ import msgspec
 import pytest
 
 from preptime.bundle.champion_log import LOG_FORMAT, LogEntry
+from preptime.bundle.explanations_file import TreesDocument
 from preptime.bundle.golden import GoldenDocument, GoldenOrders
 from preptime.bundle.manifest import (
     BUNDLE_FORMAT,
+    EXPLANATIONS_FILE,
     ArrayInfo,
     FeatureInfo,
     FileInfo,
@@ -48,7 +50,7 @@ def test_format_page_has_fields_of_log_and_golden_orders(title: str, struct: typ
     assert first_column_names(section(title)) == set(struct.__struct_fields__)
 
 
-@pytest.mark.parametrize("struct", [ArrayInfo, FileInfo, GoldenOrders])
+@pytest.mark.parametrize("struct", [ArrayInfo, FileInfo, GoldenOrders, TreesDocument])
 def test_format_page_has_fields_of_small_objects(struct: type[msgspec.Struct]) -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert all(f"`{name}`" in text for name in struct.__struct_fields__)
@@ -58,7 +60,8 @@ def test_format_page_has_files_and_arrays() -> None:
     text = section("The files of a bundle")
     assert set(expected_arrays(3, some_history().vocabularies, TAKE_HOME_FEATURES)) <= first_column_names(text)
     files = {re.sub("history/.*", "history/*.npy", name) for name in some_files(is_live=True)[1]}
-    assert files == set(re.findall(r"^\| `([a-z/*.]+\.[a-z]+)`", text, re.MULTILINE))
+    # The small bundle doesn't consist of trees.
+    assert files | {EXPLANATIONS_FILE} == set(re.findall(r"^\| `([a-z/*.]+\.[a-z]+)`", text, re.MULTILINE))
 
 
 def test_format_page_has_format_numbers() -> None:

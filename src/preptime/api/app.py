@@ -16,7 +16,7 @@ import msgspec
 from flask import Flask, Response, request
 from flask.typing import ResponseReturnValue
 from flask_swagger_ui import get_swaggerui_blueprint
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from werkzeug.exceptions import HTTPException
 
 from preptime.api.handler import (
@@ -58,6 +58,8 @@ from preptime.schema.schema import TAKE_HOME_SCHEMA
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+HIDDEN_REASON = "The server log and /readyz on PREPTIME_HEALTH_PORT have the reason."
+"""Replaces a reason if PREPTIME_PUBLIC_DETAILS is false."""
 _STATUS_LINES = {status: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
@@ -99,7 +101,8 @@ def create_app(service: Service) -> Flask:
     _add_route(app, "/v1/data-dictionary", "GET", partial(_require_key, partial(_data_dictionary, service), service))
     _add_route(app, "/healthz", "GET", _healthz)
     _add_route(app, "/readyz", "GET", partial(_readyz, service))
-    _add_route(app, "/metrics", "GET", partial(_metrics, service))
+    if service.settings.public_details:
+        _add_route(app, "/metrics", "GET", partial(_metrics, service))
     _add_route(app, "/openapi.json", "GET", partial(_openapi, service))
     health_route = service.settings.vertex_health_route
     if health_route is not None and health_route not in {"/readyz", "/healthz"}:
@@ -209,12 +212,12 @@ def _healthz() -> Response:
 
 
 def _readyz(service: Service) -> Response:
-    active_model, champion_error = service.active_model(), service.champion_error() or UNSET
+    active_model, champion_error = service.active_model(), _public_reason(service, service.champion_error())
     if active_model is None:
         return _json_response(
             Readiness(
                 ready=False,
-                reason=service.describe_unreadiness() or UNSET,
+                reason=_public_reason(service, service.describe_unreadiness()),
                 store_available=service.is_store_available(),
                 champion_error=champion_error,
             ),
@@ -230,6 +233,13 @@ def _readyz(service: Service) -> Response:
             champion_error=champion_error,
         )
     )
+
+
+def _public_reason(service: Service, reason: str | None) -> str | UnsetType:
+    """Return a reason, or where it is if it isn't for everyone: it can contain the address of the store."""
+    if reason is None:
+        return UNSET
+    return reason if service.settings.public_details else HIDDEN_REASON
 
 
 def _metrics(service: Service) -> Response:

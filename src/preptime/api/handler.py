@@ -20,6 +20,7 @@ import msgspec
 
 from preptime.api.active_model import ActiveModel
 from preptime.api.dispatch import read_dispatch_request
+from preptime.api.explanations import read_explanation_request
 from preptime.api.limits import BODY_TIMEOUT, NO_CHAMPION, SMALL_BODY_BYTES, Admission, LimitExceededError
 from preptime.api.predict import (
     OrderLimit,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 PREDICTIONS_PATH, DISPATCH_PATH, TAKE_HOME_PATH = "/v1/predictions", "/v1/dispatch", "/predict"
+EXPLANATIONS_PATH = "/v1/explanations"
 NO_CHAMPION_RETRY_SECONDS = 5
 """Value of `Retry-After` without a champion: the default poll interval of the champion log."""
 
@@ -77,6 +79,8 @@ class Endpoint:
     format_error: ErrorFormatter
     default_key_name: str | None = None
     """Name of the caller for a route that requires no API key."""
+    is_recorded: bool = True
+    """Whether its predictions are in the prediction log. An explained order is usually predicted elsewhere."""
 
 
 class HttpResponse(msgspec.Struct, frozen=True, gc=False):
@@ -94,6 +98,7 @@ def prediction_endpoints(settings: ApiSettings) -> tuple[Endpoint, ...]:
     default_endpoints = (
         Endpoint(PREDICTIONS_PATH, PREDICTIONS_PATH, read_request, format_problem),
         Endpoint(DISPATCH_PATH, DISPATCH_PATH, read_dispatch, format_problem),
+        Endpoint(EXPLANATIONS_PATH, EXPLANATIONS_PATH, read_explanation_request, format_problem, is_recorded=False),
         Endpoint(TAKE_HOME_PATH, TAKE_HOME_PATH, read_take_home_request, format_take_home_error),
     )
     if vertex_route is None:
@@ -118,7 +123,8 @@ def handle_prediction(endpoint: Endpoint, environ: WSGIEnvironment, service: Ser
             service.limits.release(admission)
         orders = len(result.orders)
         response = HttpResponse(result.status, _headers(JSON, result.body, request.id), result.body)
-        service.record(_build_record(request, active_model, result, body))
+        if endpoint.is_recorded:
+            service.record(_build_record(request, active_model, result, body))
         if result.notes:
             _count_notes(result, service)
     except ApiError as error:

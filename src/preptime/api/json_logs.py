@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON: time (UTC), level, logger, process, message, extra fields, traceback."""
+    """Formats a record as one line of JSON: time (UTC), severity, level, logger, process, message, extra, traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line without a newline."""
@@ -53,7 +53,14 @@ class JsonFormatter(logging.Formatter):
 
 def _document(created: float, level: str, name: str, process: int | None, message: str) -> dict[str, object]:
     time_text = dt.datetime.fromtimestamp(created, dt.UTC).isoformat(timespec="milliseconds")
-    return {"time": time_text, "level": level, "logger": name, "process": process, "message": message}
+    return {
+        "time": time_text,
+        "severity": level.upper(),  # the name that Cloud Logging reads
+        "level": level,
+        "logger": name,
+        "process": process,
+        "message": message,
+    }
 
 
 def _encode(document: dict[str, object]) -> str:

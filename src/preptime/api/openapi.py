@@ -11,8 +11,11 @@ from inspect import cleandoc
 
 import msgspec
 
-from preptime.api.handler import DISPATCH_PATH, PREDICTIONS_PATH, TAKE_HOME_PATH
+from preptime.api.explanations import EXAMPLE_EXPLANATION, ExplainedPrediction, ExplanationResponse
+from preptime.api.handler import DISPATCH_PATH, EXPLANATIONS_PATH, PREDICTIONS_PATH, TAKE_HOME_PATH
 from preptime.api.request_types import (
+    EXAMPLE_ERROR,
+    EXAMPLE_PREDICTION,
     KITCHEN_FIELD,
     JsonObject,
     RequestTypes,
@@ -48,6 +51,8 @@ _RESPONSE_TYPES: tuple[type[msgspec.Struct], ...] = (
     PredictionError,
     DispatchResponse,
     DispatchDecision,
+    ExplanationResponse,
+    ExplainedPrediction,
     TakeHomeRequest,
     TakeHomeResponse,
     TakeHomeError,
@@ -72,7 +77,7 @@ _ERROR_DESCRIPTIONS = {
     413: "The body is larger than the limit.",
     415: "The content type or the content encoding isn't supported.",
     422: "The JSON has another structure, more orders than the limit, a model that's unknown or named twice, or "
-    "costs whose ratio is outside 1:9 to 9:1.",
+    "costs whose ratio is outside 1:9 to 9:1. Or the active bundle has no explanations.",
     500: "Unexpected error. The server log has details for the request ID.",
     503: "No bundle is loaded, or too many requests are concurrent. Retry after the seconds in `Retry-After`.",
 }
@@ -86,39 +91,19 @@ _RESPONSE_HEADERS = {
 }
 _EXAMPLE_DATE = dt.date(2015, 6, 1)
 """Date of the example orders while no bundle is active."""
-_EXAMPLE_PREDICTION: JsonObject = {
-    "order_id": "A-10017",
-    "prep_time_seconds": 961,
-    "p10": 492.5385,
-    "p50": 960.574,
-    "p80": 1567.2158,
-    "p90": 1893.5405,
-    "ready_at": "2015-06-01T12:44:29+01:00",
-    "fallback_level": "restaurant",
-    "live": False,
-}
-_EXAMPLE_ERROR: JsonObject = {
-    "order_id": "A-10018",
-    "error": {
-        "code": "missing_value",
-        "field": "number_of_items",
-        "message": "number_of_items is missing; expected a whole number from 1 to 10,000.",
-    },
-}
-
 _DECISION_FIELDS = ("dispatch_at", "courier_wait_seconds", "food_wait_seconds", "quantile", "remaining")
 """They have a default only because they're set after the prediction."""
-_EXAMPLE_PREDICTIONS = [_EXAMPLE_PREDICTION, _EXAMPLE_ERROR]
+_EXAMPLE_PREDICTIONS = [EXAMPLE_PREDICTION, EXAMPLE_ERROR]
 _EXAMPLE_DECISIONS = [
     {
-        **_EXAMPLE_PREDICTION,
+        **EXAMPLE_PREDICTION,
         "dispatch_at": "2015-06-01T12:37:29+01:00",
         "courier_wait_seconds": 327,
         "food_wait_seconds": 154,
         "quantile": 0.5,
         "remaining": {"p10": 493, "p50": 961, "p80": 1567, "p90": 1894},
     },
-    _EXAMPLE_ERROR,
+    EXAMPLE_ERROR,
 ]
 
 
@@ -218,6 +203,7 @@ def _apply_limits(components: dict[str, JsonObject], settings: ApiSettings, mode
         ("PredictionResponse", "Prediction"),
         ("VertexResponse", "Prediction"),
         ("DispatchResponse", "DispatchDecision"),
+        ("ExplanationResponse", "ExplainedPrediction"),
     ):
         _property_schema(components[type_name], "predictions")["items"] = {
             "anyOf": [_schema_ref(item), _schema_ref("PredictionError")]
@@ -253,6 +239,7 @@ def _path_items(settings: ApiSettings, orders: list[JsonObject], types: RequestT
     paths: JsonObject = {
         PREDICTIONS_PATH: {"post": _predict_operation(orders)},
         DISPATCH_PATH: {"post": _dispatch_operation(orders)},
+        EXPLANATIONS_PATH: {"post": _explain_operation(orders)},
         TAKE_HOME_PATH: {"post": _take_home_operation(orders)},
         "/v1/bundle": {"get": _metadata_operation("get_active_bundle", "Get the active bundle", "ActiveBundle")},
         "/v1/schema": {
@@ -269,8 +256,9 @@ def _path_items(settings: ApiSettings, orders: list[JsonObject], types: RequestT
             )
         },
         "/readyz": {"get": _readiness_operation("check_readiness")},
-        "/metrics": {"get": _metrics_operation()},
     }
+    if settings.public_details:
+        paths["/metrics"] = {"get": _metrics_operation()}
     if settings.vertex_predict_route is not None:
         paths[settings.vertex_predict_route] = {"post": _vertex_operation(orders, types)}
     if settings.vertex_health_route is not None and settings.vertex_health_route not in paths:
@@ -302,6 +290,18 @@ def _dispatch_operation(orders: list[JsonObject]) -> JsonObject:
             "several orders": {"orders": [first, uncertain], "courier_cost": 2, "food_cost": 1},
         },
         response_example={"bundle": "2015-06-01-b51f7ce3ce65", "predictions": _EXAMPLE_DECISIONS},
+    )
+
+
+def _explain_operation(orders: list[JsonObject]) -> JsonObject:
+    explained = {**EXAMPLE_PREDICTION, "explanation": EXAMPLE_EXPLANATION}
+    return _post_operation(
+        "explain",
+        "Predict preparation times, and explain them",
+        "PredictionRequest",
+        "ExplanationResponse",
+        examples={"one order": orders[0], "several orders": {"orders": orders, "models": []}},
+        response_example={"bundle": "2015-06-01-b51f7ce3ce65", "predictions": [explained, EXAMPLE_ERROR]},
     )
 
 

@@ -354,6 +354,29 @@ def kitchen_schema(types: RequestTypes) -> JsonObject:
     }
 
 
+EXAMPLE_PREDICTION: JsonObject = {
+    "order_id": "A-10017",
+    "prep_time_seconds": 961,
+    "p10": 492.5385,
+    "p50": 960.574,
+    "p80": 1567.2158,
+    "p90": 1893.5405,
+    "ready_at": "2015-06-01T12:44:29+01:00",
+    "fallback_level": "restaurant",
+    "live": False,
+}
+"""A prediction in the document of the API."""
+EXAMPLE_ERROR: JsonObject = {
+    "order_id": "A-10018",
+    "error": {
+        "code": "missing_value",
+        "field": "number_of_items",
+        "message": "number_of_items is missing; expected a whole number from 1 to 10,000.",
+    },
+}
+"""The error of an order that can't be predicted, in the same document."""
+
+
 def example_orders(types: RequestTypes, date: dt.date) -> list[JsonObject]:
     """Return two orders with the required fields and an ID."""
     return [

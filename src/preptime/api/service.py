@@ -33,6 +33,10 @@ class ApiSettings(LimitSettings, Protocol):
         """The cost of a minute that ready food waits, for dispatch requests without one."""
 
     @property
+    def public_details(self) -> bool:
+        """Whether everyone can read metrics and reasons."""
+
+    @property
     def vertex_health_route(self) -> str | None:
         """`AIP_HEALTH_ROUTE`: the path that Vertex AI uses to check readiness."""
 

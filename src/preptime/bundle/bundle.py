@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.bundle.explanations_file import ExplanationTrees, check_explanations, decode_explanations
 from preptime.bundle.golden import (
     ABSOLUTE_TOLERANCE_SECONDS,
     RELATIVE_TOLERANCE,
@@ -26,11 +27,13 @@ from preptime.bundle.golden import (
 from preptime.bundle.graph import BundleGraphs
 from preptime.bundle.history_arrays import array_file, check_history, parse_array
 from preptime.bundle.manifest import (
+    EXPLANATIONS_FILE,
     GOLDEN_FILE,
     GRAPH_FILES,
     LIVE_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
+    MODEL_FILES,
     QUANTILE_FILE,
     TRAINING_FILES,
     FileInfo,
@@ -45,6 +48,8 @@ from preptime.bundle.store import Store
 from preptime.domain.orders import QUANTILE_LEVELS, UNKNOWN_CODE, OrderColumns, Predictions
 from preptime.domain.restaurant_ids import UNKNOWN_RESTAURANT_KEY
 from preptime.errors import BundleVerificationError, UsageError
+from preptime.explanations.explanations import Explanations
+from preptime.explanations.groups import explained_features, feature_groups
 from preptime.features.feature_set import FeatureSet
 from preptime.features.history import History, feature_matrix
 from preptime.features.kitchen import KitchenStates, live_features
@@ -69,11 +74,19 @@ class BundleContents:
 class Bundle:
     """A verified, loaded bundle. Threads can share it. Changes to its files have no effect on it."""
 
-    def __init__(self, folder: Path, manifest: Manifest, history: History, graphs: BundleGraphs) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        history: History,
+        graphs: BundleGraphs,
+        explanation_trees: ExplanationTrees | None = None,
+    ) -> None:
         self.folder = folder
         self.manifest = manifest
         self.history = history
         self.graphs = graphs
+        self._explanation_trees = explanation_trees
 
     @classmethod
     def load(cls, folder: Path, *, checked_sha256: str | None = None) -> Bundle:
@@ -115,9 +128,13 @@ class Bundle:
                 "Train or refresh with this preptime release.",
             )
         history = parse_history(manifest, contents.files)
-        return cls(
-            folder, manifest, history, BundleGraphs.from_files(contents.files, len(feature_names), manifest.models)
-        )
+        graphs = BundleGraphs.from_files(contents.files, len(feature_names), manifest.models)
+        trees = None
+        if EXPLANATIONS_FILE in contents.files:
+            trees = decode_explanations(
+                contents.files[EXPLANATIONS_FILE], len(feature_names), has_live_model=graphs.live is not None
+            )
+        return cls(folder, manifest, history, graphs, trees)
 
     @property
     def schema(self) -> Schema:
@@ -170,6 +187,62 @@ class Bundle:
         quantiles[is_live] = self.graphs.live.run_quantiles(np.hstack([features[is_live], live_columns]))
         return Predictions(points, quantiles, fallback_level, is_live)
 
+    @property
+    def has_explanations(self) -> bool:
+        """Whether the bundle can explain its p50: `quantile` consists of trees of CatBoost."""
+        return self._explanation_trees is not None
+
+    def require_explanations(self) -> ExplanationTrees:
+        """Return the trees of the p50. Raises `UsageError` if the bundle has no explanations."""
+        if self._explanation_trees is None:
+            raise UsageError(
+                f"{self.manifest.id} has no explanations: its model quantile doesn't consist of trees of CatBoost.",
+                "To get explanations, train without a custom model of that name.",
+            )
+        return self._explanation_trees
+
+    def explain(
+        self, orders: OrderColumns, kitchens: tuple[NDArray[np.bool_], KitchenStates] | None = None
+    ) -> Explanations:
+        """Return how many seconds each feature adds to the p50 of N orders, in the same order. N can be 0.
+
+        The first explanation prepares the trees, which takes tens of milliseconds.
+
+        Args:
+            orders: N orders, as known at acknowledgement.
+            kitchens: A mask [N] of the orders whose state of the kitchen is known, and these states. As in `predict`,
+                the live model predicts these orders, if the bundle has one, so its p50 is explained.
+
+        Raises:
+            UsageError: The bundle has no explanations.
+        """
+        trees = self.require_explanations()
+        p50 = self.predict(orders, (), kitchens).default
+        X = self.features(orders)
+        features = explained_features(self.history.feature_set, with_kitchen=self.has_live_model)
+        is_live = np.zeros(len(orders), np.bool_)
+        base, contributions = np.empty(len(orders)), np.zeros((len(orders), len(features)))
+        if kitchens is not None and trees.live is not None:
+            is_live, states = kitchens
+            usual_seconds = self.history.lookup(orders.take(is_live))
+            live_X = np.hstack([X[is_live], live_features(states, usual_seconds)])
+            base[is_live], contributions[is_live] = trees.live.base_seconds, trees.live.contributions(live_X)
+        if not is_live.all():
+            base[~is_live] = trees.quantile.base_seconds
+            contributions[~is_live, : X.shape[1]] = trees.quantile.contributions(X[~is_live])
+        groups = feature_groups(self.history.feature_set, with_kitchen=self.has_live_model)
+        return Explanations(p50, base, contributions, features, groups, is_live)
+
+    def check_explanations(
+        self,
+        orders: OrderColumns,
+        features: NDArray[np.float32],
+        quantiles: tuple[NDArray[np.float32], NDArray[np.float32]],
+    ) -> None:
+        """Check the golden orders' explanations, if the bundle has some. See `explanations_file.check_explanations`."""
+        if self._explanation_trees is not None:
+            check_explanations(self._explanation_trees, self.history, orders, features, quantiles)
+
     def warm_up(self) -> None:
         """Predict one order of an unknown restaurant a few times, so that the first real order is as fast as others."""
         unknown = np.array([UNKNOWN_CODE], np.int32)
@@ -190,7 +263,7 @@ class Bundle:
     def training_files(self) -> dict[str, bytes]:
         """Return the report and the evaluation of the training run by file name, as far as the bundle has them.
 
-        This and the next two methods read the folder again, and raise `BundleVerificationError` if a file changed.
+        This and the next three methods read the folder again, and raise `BundleVerificationError` if a file changed.
         """
         return {name: self._read_again(name) for name in TRAINING_FILES if name in self.manifest.files}
 
@@ -201,6 +274,10 @@ class Bundle:
     def graph_files(self) -> dict[str, bytes]:
         """Return the ONNX graphs by file name."""
         return {name: self._read_again(name) for name in GRAPH_FILES if name in self.manifest.files}
+
+    def model_files(self) -> dict[str, bytes]:
+        """Return the ONNX graphs, and the explanations if the bundle has some, by file name."""
+        return {name: self._read_again(name) for name in MODEL_FILES if name in self.manifest.files}
 
     def _read_again(self, name: str) -> bytes:
         return _read_file(self.folder, name, self.manifest.files[name])
@@ -221,6 +298,7 @@ def _check_predictions(bundle: Bundle, contents: BundleContents) -> None:
         live_quantiles = predict_golden_live(bundle.graphs, bundle.history, orders, features)
     with damage_reported(GOLDEN_FILE, "predictions of the golden orders"), np.errstate(all="ignore"):
         check_golden(golden, bundle.history.feature_set.names, features, predictions, live_quantiles)
+        bundle.check_explanations(orders, features, (predictions.quantiles, live_quantiles))
     for file, quantiles in ((MODEL_FILE, predictions.quantiles), (LIVE_FILE, live_quantiles)):
         if (quantiles < 0).any() or (np.diff(quantiles, axis=1) < 0).any():
             raise refused_bundle_error(file, "ascending quantiles of 0 s or more", "other quantiles")
@@ -272,6 +350,7 @@ def read_contents(folder: Path) -> BundleContents:
         raise refused_bundle_error(name, *expected_and_actual)
     check_arrays(manifest.arrays, manifest.vocabularies, features)
     required = {MODEL_FILE, QUANTILE_FILE, GOLDEN_FILE} | {array_file(name) for name in manifest.arrays}
+    required |= {EXPLANATIONS_FILE} & manifest.files.keys()
     if manifest.live_calibration is not None:
         required |= {LIVE_FILE}
     for name in sorted(required - manifest.files.keys()):

@@ -218,8 +218,12 @@ def predict_golden_live(
     """Return the live quantiles of the golden orders, [N, 4], or [0, 4] if the bundle has no live model."""
     if graphs.live is None:
         return np.empty((0, len(QUANTILE_LEVELS)), np.float32)
-    live_columns = live_features(_golden_kitchens(len(orders)), history.lookup(orders))
-    return graphs.live.run_quantiles(np.hstack([features, live_columns]))
+    return graphs.live.run_quantiles(golden_live_features(history, orders, features))
+
+
+def golden_live_features(history: History, orders: OrderColumns, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the features [N, F] of the golden orders, followed by the live features."""
+    return np.hstack([features, live_features(_golden_kitchens(len(orders)), history.lookup(orders))])
 
 
 def _golden_kitchens(order_count: int) -> KitchenStates:

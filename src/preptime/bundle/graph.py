@@ -23,7 +23,7 @@ INPUT_NAME = "features"
 """The only input, float32 [N, F]. Each output has the name of its model: `quantile` [N, 4], the others [N]."""
 
 _FLOAT_TENSOR = "tensor(float)"
-_LOAD_ERRORS = (
+LOAD_ERRORS = (
     state.Fail,
     state.InvalidArgument,
     state.InvalidGraph,
@@ -31,6 +31,7 @@ _LOAD_ERRORS = (
     state.NotImplemented,
     state.RuntimeException,
 )
+"""The errors of ONNX Runtime for a graph that it can't load or run."""
 
 
 class OnnxGraph:
@@ -109,7 +110,7 @@ class BundleGraphs:
 def _create_session(model: bytes, file: str) -> InferenceSession:
     try:
         return InferenceSession(model, _session_options(), providers=["CPUExecutionProvider"])
-    except _LOAD_ERRORS as error:
+    except LOAD_ERRORS as error:
         raise refused_bundle_error(file, "a graph that ONNX Runtime can run", f"({error})") from error
 
 

@@ -16,7 +16,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -30,7 +32,7 @@ _ERROR_TYPES: dict[str, type[PreptimeError]] = {
     error.__name__: error for error in (BundleVerificationError, UsageError, StoreError)
 }
 _MEMORY_HINT = "Use another bundle, or set PREPTIME_BUNDLE_LOAD_MEMORY_MB to a larger number."
-_OUT_OF_MEMORY_TEXTS = ("bad_alloc", "bad allocation", "Failed to allocate memory")
+OUT_OF_MEMORY_TEXTS = ("bad_alloc", "bad allocation", "Failed to allocate memory")
 """Parts of the messages of ONNX Runtime."""
 _MAX_OUTPUT_BYTES = 65_536
 _EXTRA_CPU_SECONDS = 5
@@ -140,10 +142,36 @@ def check_folder(folder: Path, limits: CheckLimits = DEFAULT_LIMITS, cancellatio
 
     Raises the errors of `check_bundle`, or `CheckCancelledError`.
     """
+    run = run_isolated("preptime.bundle.isolated_check", folder, limits, cancellation)
+    return _read_result(folder.name, run, limits)
+
+
+@dataclass(frozen=True, slots=True)
+class IsolatedRun:
+    """How a separate process ended."""
+
+    last_line: bytes
+    """Of its output: the result, if there is one."""
+    exit_status: int
+    timed_out: bool
+
+    @property
+    def signal_name(self) -> str:
+        """The name of the signal that ended the process, or an empty text."""
+        return _signal_name(-self.exit_status) if self.exit_status < 0 else ""
+
+
+def run_isolated(
+    module: str, folder: Path, limits: CheckLimits, cancellation: Cancellation | None = None
+) -> IsolatedRun:
+    """Run `python -m MODULE FOLDER SECONDS MEGABYTES`, and end it after the time limit.
+
+    The module calls `serve_isolated`. Raises `CheckCancelledError`.
+    """
     cancellation = cancellation or Cancellation()
     arguments = (str(folder.absolute()), str(limits.timeout_seconds), str(limits.memory_mb))
     # -P: a file in the working directory must not replace a module.
-    command = [sys.executable, "-P", "-m", "preptime.bundle.isolated_check", *arguments]
+    command = [sys.executable, "-P", "-m", module, *arguments]
     timed_out = threading.Event()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:  # noqa: S603
 
@@ -163,46 +191,53 @@ def check_folder(folder: Path, limits: CheckLimits = DEFAULT_LIMITS, cancellatio
             timer.cancel()
             cancellation.watch(None)
     cancellation.raise_if_cancelled()
-    return _read_result(folder.name, output, process.returncode, limits, timed_out=timed_out.is_set())
+    return IsolatedRun(output.rstrip(b"\n").rpartition(b"\n")[2], process.returncode, timed_out.is_set())
 
 
-def _read_result(name: str, output: bytes, exit_status: int, limits: CheckLimits, *, timed_out: bool) -> str:
-    last_line = output.rstrip(b"\n").rpartition(b"\n")[2]
+def serve_isolated(seconds: str, memory_mb: str, check: Callable[[], msgspec.Struct]) -> None:
+    """Run a check in this process, which `run_isolated` started, print its result as JSON, and end the process."""
+    threading.Thread(target=_exit_when_parent_ends, daemon=True).start()
+    _limit_resources(float(seconds), int(memory_mb))
+    result = check()
+    os.write(1, b"\n" + msgspec.json.encode(result) + b"\n")
+    os._exit(0)  # The parent doesn't wait until libraries have released their memory.
+
+
+def _read_result(name: str, run: IsolatedRun, limits: CheckLimits) -> str:
     try:
-        result = msgspec.json.decode(last_line, type=_CheckResult)
+        result = msgspec.json.decode(run.last_line, type=_CheckResult)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        result = _result_without_output(name, last_line.decode(errors="replace"), exit_status, limits, timed_out)
+        result = _result_without_output(name, run, limits)
     if result.error == MemoryError.__name__:
         raise refused_bundle_error(
             name, f"a bundle that loads with {limits.memory_mb} MB of memory", "one that needs more", _MEMORY_HINT
         )
-    if any(text in result.facts for text in _OUT_OF_MEMORY_TEXTS):
+    if any(text in result.facts for text in OUT_OF_MEMORY_TEXTS):
         raise BundleVerificationError(result.facts, f"The limit is {limits.memory_mb} MB. {_MEMORY_HINT}")
     if result.error:
         raise _ERROR_TYPES.get(result.error, OperationError)(result.facts, result.hint)
     return result.sha256
 
 
-def _result_without_output(
-    name: str, last_line: str, exit_status: int, limits: CheckLimits, timed_out: bool
-) -> _CheckResult:
-    if timed_out:
+def _result_without_output(name: str, run: IsolatedRun, limits: CheckLimits) -> _CheckResult:
+    if run.timed_out:
         error = refused_bundle_error(
             name,
             f"a bundle that loads and predicts its golden orders within {limits.timeout_seconds:g} s",
             "no result",
             "Use another bundle, or set PREPTIME_BUNDLE_LOAD_TIMEOUT_SECONDS to a larger number.",
         )
-    elif exit_status < 0:
+    elif run.signal_name:
         error = refused_bundle_error(
             name,
             f"a bundle that loads with {limits.memory_mb} MB of memory",
-            f"a process that ended with {_signal_name(-exit_status)} while it loaded the bundle",
+            f"a process that ended with {run.signal_name} while it loaded the bundle",
         )
     else:
         return _CheckResult(
             error=OperationError.__name__,
-            facts=f"{name} can't be checked: the process ended with status {exit_status} ({last_line[-300:]}).",
+            facts=f"{name} can't be checked: the process ended with status {run.exit_status} "
+            f"({run.last_line.decode(errors='replace')[-300:]}).",
             hint="Check that this user can start processes, and that preptime is installed completely.",
         )
     return _CheckResult(error=type(error).__name__, facts=error.facts, hint=error.hint)
@@ -254,13 +289,6 @@ def _exit_when_parent_ends() -> None:
     os._exit(_PARENT_ENDED)
 
 
-def _main(folder: str, seconds: str, memory_mb: str) -> None:
-    threading.Thread(target=_exit_when_parent_ends, daemon=True).start()
-    _limit_resources(float(seconds), int(memory_mb))
-    result = _run_check(Path(folder))
-    os.write(1, b"\n" + msgspec.json.encode(result) + b"\n")
-    os._exit(0)  # The parent doesn't wait until libraries have released their memory.
-
-
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    _, checked_folder, time_limit, memory_limit = sys.argv
+    serve_isolated(time_limit, memory_limit, lambda: _run_check(Path(checked_folder)))

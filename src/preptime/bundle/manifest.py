@@ -32,6 +32,10 @@ QUANTILE_FILE = "quantile.onnx"
 LIVE_FILE = "live.onnx"
 GRAPH_FILES = (MODEL_FILE, QUANTILE_FILE, LIVE_FILE)
 """The graphs (`preptime.bundle.graph`). The live graph is optional."""
+EXPLANATIONS_FILE = "explanations.msgpack"
+MODEL_FILES = (*GRAPH_FILES, EXPLANATIONS_FILE)
+"""The files of the models, which a refresh keeps. The explanations (`preptime.bundle.explanations_file`) are optional.
+"""
 GOLDEN_FILE = "golden.json"
 REPORT_FILE = "report.html"
 EVALUATION_FILE = "evaluation.json"
@@ -89,6 +93,18 @@ class FileInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     size_bytes: int
 
 
+class ModelDetails(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is recorded about a model. A bundle never contains code."""
+
+    hyperparameters: dict[str, int | float | str | bool] = {}
+    source: str = ""
+    """For a custom model: its file, and its class if it has one. Empty for a model of the catalogue."""
+    sha256: str = ""
+    """For a custom model: the hash of its file."""
+    fitted_through: date | None = None
+    """For an offered graph: the last day that it was fitted on, as the user states it."""
+
+
 class ManifestDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The fields that the caller of `write_bundle` provides. The other fields follow from the files."""
 
@@ -102,6 +118,8 @@ class ManifestDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     window: TrainingWindow
     models: tuple[str, ...]
     """Output names of the graph, in order. `quantile` is one of them."""
+    model_details: dict[str, ModelDetails] = {}
+    """Hyperparameters by model, and where custom models are from."""
     weak_models: tuple[str, ...] = ()
     """The point models whose error on the gate's days isn't lower than that of the global median."""
     calibration: JsonObject
@@ -127,6 +145,10 @@ class ManifestDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             raise ValueError("models must be different from each other")
         if not set(self.weak_models) <= set(self.models):
             raise ValueError("weak_models must be models of the bundle")
+        if not self.model_details.keys() <= set(self.models):
+            raise ValueError("model_details must be about models of the bundle")
+        if self.schema.models:
+            raise ValueError("the schema of a bundle has no models")
 
 
 class Manifest(ManifestDraft, frozen=True, forbid_unknown_fields=True, kw_only=True):

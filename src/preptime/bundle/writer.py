@@ -9,15 +9,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.bundle.explanations_file import check_explanations, decode_explanations
 from preptime.bundle.golden import check_golden, decode_golden, encode_golden, predict_golden_live
 from preptime.bundle.graph import BundleGraphs
 from preptime.bundle.history_arrays import check_history
 from preptime.bundle.manifest import (
+    EXPLANATIONS_FILE,
     GOLDEN_FILE,
-    GRAPH_FILES,
     HISTORY_FOLDER,
     LIVE_FILE,
     MANIFEST_FILE,
+    MODEL_FILES,
     ArrayInfo,
     FeatureInfo,
     Manifest,
@@ -53,7 +55,8 @@ def write_bundle(
     Args:
         store: The store.
         draft: The fields of the manifest that don't follow from the files.
-        graphs: The ONNX graphs by file name (`GRAPH_FILES`). For inputs and outputs, see `preptime.bundle.graph`.
+        graphs: The ONNX graphs, and the explanations if the models have some, by file name (`MODEL_FILES`). For inputs
+            and outputs, see `preptime.bundle.graph`.
         history: The history as of the bundle's date.
         golden_orders: At least one order, usually from `choose_golden_orders`.
         extra_files: Additional files by name, for example, `report.html`.
@@ -116,7 +119,7 @@ def build_bundle_files(
 
 def _check_parent(parent: Manifest, graphs: Mapping[str, bytes], history: History) -> None:
     """Raise `OperationError` unless a refresh has its parent's models and the category codes they were fitted with."""
-    if describe_files(graphs) != {name: parent.files[name] for name in GRAPH_FILES if name in parent.files}:
+    if describe_files(graphs) != {name: parent.files[name] for name in MODEL_FILES if name in parent.files}:
         raise OperationError(f"The models of the refresh differ from those of its parent {parent.id}.")
     for name in ("country", "city", "type_of_food", "custom"):
         if getattr(history.vocabularies, name) != getattr(parent.vocabularies, name):
@@ -135,6 +138,11 @@ def _golden_content(draft: ManifestDraft, graphs: Mapping[str, bytes], history: 
     content = encode_golden(orders, features, predictions, live_quantiles)
     # Run the check of `Bundle.load` now, so that a feature that isn't finite never gets into a store.
     check_golden(decode_golden(content), history.feature_set.names, features, predictions, live_quantiles)
+    if EXPLANATIONS_FILE in graphs:
+        trees = decode_explanations(
+            graphs[EXPLANATIONS_FILE], features.shape[1], has_live_model=loaded.live is not None
+        )
+        check_explanations(trees, history, orders, features, (quantiles, live_quantiles))
     return content
 
 

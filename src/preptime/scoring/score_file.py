@@ -54,6 +54,7 @@ def score_file(
     schema: Schema | None = None,
     travel: TravelColumn | None = None,
     live: bool = False,
+    explain: bool = False,
     progress: ProgressCallback | None = None,
     chunk_rows: int = CHUNK_ROWS,
     workers: int | None = None,
@@ -72,6 +73,7 @@ def score_file(
         schema: The schema of the orders. Default: the bundle's.
         travel: The column with travel times, for dispatch decisions.
         live: Predict with the live model. The states of kitchens are replayed from `source`, which is read twice.
+        explain: Add the explanation columns: why each order has its p50.
         progress: Called with the share of rows, possibly from another thread.
         chunk_rows: Rows scored at a time.
         workers: Number of threads. Default: the number of CPUs, from 2 to `MAX_WORKERS`.
@@ -81,15 +83,19 @@ def score_file(
 
     Raises:
         DataError: The source can't be read, is empty, or lacks a column.
-        UsageError: The output has another suffix, or is one of the inputs, or the bundle has no live model.
+        UsageError: The output has another suffix, or is one of the inputs, or the bundle has no live model or no
+            explanations.
         OperationError: Writing failed.
     """
     orders = open_orders(source, schema or bundle.schema, bundle.manifest.id)
     _check_output_is_not_input(orders, out)
-    scorer = _make_scorer(orders, out, bundle, restaurants, travel)
+    passthrough = PassthroughColumns.from_source(orders, for_csv=out.suffix.lower() == ".csv")
+    scorer = make_scorer(orders, passthrough, bundle, restaurants, travel)
+    if explain:
+        bundle.require_explanations()
+        scorer = replace(scorer, explains=True)
     if live:
-        kitchens = _replay_kitchens(orders, scorer.restaurants, bundle, chunk_rows)
-        scorer = replace(scorer, kitchens=kitchens)
+        scorer = replace(scorer, kitchens=replay_kitchens(orders, scorer.restaurants, bundle, chunk_rows))
     counts = ScoreCounts()
     report_rows = row_progress(orders, "Scoring", progress)
 
@@ -107,15 +113,20 @@ def score_file(
     return counts.to_document(orders.name, out, bundle.manifest.id)
 
 
-def _make_scorer(
-    orders: DataSource, out: Path, bundle: Bundle, restaurants: RestaurantIndex | None, travel: TravelColumn | None
+def make_scorer(
+    orders: DataSource,
+    passthrough: PassthroughColumns,
+    bundle: Bundle,
+    restaurants: RestaurantIndex | None = None,
+    travel: TravelColumn | None = None,
 ) -> ChunkScorer:
+    """Return the scorer of the chunks of `orders` (`score_file`)."""
     if travel is not None:
         travel.check(orders)
     differing = differing_restaurants(bundle.history.restaurants, restaurants)
     return ChunkScorer(
         bundle,
-        PassthroughColumns.from_source(orders, for_csv=out.suffix.lower() == ".csv"),
+        passthrough,
         TimestampFormatter(),
         restaurants_for(bundle, restaurants),
         orders.schema,
@@ -189,8 +200,8 @@ def _check_output_is_not_input(source: DataSource, out: Path) -> None:
         )
 
 
-def _replay_kitchens(
-    orders: DataSource, restaurants: RestaurantIndex, bundle: Bundle, chunk_rows: int
+def replay_kitchens(
+    orders: DataSource, restaurants: RestaurantIndex, bundle: Bundle, chunk_rows: int = CHUNK_ROWS
 ) -> KitchenReplay:
     """Return the states of the kitchens of all orders in a data source, which is read completely.
 

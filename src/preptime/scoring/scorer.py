@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from preptime.bundle.bundle import Bundle
-from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS, UNKNOWN_CODE, OrderColumns, Predictions
+from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS, UNKNOWN_CODE, Predictions
 from preptime.domain.restaurant_ids import UNKNOWN_RESTAURANT_KEY
 from preptime.domain.timestamps import MICROSECONDS, SECONDS_PER_DAY
 from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask, reasons_in_mask
@@ -21,6 +21,7 @@ from preptime.features.restaurant_index import RestaurantIndex, recode
 from preptime.features.restaurant_names import RestaurantNames
 from preptime.formatting import shorten
 from preptime.schema.schema import Schema
+from preptime.scoring.explanation_columns import explanation_columns
 from preptime.scoring.travel_column import DISPATCH_REASON, TravelColumn
 from preptime.sources.source import DataSource, incompatible_types_error
 from preptime.validation.audit import PLACE_COLUMNS, AuditedOrders, audit_orders, to_order_columns
@@ -291,6 +292,8 @@ class ChunkScorer:
     """The column with travel times, if the rows get dispatch columns."""
     kitchens: KitchenReplay | None = None
     """The states of kitchens, if the live model predicts."""
+    explains: bool = False
+    """Whether the rows get explanation columns. The bundle must have explanations."""
 
     def score(self, rows: pl.DataFrame) -> ScoredChunk:
         """Return the rows in order, followed by the prediction columns."""
@@ -298,8 +301,12 @@ class ChunkScorer:
         is_scored = audited.usable_for(Purpose.SCORING)
         all_scored = bool(is_scored.all())
         frame = audited.frame if all_scored else audited.frame.filter(pl.Series(is_scored))
-        predictions = self._predict(to_order_columns(frame, self.restaurants))
+        orders = to_order_columns(frame, self.restaurants)
+        kitchens = None if self.kitchens is None else (np.ones(len(orders), np.bool_), self.kitchens.states(orders))
+        predictions = self.bundle.predict(orders, kitchens=kitchens)
         columns = self._prediction_columns(rows.filter(pl.Series(is_scored)), frame, predictions)
+        if self.explains:
+            columns = columns.hstack(explanation_columns(self.bundle.explain(orders, kitchens)))
         flags = order_flags(audited, is_scored, self.differing)
         if self.flags_rows:
             columns = columns.with_columns(pl.Series(RESTAURANT_DIFFERS, flags.differs))
@@ -315,12 +322,6 @@ class ChunkScorer:
             flags,
             {} if self.travel is None else dict(columns[DISPATCH_REASON].drop_nulls().value_counts().iter_rows()),
         )
-
-    def _predict(self, orders: OrderColumns) -> Predictions:
-        if self.kitchens is None:
-            return self.bundle.predict(orders)
-        every_order = np.ones(len(orders), np.bool_)
-        return self.bundle.predict(orders, kitchens=(every_order, self.kitchens.states(orders)))
 
     def _prediction_columns(self, rows: pl.DataFrame, frame: pl.DataFrame, predictions: Predictions) -> pl.DataFrame:
         local, utc = (frame[name].to_physical().to_numpy() for name in ("acknowledged_local", "acknowledged_utc"))
@@ -361,11 +362,18 @@ class BundleScorer:
     """Predicts orders in memory with a bundle."""
 
     bundle: Bundle
+    explains: bool = False
+    """Whether the explanation columns are added. The bundle must have explanations."""
 
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the prediction columns for N orders, which must not have such columns themselves."""
         passthrough = PassthroughColumns(rows.schema, for_csv=False)
         scorer = ChunkScorer(
-            self.bundle, passthrough, TimestampFormatter(), self.bundle.history.restaurants, self.bundle.schema
+            self.bundle,
+            passthrough,
+            TimestampFormatter(),
+            self.bundle.history.restaurants,
+            self.bundle.schema,
+            explains=self.explains,
         )
         return scorer.score(rows).frame.drop(rows.columns)

@@ -57,6 +57,11 @@ class OrderInput:
                 row[source] = _cell_text(self.values[name], name, schema)
         return row
 
+    def to_frame(self, schema: Schema, restaurants: RestaurantIndex | None) -> pl.DataFrame:
+        """Return the order as a frame with one row. `restaurants` are those of the bundle, if they're known."""
+        row = self.to_row(schema, None if restaurants is None else restaurant_zone(self, restaurants))
+        return pl.DataFrame([row], schema=dict.fromkeys(row, pl.String))
+
 
 @dataclass(frozen=True, slots=True)
 class Variable:

@@ -36,6 +36,7 @@ from preptime.ui import formatting, prediction_charts
 from preptime.ui.components import caption, field_error, metric_cards, prediction_card, show_error, unframed_chart
 from preptime.ui.connections import DashboardContext
 from preptime.ui.display_names import FALLBACK_LEVEL_DESCRIPTIONS
+from preptime.ui.order_explanation import draw_explanation
 from preptime.ui.predictors import (
     Predictor,
     explain_api_error,
@@ -80,6 +81,7 @@ def draw_single_order(predictor: Predictor | None, context: DashboardContext) ->
         return
     try:
         what_if = predict_what_if(order, predictor.predict, schema, restaurants=restaurants, values=values)
+        explanation = predictor.explain(order.to_frame(schema, restaurants))
     except PreptimeError as error:
         raise explain_api_error(error, context) from error
     with right:
@@ -91,6 +93,8 @@ def draw_single_order(predictor: Predictor | None, context: DashboardContext) ->
             return
         _show_prediction(order, what_if.prediction, schema.target)
     unit = schema.target.time_unit
+    if explanation is not None:
+        draw_explanation(explanation, unit)
     if schema.target.event == TAKE_HOME_SCHEMA.target.event:  # A courier arrives when the food is ready, not later.
         st.subheader("When to send the courier?")
         _show_dispatch(order, what_if.prediction, context.settings, unit)

@@ -13,6 +13,7 @@ from preptime.domain.dispatch import decide_order, expected_waits
 from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.evaluation.charts import Chart, Palette, with_theme
 from preptime.scoring.what_if import Variable
+from preptime.ui import formatting
 
 CHART_HEIGHT = 240
 CHART_FONT = '"Source Sans", sans-serif'
@@ -23,6 +24,7 @@ _WHAT_IF_HEIGHT = 190
 _QUANTILES = ("p10", "p50", "p80", "p90")
 _COST_POINTS = 81
 _SHORTEST_COST_AXIS_SECONDS = 600.0
+_MAX_WATERFALL_PARTS = 9
 
 
 def duration_histogram(
@@ -163,6 +165,62 @@ def waiting_cost_chart(
     )
     best = _dashed_line(palette).encode(x=alt.XDatum(dispatch_seconds / unit.seconds))
     return _apply_layout(alt.LayerChart(layer=[lines, best]), palette)
+
+
+def explanation_waterfall(
+    base: float, parts: Sequence[tuple[str, float]], palette: Palette, unit: TimeUnit = MINUTES
+) -> Chart:
+    """Return a waterfall chart from the base value over the parts, largest first, to their sum, the p50.
+
+    Parts that aren't visible in the unit are left out. Many small ones are one bar.
+
+    Args:
+        base: The base value, in seconds.
+        parts: The title of each part, and how many seconds it adds.
+        palette: Colors by role.
+        unit: The unit of the chart.
+    """
+    rows = _waterfall_rows(base, parts, unit)
+    colors = {"total": palette.model, "longer": palette.lookup, "shorter": palette.band}
+    axis = alt.Axis(labelLimit=190, title=None)
+    bars = alt.Chart(_inline_rows(rows)).encode(y=alt.Y("title:N", sort=None, axis=axis))
+    tooltip = [alt.Tooltip("title:N", title="part"), alt.Tooltip("text:N", title=unit.name)]
+    floating = bars.mark_bar(height={"band": 0.6}, cornerRadius=2).encode(
+        x=alt.X("start:Q", title=unit.name, scale=alt.Scale(zero=True)),
+        x2="end:Q",
+        color=alt.Color("kind:N", scale=alt.Scale(domain=list(colors), range=list(colors.values())), legend=None),
+        tooltip=tooltip,
+    )
+    labels = bars.mark_text(align="left", dx=5, color=palette.text).encode(x="right:Q", text="text:N")
+    layers = [floating, labels]
+    return _apply_layout(alt.LayerChart(layer=layers), palette, height=max(150, 30 * len(rows) + 45))
+
+
+def _waterfall_rows(base: float, parts: Sequence[tuple[str, float]], unit: TimeUnit) -> list[dict[str, object]]:
+    """Return a row for the base value, for each visible part, and for the sum, with the ends of its bar in the unit."""
+    visible = [part for part in parts if unit.number(part[1]) != unit.number(0)]
+    visible = sorted(visible, key=lambda part: -abs(part[1]))
+    shown, others = visible[:_MAX_WATERFALL_PARTS], visible[_MAX_WATERFALL_PARTS:]
+    if others:
+        shown.append((f"{len(others)} others", sum(seconds for _, seconds in others)))
+    rows, start = [_waterfall_row("the average order", 0.0, base, "total", unit)], base
+    for title, seconds in shown:
+        rows.append(_waterfall_row(title, start, start + seconds, "longer" if seconds > 0 else "shorter", unit))
+        start += seconds
+    total = base + sum(seconds for _, seconds in parts)
+    return [*rows, _waterfall_row("this order", 0.0, total, "total", unit)]
+
+
+def _waterfall_row(title: str, start: float, end: float, kind: str, unit: TimeUnit) -> dict[str, object]:
+    sign = {"longer": "+", "shorter": "−"}.get(kind, "")
+    return {
+        "title": formatting.capitalize_first(title),
+        "start": start / unit.seconds,
+        "end": end / unit.seconds,
+        "right": max(start, end) / unit.seconds,
+        "kind": kind,
+        "text": f"{sign}{unit.text(abs(end - start))}",
+    }
 
 
 def _text_mark(axis: alt.X, at: float, text: str, dy: int, align: Literal["left", "right"]) -> alt.Chart:

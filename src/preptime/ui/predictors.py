@@ -22,16 +22,20 @@ from preptime.client import (
 from preptime.domain.orders import DEFAULT_MODEL
 from preptime.domain.prediction_records import PredictionResponse
 from preptime.errors import PreptimeError, UsageError
+from preptime.explanations.groups import BASE, ROUNDING, feature_groups
+from preptime.explanations.sentence import explanation_sentence
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 from preptime.schema.toml_file import find_schema
+from preptime.scoring.explanation_columns import explanation_column
 from preptime.scoring.field_values import FieldValues, field_values
-from preptime.scoring.remote_scoring import RemoteScorer, score_file_remotely
+from preptime.scoring.remote_scoring import RemoteScorer, request_rows, score_file_remotely
 from preptime.scoring.score_document import ScoreDocument
 from preptime.scoring.score_file import score_file
-from preptime.scoring.scorer import BundleScorer
+from preptime.scoring.scorer import PREDICTED_SECONDS, BundleScorer
 from preptime.ui.connections import DashboardContext
+from preptime.ui.order_explanation import OrderExplanation
 
 LOCAL_MODE, API_MODE = "Local bundle", "Prediction API"
 """Labels of the two prediction sources."""
@@ -74,6 +78,10 @@ class Predictor(Protocol):
         """Return the columns of `preptime.scoring.scorer` for these orders."""
         ...
 
+    def explain(self, order: pl.DataFrame) -> OrderExplanation | None:
+        """Explain the prediction of one order, or return None without a prediction or without explanations."""
+        ...
+
     def score(self, input_path: Path, output_path: Path, on_progress: ProgressCallback) -> ScoreDocument:
         """Score the file `input_path` into the parquet file `output_path`."""
         ...
@@ -112,6 +120,21 @@ class LocalPredictor:
     def predict(self, orders: pl.DataFrame) -> pl.DataFrame:
         """Predict with the bundle."""
         return BundleScorer(self.bundle).predict(orders)
+
+    def explain(self, order: pl.DataFrame) -> OrderExplanation | None:
+        """Explain with the bundle."""
+        if not self.bundle.has_explanations:
+            return None
+        row = BundleScorer(self.bundle, explains=True).predict(order).row(0, named=True)
+        p50 = row[PREDICTED_SECONDS]
+        if p50 is None:
+            return None
+        features = self.bundle.history.feature_set
+        groups = feature_groups(features, with_kitchen=self.bundle.has_live_model)
+        titles = {group.name: group.title for group in groups} | {ROUNDING: ROUNDING}
+        parts = tuple((title, row[explanation_column(name)]) for name, title in titles.items())
+        base = row[explanation_column(BASE)]
+        return OrderExplanation(base, p50, parts, explanation_sentence(p50 - base, parts, self.schema.target.time_unit))
 
     def score(self, input_path: Path, output_path: Path, on_progress: ProgressCallback) -> ScoreDocument:
         """Score the file as `preptime score` does."""
@@ -157,6 +180,20 @@ class ApiPredictor:
     def predict(self, orders: pl.DataFrame) -> pl.DataFrame:
         """Predict with one request."""
         return RemoteScorer(SplittingClient(self.client), self.models, self.schema).predict(orders)
+
+    def explain(self, order: pl.DataFrame) -> OrderExplanation | None:
+        """Explain with one request."""
+        try:
+            (explained,) = self.client.explain(request_rows(order, self.schema).to_dicts())
+        except ApiStatusError as error:
+            if error.status in {HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY}:
+                return None  # an older server, or a bundle without explanations
+            raise
+        explanation, p50 = explained.explanation, explained.p50
+        if explanation is None or p50 is None:
+            return None
+        parts = (*((group.title, group.seconds) for group in explanation.groups), (ROUNDING, explanation.rounding))
+        return OrderExplanation(explanation.base, p50, parts, explanation.sentence)
 
     def score(self, input_path: Path, output_path: Path, on_progress: ProgressCallback) -> ScoreDocument:
         """Score the file with up to `orders_per_request` orders in each request."""
