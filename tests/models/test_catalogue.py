@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
+from preptime.domain.orders import DEFAULT_MODEL
 from preptime.models.catalogue import CATALOGUE
 
 
 def test_catalogue_lists_models_in_documented_order() -> None:
-    assert list(CATALOGUE) == ["rf", "gbr", "cat", "xgb", "stacking", "quantile"]
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", page.partition("\n## ")[0], re.MULTILINE) == list(CATALOGUE)
     assert all(model.name == name for name, model in CATALOGUE.items())
+    assert list(CATALOGUE)[-1] == DEFAULT_MODEL
 
 
 def test_catalogue_import_loads_no_learning_library() -> None:

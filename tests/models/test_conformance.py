@@ -1,4 +1,4 @@
-"""The conformance suite: it runs for every model of the catalogue."""
+"""The conformance suite: it runs for every model of the catalogue, and for the worked example, LightGBM."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ from functools import cache
 import numpy as np
 import pytest
 
+from examples.lightgbm_model import LightGBMModel
 from preptime.domain.orders import QUANTILE_LEVELS
 from preptime.errors import DataError
 from preptime.models.catalogue import CATALOGUE
-from preptime.models.model import MIN_ROWS, FittedModel
+from preptime.models.model import MIN_ROWS, FittedModel, Model
 from preptime.models.onnx_export import check_parity, merge_to_onnx
 from tests.models.graphs import run, splits
 from tests.models.rows import SEED, edge_rows, training_rows
 
 X, Y = training_rows(200)
 
+MODELS: dict[str, Model] = {**CATALOGUE, "lgbm": LightGBMModel()}
 FittedModelByName = Callable[[str], FittedModel]
 
-pytestmark = pytest.mark.parametrize("name", CATALOGUE)
+pytestmark = pytest.mark.parametrize("name", MODELS)
 
 
 @pytest.fixture(scope="module")
 def fitted_model() -> FittedModelByName:
     """Return a function that fits each model once on X and Y."""
-    return cache(lambda name: CATALOGUE[name].fit(X, Y, threads=1, seed=SEED))
+    return cache(lambda name: MODELS[name].fit(X, Y, threads=1, seed=SEED))
 
 
 def test_predict_returns_float32_seconds_in_model_shape(name: str, fitted_model: FittedModelByName) -> None:
@@ -38,7 +40,7 @@ def test_predict_returns_float32_seconds_in_model_shape(name: str, fitted_model:
 
 def test_predict_is_never_negative(name: str) -> None:
     around_zero = Y - Y.mean()
-    fitted = CATALOGUE[name].fit(X, around_zero, threads=1, seed=SEED)
+    fitted = MODELS[name].fit(X, around_zero, threads=1, seed=SEED)
     predicted = fitted.predict(X)
     assert predicted.min() == 0
     assert predicted.max() > 0
@@ -52,7 +54,7 @@ def test_predict_quantiles_never_cross(name: str, fitted_model: FittedModelByNam
 
 
 def test_fit_with_same_rows_and_seed_gives_same_bits(name: str, fitted_model: FittedModelByName) -> None:
-    first, again = fitted_model(name), CATALOGUE[name].fit(X, Y, threads=2, seed=SEED)
+    first, again = fitted_model(name), MODELS[name].fit(X, Y, threads=2, seed=SEED)
     np.testing.assert_array_equal(first.predict(X), again.predict(X))
     assert merge_to_onnx({name: first}, X.shape[1]) == merge_to_onnx({name: again}, X.shape[1])
 
@@ -98,20 +100,20 @@ def test_importance_returns_shares(name: str, fitted_model: FittedModelByName) -
 
 @pytest.mark.parametrize("label", [0.0, 700.0])
 def test_fit_learns_constant_label(name: str, label: float) -> None:
-    fitted = {name: CATALOGUE[name].fit(X[:40], np.full(40, label), threads=1, seed=SEED)}
+    fitted = {name: MODELS[name].fit(X[:40], np.full(40, label), threads=1, seed=SEED)}
     np.testing.assert_allclose(fitted[name].predict(X[:40]), label, atol=0.01)
     assert fitted[name].importance().sum() == pytest.approx(1)
     check_parity(merge_to_onnx(fitted, X.shape[1]), fitted, X)
 
 
 def test_fit_works_with_three_rows(name: str) -> None:
-    fitted = {name: CATALOGUE[name].fit(X[:3], Y[:3], threads=1, seed=SEED)}
+    fitted = {name: MODELS[name].fit(X[:3], Y[:3], threads=1, seed=SEED)}
     check_parity(merge_to_onnx(fitted, X.shape[1]), fitted, X)
 
 
 def test_fit_with_too_few_rows_raises(name: str) -> None:
     with pytest.raises(DataError, match=r"1 rows to fit on; at least [23] are needed"):
-        CATALOGUE[name].fit(X[: MIN_ROWS - 1], Y[: MIN_ROWS - 1], threads=1, seed=SEED)
+        MODELS[name].fit(X[: MIN_ROWS - 1], Y[: MIN_ROWS - 1], threads=1, seed=SEED)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -119,16 +121,16 @@ def test_fit_with_infinite_or_nan_value_raises_with_row(name: str, value: float)
     bad_X, bad_y = X.copy(), Y.copy()
     bad_X[20, 3], bad_y[30] = value, value
     with pytest.raises(DataError, match=r"Feature 3 of row 20 is (nan|inf)"):
-        CATALOGUE[name].fit(bad_X, Y, threads=1, seed=SEED)
+        MODELS[name].fit(bad_X, Y, threads=1, seed=SEED)
     with pytest.raises(DataError, match=r"label of row 30 is (nan|inf)"):
-        CATALOGUE[name].fit(X, bad_y, threads=1, seed=SEED)
+        MODELS[name].fit(X, bad_y, threads=1, seed=SEED)
 
 
 def test_fit_with_identical_rows_raises(name: str) -> None:
     with pytest.raises(DataError, match="All 40 rows have the same features"):
-        CATALOGUE[name].fit(np.ones((40, 3), dtype=np.float32), Y[:40], threads=1, seed=SEED)
+        MODELS[name].fit(np.ones((40, 3), dtype=np.float32), Y[:40], threads=1, seed=SEED)
 
 
 def test_fit_with_mismatched_labels_raises(name: str) -> None:
     with pytest.raises(DataError, match="200 rows of features, 199 labels"):
-        CATALOGUE[name].fit(X, Y[:-1], threads=1, seed=SEED)
+        MODELS[name].fit(X, Y[:-1], threads=1, seed=SEED)

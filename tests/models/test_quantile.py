@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import helper
 
+from preptime.domain.orders import MEDIAN_INDEX, MIN_SCALED_SECONDS
 from preptime.errors import OperationError
 from preptime.models.lookup import LookupModel
 from preptime.models.onnx_export import (
@@ -23,8 +24,6 @@ from preptime.models.onnx_export import (
     with_output_name,
 )
 from preptime.models.quantile import (
-    MEDIAN_INDEX,
-    MIN_SCALED_SECONDS,
     FittedQuantileModel,
     QuantileModel,
     order_quantiles,

@@ -19,7 +19,7 @@ from preptime.bundle.manifest import ManifestDraft
 from preptime.bundle.store import Store
 from preptime.bundle.writer import write_bundle
 from preptime.features.restaurant_index import RestaurantIndex
-from preptime.models.catboost_models import CatBoostModel, CatBoostTrees
+from preptime.models.catboost_models import CatBoostModel
 from preptime.models.model import Model
 from preptime.models.quantile import QuantileModel
 from preptime.models.sklearn_models import GradientBoostingModel, RandomForestModel, StackingModel
@@ -106,7 +106,7 @@ def full_plan(threads: int = 1) -> FitPlan:
     bases: tuple[Model, ...] = (
         RandomForestModel(tree_count=5, max_leaf_nodes=20),
         GradientBoostingModel(tree_count=5),
-        CatBoostModel(trees=CatBoostTrees(tree_count=5, depth=3)),
+        CatBoostModel(tree_count=5, depth=3),
         XGBoostModel(tree_count=5),
     )
     return _plan((*bases, StackingModel(bases), QUANTILE), threads, seed=12, with_live_model=True)

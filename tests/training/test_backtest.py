@@ -100,7 +100,8 @@ def test_select_days_equals_matrix_built_for_those_days(data: SyntheticData, fea
 
 
 def test_backtest_document_has_documented_fields(data: SyntheticData, features: FeatureMatrix) -> None:
-    fitted = fit_window(features, june(10), full_plan())
+    plan = full_plan()
+    fitted = fit_window(features, june(10), plan)
     orders = evaluate_graphs(
         select_days(features, june(11), june(12)), fitted.load_graphs(), fitted.label_limit_seconds
     )
@@ -108,7 +109,7 @@ def test_backtest_document_has_documented_fields(data: SyntheticData, features: 
     assert list(document)[:5] == ["from", "to", "default_model", "scores", "interval"]
     assert list(document)[5:] == ["quantiles", "segments", "waiting_costs"]
     assert (document["from"], document["to"], document["default_model"]) == ("2015-06-11", "2015-06-12", "quantile")
-    models, baselines = ["quantile", "rf", "gbr", "cat", "xgb", "stacking"], ["restaurant_lookup", "global_median"]
+    models, baselines = ["quantile", *plan.point_models], ["restaurant_lookup", "global_median"]
     kinds = (("model", models), ("live", ["live"]), ("baseline", baselines))
     assert [(row["name"], row["kind"], row["labels"]) for row in document["scores"]] == [
         (name, kind, labels) for labels in ("up_to_3h", "within_label_limit") for kind, names in kinds for name in names

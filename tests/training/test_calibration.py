@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from preptime.domain.orders import QUANTILE_LEVELS
+from preptime.domain.orders import MIN_SCALED_SECONDS, QUANTILE_LEVELS
 from preptime.evaluation.metrics import compute_interval, coverage_in_band
 from preptime.formatting import format_count
-from preptime.models.quantile import MIN_SCALED_SECONDS, QuantileModel
+from preptime.models.quantile import QuantileModel
 from preptime.training.calibration import (
     CALIBRATION_DAYS,
     FOLDS,

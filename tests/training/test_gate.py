@@ -13,9 +13,10 @@ from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.manifest import EVALUATION_FILE, MODEL_FILE, QUANTILE_FILE
 from preptime.bundle.store import Store
+from preptime.domain.orders import MIN_SCALED_SECONDS
 from preptime.evaluation.evaluated_orders import EvaluatedOrders
 from preptime.models.model import Model
-from preptime.models.quantile import MIN_SCALED_SECONDS, order_quantiles
+from preptime.models.quantile import order_quantiles
 from preptime.models.sklearn_models import GradientBoostingModel
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
 from preptime.training.backtest import backtest

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.errors import OperationError
+from preptime.explanations.tree_shap import LEAF, TreeEnsemble
 from preptime.models.model import as_seconds, check_training_rows, normalized_shares
 
 if TYPE_CHECKING:
     from catboost import CatBoostRegressor
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto, NodeProto, TensorProto
 
     from preptime.models.model import Estimator
 
@@ -102,6 +103,34 @@ class FittedCatBoostTrees:
         ]
         return onnx_export.oblivious_tree_node(trees, base_values)
 
+    def raw_nodes(self) -> tuple[list[NodeProto], list[TensorProto]]:
+        """Return the nodes and constants that compute `raw`, float32 [N, targets]."""
+        from preptime.models import onnx_export
+
+        return [onnx_export.with_output_name(self.to_tree_node(), "raw")], []
+
+    def to_ensemble(self, target: int = 0) -> TreeEnsemble:
+        """Return the trees of one target, with the weights of the training rows in their leaves, for explanations."""
+        document = self._to_document()
+        scale, base_values = document.scale_and_bias
+        columns = [feature.flat_feature_index for feature in document.features_info.float_features]
+        feature, number, cover = [LEAF], [base_values[target]], [1.0]
+        for tree in document.oblivious_trees:
+            splits = tree.splits or ()
+            depth = len(splits)
+            values = scale * np.reshape(tree.leaf_values, (-1, len(base_values)))[:, target]
+            # In preorder, the last split is the root. A node's number in binary is the path to it.
+            for level, path in _preorder(depth):
+                if level == depth:
+                    feature.append(LEAF)
+                    number.append(float(values[path]))
+                    cover.append(tree.leaf_weights[path])
+                else:
+                    split = splits[depth - 1 - level]
+                    feature.append(columns[split.float_feature_index])
+                    number.append(split.border)
+        return TreeEnsemble(np.array(feature, np.int16), np.array(number, np.float32), np.array(cover, np.float32))
+
     def _to_document(self) -> _CatBoostDocument:
         """Return the trees. Raises `OperationError` if the temporary file can't be written."""
         from catboost import CatBoostError
@@ -117,6 +146,14 @@ class FittedCatBoostTrees:
             return msgspec.json.decode(path.read_bytes(), type=_CatBoostDocument)
 
 
+def _preorder(depth: int, level: int = 0, path: int = 0) -> Iterator[tuple[int, int]]:
+    """Return the level and the path of each node of an oblivious tree: bit `depth` - 1 is the first decision."""
+    yield level, path
+    if level < depth:
+        yield from _preorder(depth, level + 1, path)
+        yield from _preorder(depth, level + 1, path | 1 << (depth - 1 - level))
+
+
 class _Split(msgspec.Struct):
     border: float
     float_feature_index: int
@@ -125,6 +162,8 @@ class _Split(msgspec.Struct):
 class _Tree(msgspec.Struct):
     leaf_values: list[float]
     """[leaves * targets], leaf by leaf. Bit k of a leaf's number is set if split k is above its border."""
+    leaf_weights: list[float]
+    """[leaves] the weight of the training rows in each leaf."""
     splits: list[_Split] | None = None
     """None for a tree with only one leaf."""
 
@@ -152,11 +191,22 @@ class CatBoostModel:
     libraries: ClassVar[tuple[str, ...]] = ("catboost",)
 
     name: str = "cat"
-    trees: CatBoostTrees = CatBoostTrees()
+    tree_count: int = 100
+    learning_rate: float = 0.1
+    depth: int = 6
+    column_fraction: float = 1.0
+    border_count: int = 254
 
     def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedCatBoostModel:
         """Return the fitted model. The number of threads affects only the duration."""
-        return FittedCatBoostModel(self.trees.fit(X, y, threads=threads, seed=seed))
+        trees = CatBoostTrees(
+            tree_count=self.tree_count,
+            learning_rate=self.learning_rate,
+            depth=self.depth,
+            column_fraction=self.column_fraction,
+            border_count=self.border_count,
+        )
+        return FittedCatBoostModel(trees.fit(X, y, threads=threads, seed=seed))
 
 
 @dataclass(frozen=True, slots=True)

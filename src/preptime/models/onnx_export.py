@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from preptime.domain.orders import QUANTILE_LEVELS
-from preptime.errors import OperationError
+from preptime.errors import OperationError, UsageError
 from preptime.models.model import FittedModel, FittedStackedModel
 from preptime.models.quantile import FittedQuantileModel
 
@@ -32,10 +32,15 @@ PARITY_RELATIVE = 1e-5
 CHUNK_ROWS = 8192
 """Rows compared at a time, so that memory doesn't grow with the matrix."""
 
+BATCH_SIZES = (1, 2, 3, 7, 16)
+"""Sizes of batches that must give the same bits."""
+
 OUTPUT_NAME = "seconds"
 INPUT_NAME = "features"
 
 _TREE_OP_TYPE = "TreeEnsembleRegressor"
+_HARMLESS_OP_TYPES = {"Identity", "Reshape", "Squeeze", "Cast"}
+"""Nodes that converters add before or after the trees. Without them, the trees give the same numbers, as [N, 1]."""
 _UNUSED_TREE_ATTRIBUTES = {"nodes_hitrates", "nodes_missing_value_tracks_true"}
 """Attributes without effect on finite features. They would take one sixth of the file."""
 
@@ -83,7 +88,7 @@ def check_parity(model_bytes: bytes, fitted: Mapping[str, FittedModel], X: NDArr
 
     Raises `OperationError` if a difference exceeds the limit. The message has the model, the row, and both values.
     """
-    session = _create_session(model_bytes)
+    session = create_session(model_bytes)
     largest = dict.fromkeys(fitted, 0.0)
     for start in range(0, len(X), CHUNK_ROWS):
         rows = np.ascontiguousarray(X[start : start + CHUNK_ROWS])
@@ -92,6 +97,26 @@ def check_parity(model_bytes: bytes, fitted: Mapping[str, FittedModel], X: NDArr
             expected = _expected_seconds(model, rows, output)
             largest[name] = max(largest[name], _max_difference(name, output, expected, start))
     return largest
+
+
+def check_batch_invariance(model_bytes: bytes, name: str, X: NDArray[np.float32]) -> None:
+    """Raise `UsageError` unless an output has the same bits for a row of X [N, F] in every batch.
+
+    The API answers orders alone and in batches, and scoring in large batches. All must give the same prediction.
+    """
+    session = create_session(model_bytes)
+    expected = session.run([name], {INPUT_NAME: X})[0]
+    for size in BATCH_SIZES:
+        for start in range(0, min(len(X), 4 * size), size):
+            batch = session.run([name], {INPUT_NAME: X[start : start + size]})[0]
+            differs = ~np.equal(batch, expected[start : start + size]).reshape(len(batch), -1).all(axis=1)
+            if differs.any():
+                row = int(np.argmax(differs))
+                raise UsageError(
+                    f"Expected the same bits in every batch. Row {start + row} is {expected[start + row]} s in a batch "
+                    f"of {len(X)}, and {batch[row]} s in one of {size}.",
+                    "LinearRegressor, Gemm, and MatMul can round differently for few rows. Use Mul and ReduceSum instead.",
+                )
 
 
 def _expected_seconds(
@@ -198,17 +223,39 @@ def _heap_tree_columns(
 def extract_tree_node(converted: ModelProto) -> NodeProto:
     """Return the trees of a converted model as one node, without unused attributes.
 
+    Converters add nodes that don't change the numbers: `Identity`, `Reshape`, `Squeeze`, and `Cast` to a float. They
+    are dropped. `check_parity` compares the result with the estimator.
+
     Raises `OperationError` if the model has other nodes.
     """
     nodes = converted.graph.node
-    if [node.op_type for node in nodes] != [_TREE_OP_TYPE]:
-        op_types = ", ".join(node.op_type for node in nodes)
+    trees = [node for node in nodes if node.op_type == _TREE_OP_TYPE]
+    others = [node for node in nodes if node.op_type != _TREE_OP_TYPE]
+    if len(trees) != 1 or not all(map(_is_harmless, others)):
+        op_types = ", ".join(_describe_node(node) for node in nodes)
         raise OperationError(
-            f"The converter returned the nodes {op_types}; expected one {_TREE_OP_TYPE}.",
-            "Install the converter's locked version.",
+            f"The converter returned the nodes {op_types}; expected one {_TREE_OP_TYPE}, and no others except "
+            "Identity, Reshape, Squeeze, and Cast to float or double.",
+            "Use another option of the converter, or build the graph in to_onnx (docs/custom-models.md).",
         )
-    kept = [attribute for attribute in nodes[0].attribute if attribute.name not in _UNUSED_TREE_ATTRIBUTES]
+    kept = [attribute for attribute in trees[0].attribute if attribute.name not in _UNUSED_TREE_ATTRIBUTES]
     return _make_tree_node(sorted(kept, key=lambda attribute: attribute.name))
+
+
+def _is_harmless(node: NodeProto) -> bool:
+    if node.op_type == "Cast":
+        return _cast_target(node) in {TensorProto.FLOAT, TensorProto.DOUBLE}
+    return node.op_type in _HARMLESS_OP_TYPES
+
+
+def _describe_node(node: NodeProto) -> str:
+    if node.op_type != "Cast":
+        return node.op_type
+    return f"Cast to {TensorProto.DataType.Name(_cast_target(node)).lower()}"
+
+
+def _cast_target(node: NodeProto) -> int:
+    return next((attribute.i for attribute in node.attribute if attribute.name == "to"), 0)
 
 
 def with_output_name(trees: NodeProto, output: str) -> NodeProto:
@@ -268,7 +315,8 @@ def prefix_names(model: onnx.ModelProto, name: str) -> onnx.GraphProto:
     for number, node in enumerate(subgraph.node):
         node.name = f"{name}/{number}_{node.op_type}"
         for tensors in (node.input, node.output):
-            tensors[:] = [fixed_names.get(tensor, f"{name}/{tensor}") for tensor in tensors]
+            # An omitted optional input has an empty name.
+            tensors[:] = [fixed_names.get(tensor, f"{name}/{tensor}" if tensor else "") for tensor in tensors]
     for constant in subgraph.initializer:
         constant.name = f"{name}/{constant.name}"
     subgraph.output[0].name = name
@@ -293,7 +341,7 @@ def _max_difference(name: str, output: NDArray[np.float32], expected: NDArray[np
     return float(difference.max())
 
 
-def _create_session(model_bytes: bytes) -> onnxruntime.InferenceSession:
+def create_session(model_bytes: bytes) -> onnxruntime.InferenceSession:
     """Return a session like the bundle's, with one thread: several threads round differently (decision 2)."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -6,23 +6,19 @@ One CatBoost ensemble predicts all levels (loss MultiQuantile), as one node of t
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.domain.orders import QUANTILE_LEVELS
+from preptime.domain.orders import MEDIAN_INDEX, MIN_SCALED_SECONDS, QUANTILE_LEVELS
+from preptime.explanations.p50_trees import P50Trees
+from preptime.explanations.tree_shap import MAX_LEAVES
 from preptime.models.catboost_models import CatBoostTrees, FittedCatBoostTrees
 from preptime.models.model import as_seconds
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
-
-MEDIAN_INDEX = QUANTILE_LEVELS.index(0.5)
-
-MIN_SCALED_SECONDS = 60.0
-"""Calibration shifts a quantile by a share of itself or of this value, if larger: a share of 0 s would have no effect.
-"""
+    from onnx import ModelProto, NodeProto, TensorProto
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +50,33 @@ class QuantileModel:
         return FittedQuantileModel(trees.fit(X, y, threads=threads, seed=seed))
 
 
+class RawQuantiles(Protocol):
+    """Fitted quantiles without calibration: `FittedCatBoostTrees`, or those of a custom model."""
+
+    @property
+    def n_features(self) -> int:
+        """The number of feature columns, F."""
+        ...
+
+    def predict_raw(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return seconds, [N, 4]. They can cross and be negative."""
+        ...
+
+    def importance(self) -> NDArray[np.float64]:
+        """Return the importance of each feature, [F], as shares with the sum 1."""
+        ...
+
+    def raw_nodes(self) -> tuple[list[NodeProto], list[TensorProto]]:
+        """Return the ONNX nodes and constants that compute `raw`, float32 [N, 4], from `features`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class FittedQuantileModel:
     """The fitted trees of all levels, the calibration of each level, and the label values that occur."""
 
-    trees: FittedCatBoostTrees
+    trees: RawQuantiles
+    """The trees, or the quantiles of a custom model."""
     scale: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(QUANTILE_LEVELS)))
     """[4] the share of itself by which calibration shifts each level."""
     label_values: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
@@ -98,19 +116,30 @@ class FittedQuantileModel:
         """Return the importance of each feature, [F], as shares with the sum 1."""
         return self.trees.importance()
 
+    def p50_trees(self) -> P50Trees | None:
+        """Return the trees of the p50 for explanations, or None if they aren't those of CatBoost, or too many."""
+        if not isinstance(self.trees, FittedCatBoostTrees):
+            return None
+        ensemble, scale = self.trees.to_ensemble(MEDIAN_INDEX), float(self.scale[MEDIAN_INDEX])
+        if len(ensemble.cover) > MAX_LEAVES:
+            return None
+        return P50Trees(ensemble, self.trees.n_features, scale, tuple(self.label_values.tolist()))
+
     def to_onnx(self) -> ModelProto:
         """Return `predict` as an ONNX model."""
         from onnx import helper
 
         from preptime.models import onnx_export
 
+        raw_nodes, raw_constants = self.trees.raw_nodes()
         nodes = [
-            onnx_export.with_output_name(self.trees.to_tree_node(), "raw"),
+            *raw_nodes,
             helper.make_node("Max", ["raw", "floor"], ["base"]),
             helper.make_node("Mul", ["base", "scale"], ["move"]),
             helper.make_node("Add", ["raw", "move"], ["scaled"]),
         ]
         constants = [
+            *raw_constants,
             onnx_export.float_constant("floor", [MIN_SCALED_SECONDS]),
             onnx_export.float_constant("scale", self.scale.tolist()),
         ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 from preptime.domain.data_dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY, TARGET, ColumnType
 
 SECTIONS: dict[str, dict[str, str]] = {
@@ -21,6 +24,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "restaurants": {},
     "features": {},
     "ratios": {},
+    "models": {},
 }
 """The sections, and the options of those that have fixed ones."""
 
@@ -70,11 +74,51 @@ RESERVED_FEATURE_NAMES = frozenset(
 )
 """Names that a custom feature can't have: canonical columns, base features, and fields of requests and results."""
 
+HYPERPARAMETERS: dict[str, dict[str, int | float | str]] = {
+    "rf": {"tree_count": 100, "min_samples_split": 6, "max_features": "log2", "max_leaf_nodes": 100},
+    "gbr": {"tree_count": 100, "learning_rate": 0.1, "depth": 3, "max_distinct_values": 128},
+    "cat": {"tree_count": 100, "learning_rate": 0.1, "depth": 6, "column_fraction": 1.0, "border_count": 254},
+    "xgb": {"tree_count": 100, "learning_rate": 0.1, "depth": 4},
+    "stacking": {"alpha": 0.3, "folds": 3},
+    "quantile": {"tree_count": 300, "learning_rate": 0.05, "depth": 4, "column_fraction": 0.5, "border_count": 512},
+}
+"""The hyperparameters of each model with their defaults. A test compares them with `preptime.models.catalogue`."""
+CLASS_OPTION = "class"
+"""In a table of `[models]`: the file and class of a custom model."""
+RESERVED_MODEL_NAMES = RESERVED_FEATURE_NAMES | {"lookup", "global_median", "features", "seconds", "default"}
+"""Names that a custom model can't have."""
+
+_MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+def is_model_name(name: str) -> bool:
+    """Return whether a custom model can have this name."""
+    return _MODEL_NAME.fullmatch(name) is not None and name not in RESERVED_MODEL_NAMES
+
 
 def matrix_names(name: str, feature_type: str) -> set[str]:
     """Return the names of the columns that a custom feature has in the feature matrix (`features.feature_set`)."""
     suffixes = ("", "_missing") if feature_type == "number" else ("", "_mean_seconds", "_orders")
     return {f"{name}{suffix}" for suffix in suffixes}
+
+
+def expected_number(default: object, value: object) -> str | None:
+    """Return the expected type of a hyperparameter in words, or None if `value` has the type of its default.
+
+    Example:
+        >>> expected_number(4, "deep")
+        'a whole number such as 4'
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a finite number"
+    kinds: dict[type, tuple[set[type], str]] = {
+        bool: ({bool}, "true or false"),
+        int: ({int}, f"a whole number such as {default}"),
+        float: ({int, float}, f"a number such as {default}"),
+        str: ({str}, f"text such as {default!r}"),
+    }
+    accepted, expected = kinds.get(type(default), ({int, float, str, bool}, "text, a number, true, or false"))
+    return None if type(value) in accepted else expected
 
 
 def expected_value(option: str, value: object) -> tuple[str, bool]:

@@ -8,10 +8,18 @@ from pathlib import Path
 from preptime.domain.data_dictionary import MIN_NAME_SIMILARITY, TARGET, order_column
 from preptime.schema.feature_inference import MAX_CATEGORIES, MAX_CORRELATION, MAX_RATIOS, MIN_COUNT_CORRELATION
 from preptime.schema.inference import MAX_LABEL_SECONDS, MIN_CENTS, MIN_LABEL_SECONDS
-from preptime.schema.keys import COLUMN_OPTION_MEANINGS, COLUMN_OPTIONS, EXAMPLE, FEATURE_OPTIONS, SECTIONS
+from preptime.schema.keys import (
+    COLUMN_OPTION_MEANINGS,
+    COLUMN_OPTIONS,
+    EXAMPLE,
+    FEATURE_OPTIONS,
+    HYPERPARAMETERS,
+    SECTIONS,
+)
 from preptime.schema.schema import DURATION_UNITS, MONEY_UNITS, PREP_TIME, RESTAURANT_NAMES
 from preptime.schema.synonyms import DELIVERY_TIMES, ORDER_SYNONYMS
 from preptime.schema.time_inference import MAX_NIGHT_SHARE, MIN_NIGHT_DIFFERENCE
+from preptime.schema.toml_text import toml_value
 
 _OPTION_VALUES = {
     "delimiter": ("text", "detected", '`";"`'),
@@ -129,6 +137,20 @@ Trees need many splits for a ratio, so it helps for counts such as open orders a
 [ratios]
 orders_per_courier = ["total_outstanding_orders", "total_onshift_dashers"]
 ```"""
+_MODELS = """\
+## [models]
+
+Custom models, and hyperparameters of models, for training. A value is the file and class of a
+[custom model](custom-models.md), or a table with hyperparameters and, for a custom model, `class`. A schema with only
+this section has the built-in columns. A bundle doesn't contain this section.
+
+```toml
+[models]
+mine = "my_models.py:MyModel"
+
+[models.quantile]
+depth = 5
+```"""
 _OPEN_LINES = """\
 If two readings are possible, the command asks. With `--yes`, it comments the line out. A required line starts with
 `#? `, and every command refuses the schema with the exact lines to choose from. The exit status is 1.
@@ -189,13 +211,20 @@ def render_markdown(page: Path | None = None) -> str:
     lines += ["`number`, `category`, or a table with options.", ""]
     rows = [(f"`{key}`", *_FEATURE_OPTION_VALUES[key], meaning) for key, meaning in FEATURE_OPTIONS.items()]
     lines += _table(_OPTION_HEADER, rows)
-    lines += ["", _RATIOS]
+    lines += ["", _RATIOS, "", _MODELS, "", *_table(("Model", "Hyperparameters and defaults"), _model_rows())]
     lines += ["", "## How inference decides", "", *_table(("What", "How it's decided"), _RULES), "", _OPEN_LINES]
     names = [(f"`{key}`", _codes(synonyms)) for key, synonyms in ORDER_SYNONYMS.items()]
     names.append(("`order_ready_at`, if nothing is ready: delivery", _codes(DELIVERY_TIMES)))
     lines += ["", "Names, the most specific first:", "", *_table(("Key", "Names"), names)]
     lines += ["", "## Questions", "", *_table(("Your export", "Answer"), _QUESTIONS), "", _with_benchmark(page)]
     return "\n".join(lines) + "\n"
+
+
+def _model_rows() -> list[tuple[str, str]]:
+    return [
+        (f"`{name}`", ", ".join(f"`{key} = {toml_value(value)}`" for key, value in values.items()))
+        for name, values in HYPERPARAMETERS.items()
+    ]
 
 
 _OPTION_HEADER = ("Key", "Type", "Default", "Example", "Meaning")

@@ -131,6 +131,17 @@ class Ratio(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return self.name.replace("_", " ")
 
 
+class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A custom model, or hyperparameters of a model. Training reads them. They are never part of a bundle's schema."""
+
+    source: str = ""
+    """File and class of a custom model, such as `my_models.py:Median3`, relative to the schema file."""
+    parameters: dict[str, int | float | str | bool] = {}
+    """Hyperparameters that differ from their defaults, by the name of the model's field."""
+    origin: str = ""
+    """The schema file, for messages and for the folder of `source`. Empty: the working directory."""
+
+
 class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """A company's schema. Canonical columns are those of `preptime.domain.data_dictionary`.
 
@@ -146,6 +157,23 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     ratios: tuple[Ratio, ...] = ()
     source: SourceDialect = SourceDialect()
     target: Target = Target()
+    models: dict[str, ModelSettings] = {}
+    """Custom models and hyperparameters by model, for training. They don't describe data: schemas that differ only in
+    them are equal, and a bundle's schema has none."""
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both describe the same data."""
+        if not isinstance(other, Schema):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__struct_fields__ if name != "models")
+
+    def __hash__(self) -> int:
+        """Raise `TypeError`. Without a method, dataclasses don't accept a schema as a default value."""
+        raise TypeError("A schema can't be hashed: its fields are dictionaries.")
+
+    def without_models(self) -> Schema:
+        """Return the schema of a bundle: without `models`."""
+        return msgspec.structs.replace(self, models={}) if self.models else self
 
     def has(self, name: str) -> bool:
         """Return whether orders have a canonical column."""

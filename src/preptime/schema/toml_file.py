@@ -14,17 +14,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
+
 from preptime.domain.cells import THOUSANDS_MARKS
 from preptime.domain.data_dictionary import BUILT_IN_ORIGIN, OUTCOME_COLUMNS, TARGET
 from preptime.domain.time_zones import load_time_zone, resolve_time_zone
 from preptime.domain.timestamps import check_pattern
 from preptime.errors import DataError, UsageError
 from preptime.schema.keys import (
+    CLASS_OPTION,
     COLUMN_OPTIONS,
     FEATURE_OPTIONS,
+    HYPERPARAMETERS,
     RESERVED_FEATURE_NAMES,
     SECTIONS,
+    expected_number,
     expected_value,
+    is_model_name,
     matrix_names,
 )
 from preptime.schema.schema import (
@@ -37,6 +43,7 @@ from preptime.schema.schema import (
     RESTAURANT_NAMES,
     TAKE_HOME_SCHEMA,
     CustomFeature,
+    ModelSettings,
     OrderColumn,
     Ratio,
     RestaurantColumns,
@@ -44,6 +51,7 @@ from preptime.schema.schema import (
     SourceDialect,
     Target,
 )
+from preptime.schema.toml_lines import find_line
 
 SCHEMA_FILE = "schema.toml"
 """The file that is used if it's in the current folder and no other file is given."""
@@ -57,6 +65,7 @@ _MIN_SIMILARITY = 0.7
 _FEATURE_NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _TARGET_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_MODEL_CLASS = re.compile(r".+\.py:[A-Za-z_][A-Za-z0-9_]*")
 
 
 def read_schema(path: Path) -> Schema:
@@ -147,6 +156,9 @@ class _Reader:
 
     def read(self, document: Mapping[str, object]) -> Schema:
         self._check_keys(document, SECTIONS, ())
+        models = self._read_models(self._table(document, ("models",)))
+        if document.keys() == {"models"}:  # the data is that of the built-in schema
+            return msgspec.structs.replace(TAKE_HOME_SCHEMA, models=models)
         schema = Schema(
             orders=self._read_orders(self._table(document, ("orders",))),
             restaurants=self._read_restaurants(self._table(document, ("restaurants",))),
@@ -154,6 +166,7 @@ class _Reader:
             ratios=self._read_ratios(self._table(document, ("ratios",)), self._table(document, ("features",))),
             source=self._read_source(self._table(document, ("source",))),
             target=self._read_target(self._table(document, ("target",))),
+            models=models,
         )
         self._check_contradictions(schema)
         return schema
@@ -311,6 +324,37 @@ class _Reader:
             )
         return target
 
+    def _read_models(self, table: Mapping[str, object]) -> dict[str, ModelSettings]:
+        return {name: self._read_model(name, value) for name, value in table.items()}
+
+    def _read_model(self, name: str, value: object) -> ModelSettings:
+        path = ("models", name)
+        options = value if isinstance(value, Mapping) else {CLASS_OPTION: value}
+        source = options.get(CLASS_OPTION, "")
+        is_class = isinstance(source, str) and _MODEL_CLASS.fullmatch(source)
+        if not is_model_name(name):
+            self._fail(path, f"{name!r} can't be the name of a model", "Use another name of lower-case letters.")
+        if CLASS_OPTION in options and not is_class:
+            self._fail(
+                path, f"the class is {source!r}; expected a file and a class", 'Write it as "my_models.py:MyModel".'
+            )
+        if not source:
+            self._check_keys({name: value}, HYPERPARAMETERS, ("models",))
+        elif name in HYPERPARAMETERS and name != "quantile":
+            self._fail(
+                path, f"{name} is a model of the catalogue, which a class can't replace", "Use another name for it."
+            )
+        values = {str(key): item for key, item in options.items() if key != CLASS_OPTION}
+        if not source:
+            self._check_keys(values, HYPERPARAMETERS[name], path)
+        parameters: dict[str, int | float | str | bool] = {}
+        for key, item in values.items():
+            expected = expected_number(None if source else HYPERPARAMETERS[name][key], item)
+            if expected is not None or not isinstance(item, int | float | str):
+                self._fail((*path, key), f"{key} is {item!r}; expected {expected}", f"Write {key} as {expected}.")
+            parameters[key] = item
+        return ModelSettings(str(source), parameters, self.name)
+
     def _check_contradictions(self, schema: Schema) -> None:
         """Fail for a column with two meanings, and for a feature that is known only later."""
         keys: dict[str, str] = {}
@@ -404,26 +448,3 @@ class _Reader:
     def _fail(self, path: tuple[str, ...], problem: str, hint: str) -> NoReturn:
         line = find_line(self.text, path)
         raise UsageError(f"{self.name}, line {line}: {problem}.", hint)
-
-
-def find_line(text: str, path: tuple[str, ...]) -> int:
-    """Return the line of a key in a TOML document, counted from 1: its own, else that of its closest parent, else 1."""
-    table: tuple[str, ...] = ()
-    best_line, best_depth = 1, 0
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*\[([^\[\]]+)\]", line)
-        if header:
-            table = tuple(part.strip().strip("\"'") for part in header[1].split("."))
-            key_path = table
-        else:
-            key = re.match(r"""\s*("[^"]*"|'[^']*'|[^=#\s]+)\s*=""", line)
-            if key is None:
-                continue
-            key_path = (
-                *table,
-                *(part.strip("\"'") for part in ([key[1]] if key[1][0] in "\"'" else key[1].split("."))),
-            )
-        depth = len(key_path)
-        if key_path == path[:depth] and depth > best_depth:
-            best_line, best_depth = number, depth
-    return best_line

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import msgspec
 
 from preptime.domain.data_dictionary import TARGET
-from preptime.schema.keys import SECTIONS
-from preptime.schema.schema import PREP_TIME, CustomFeature, OrderColumn, Schema
+from preptime.schema.keys import CLASS_OPTION, SECTIONS
+from preptime.schema.schema import PREP_TIME, CustomFeature, ModelSettings, OrderColumn, Schema
 from preptime.schema.toml_file import OPEN_LINE
 
 TomlScalar = str | bool | int | float | list[float] | list[str]
@@ -81,6 +81,7 @@ def schema_to_toml(schema: Schema) -> str:
         "restaurants": _restaurants(schema),
         "features": {feature.name: _feature(feature) for feature in schema.features},
         "ratios": {ratio.name: [ratio.dividend, ratio.divisor] for ratio in schema.ratios},
+        "models": {name: _model(settings) for name, settings in schema.models.items()},
     }
     blocks = [
         "\n".join([f"[{name}]", *(f"{_key_text(key)} = {toml_value(value)}" for key, value in table.items())])
@@ -156,3 +157,9 @@ def _feature(feature: CustomFeature) -> TomlValue:
     if feature.column == feature.name:
         del options["column"]
     return feature.type if len(options) == 1 else options
+
+
+def _model(settings: ModelSettings) -> TomlValue:
+    if not settings.parameters:
+        return settings.source
+    return ({CLASS_OPTION: settings.source} if settings.source else {}) | settings.parameters

@@ -17,11 +17,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.domain.orders import QUANTILE_LEVELS
+from preptime.domain.orders import MIN_SCALED_SECONDS, QUANTILE_LEVELS
+from preptime.errors import DataError
 from preptime.formatting import format_count
+from preptime.models.custom import CustomQuantileModel
 from preptime.models.fitting import fitting_threads
-from preptime.models.quantile import MIN_SCALED_SECONDS, FittedQuantileModel, QuantileModel, snap_borders
-from preptime.training.training_data import date_from_day_number
+from preptime.models.quantile import FittedQuantileModel, QuantileModel, snap_borders
+from preptime.training.training_data import date_from_day_number, day_number
 from preptime.validation.data_gate import Shortfall
 
 CALIBRATION_DAYS = 8
@@ -87,7 +89,7 @@ def calibration_shortfall(day: NDArray[np.int64], min_orders: int = MIN_CALIBRAT
 
 
 def fit_calibrated(
-    model: QuantileModel,
+    model: QuantileModel | CustomQuantileModel,
     X: NDArray[np.float32],
     y: NDArray[np.float64],
     day: NDArray[np.int64],
@@ -99,6 +101,8 @@ def fit_calibrated(
 
     `day` [N] has the local day numbers. Callers check `calibration_shortfall` first.
     """
+    if isinstance(model, CustomQuantileModel) and model.fitted_through is not None:
+        return _calibrate_offered(model, X, y, day, seed)
     days = calibration_days(day)
     is_latest = day > day.max() - days
     # With enough days, a fold is whole days, so that a model can't learn a day's level from its other orders.
@@ -118,6 +122,26 @@ def fit_calibrated(
         fitted = full_fit.result()
     scale, values = conformal_scale(all_scores), tuple(label_values.tolist())
     calibration = Calibration("cross-conformal, relative", days, FOLDS, len(all_scores), scale, values)
+    return calibration.apply(fitted), calibration
+
+
+def _calibrate_offered(
+    model: CustomQuantileModel, X: NDArray[np.float32], y: NDArray[np.float64], day: NDArray[np.int64], seed: int
+) -> tuple[FittedQuantileModel, Calibration]:
+    """Return an offered graph with its calibration on the latest days that it wasn't fitted on."""
+    through = model.fitted_through or date_from_day_number(int(day.min()))
+    is_latest = (day > day_number(through)) & (day > day.max() - CALIBRATION_DAYS)
+    orders = int(is_latest.sum())
+    if orders < MIN_CALIBRATION_ORDERS:
+        raise DataError(
+            f"Calibration needs {MIN_CALIBRATION_ORDERS} orders after {through}, the last day that {model.code.path} "
+            f"was fitted on. Available: {orders}.",
+            "Fit the graph on earlier days (--fitted-through), or choose a later date.",
+        )
+    fitted, label_values = model.fit(X, y, threads=1, seed=seed), few_label_values(y)
+    scale = conformal_scale(conformal_scores(fitted.predict(X[is_latest]), y[is_latest], label_values))
+    days = len(np.unique(day[is_latest]))
+    calibration = Calibration("conformal, relative", days, 1, orders, scale, tuple(label_values.tolist()))
     return calibration.apply(fitted), calibration
 
 

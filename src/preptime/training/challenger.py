@@ -14,6 +14,7 @@ from preptime.bundle.manifest import (
     REPORT_FILE,
     Manifest,
     ManifestDraft,
+    ModelDetails,
     TrainingWindow,
     to_json_object,
 )
@@ -27,11 +28,14 @@ from preptime.evaluation.report_data import LabelCount, ReportData, encode, impo
 from preptime.evaluation.summary_text import weak_models
 from preptime.features.history_state import HistoryState
 from preptime.features.shrinkage import build_history
+from preptime.models.catalogue import hyperparameters
+from preptime.models.custom import CustomModel, CustomQuantileModel
+from preptime.models.model import Model
 from preptime.progress import ProgressCallback, no_progress
 from preptime.schema.schema import Schema
 from preptime.training.as_of_features import build_feature_matrix
 from preptime.training.backtest import select_days
-from preptime.training.fitting import FitPlan, FittedWindow, fit_window
+from preptime.training.fitting import FitPlan, FittedWindow, fit_window, try_plan
 from preptime.training.gate import has_better_live_model, walk_forward
 from preptime.training.requirements import choose_mode
 from preptime.training.training_data import ONE_DAY, TrainingData
@@ -87,11 +91,12 @@ def train_challenger(
     errors as `preptime.training.train.train`.
     """
     mode, last_day = choose_mode(data, date), date - ONE_DAY
-    first_gate_day = date - mode.gate_days * ONE_DAY
+    first_gate_day = max(date - mode.gate_days * ONE_DAY, (plan.offered_through or dt.date.min) + ONE_DAY)
     data = data.with_common_categories(date)
     features = build_feature_matrix(data, data.first_day, last_day, progress)
     if mode.is_reduced:
         plan = plan.reduced(features.data.restaurants.feature_set)
+    try_plan(plan, features, first_gate_day - ONE_DAY, progress)
     evaluated = walk_forward(features, first_gate_day, last_day, plan, progress) if with_gate else None
     evaluation = None
     if evaluated is not None:
@@ -100,7 +105,14 @@ def train_challenger(
     fitted = fit_window(features, last_day, plan, progress, min_calibration_orders=mode.min_calibration_orders)
     gate_window = None if evaluated is None else (first_gate_day, last_day)
     draft = _draft_manifest(
-        data, date, fitted, evaluation, gate_window, schema=schema or audited.schema, revisions=revisions
+        data,
+        date,
+        fitted,
+        evaluation,
+        gate_window,
+        schema=(schema or audited.schema).without_models(),
+        revisions=revisions,
+        details={name: model_details(model) for name, model in plan.models.items()},
     )
     extra_files = {}
     if evaluated is not None:
@@ -112,12 +124,25 @@ def train_challenger(
     manifest = write_bundle(
         store,
         draft,
-        graphs=fitted.graphs,
+        graphs=fitted.model_files(),
         history=build_history(state, data.restaurants, date),
         golden_orders=choose_golden_orders(select_days(features, first_gate_day, last_day).orders),
         extra_files=extra_files,
     )
     return Challenger(manifest, fitted, evaluated, evaluation)
+
+
+def model_details(model: Model) -> ModelDetails:
+    """Return what a manifest records about a model: hyperparameters, and the name and hash of a custom model's file."""
+    if isinstance(model, CustomModel | CustomQuantileModel):
+        source = ":".join(filter(None, (model.code.path.name, model.code.class_name)))
+        return ModelDetails(
+            hyperparameters=hyperparameters(model),
+            source=source if model.code.name == model.name else f"{source} ({model.code.name})",
+            sha256=model.sha256,
+            fitted_through=model.fitted_through,
+        )
+    return ModelDetails(hyperparameters=hyperparameters(model))
 
 
 def _draft_manifest(
@@ -129,6 +154,7 @@ def _draft_manifest(
     *,
     schema: Schema,
     revisions: DataRevisions | None,
+    details: dict[str, ModelDetails],
 ) -> ManifestDraft:
     return ManifestDraft(
         kind="training",
@@ -142,6 +168,7 @@ def _draft_manifest(
             gated_through=None if gate_window is None else gate_window[1],
         ),
         models=fitted.names,
+        model_details=details,
         weak_models=() if evaluation is None else weak_models(evaluation),
         calibration=to_json_object(fitted.calibration),
         live_calibration=None if fitted.live_calibration is None else to_json_object(fitted.live_calibration),

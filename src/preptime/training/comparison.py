@@ -132,12 +132,14 @@ def compare_evaluations(
     bundle_ids: tuple[str, str | None],
     days: tuple[dt.date, dt.date],
     reduced: bool = False,
+    missing_models: Sequence[str] = (),
 ) -> Comparison:
     """Compare the predictions of two bundles for the same orders.
 
     `bundle_ids` are the challenger's and the champion's. `champion` can have fewer days, because it didn't serve on
     the others, or none. Without a champion, the challenger only has to beat the better baseline and to meet the target
-    coverage. `reduced` says that the challenger is a reduced set.
+    coverage. `reduced` says that the challenger is a reduced set. `missing_models` are models of the champion that the
+    user left out of the challenger.
     """
     is_first = bundle_ids[1] is None
     baseline = _compare_with_baseline(challenger)
@@ -153,6 +155,9 @@ def compare_evaluations(
         checks.insert(0, _check_better(difference, "the champion"))
         if champion is not None and len(champion):
             checks.append(_check_segments(common, champion))
+    if missing_models:
+        detail = f"{', '.join(missing_models)} left out (--models). Clients can request the champion's models."
+        checks.append(PromotionCheck("Has the champion's models", detail, passed=False))
     return Comparison(
         challenger=bundle_ids[0],
         champion=bundle_ids[1],

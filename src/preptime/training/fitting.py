@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.bundle.explanations_file import ExplanationTrees, encode_explanations
 from preptime.bundle.graph import BundleGraphs
-from preptime.bundle.manifest import LIVE_FILE, MODEL_FILE, QUANTILE_FILE
+from preptime.bundle.manifest import EXPLANATIONS_FILE, LIVE_FILE, MODEL_FILE, QUANTILE_FILE
 from preptime.domain.orders import DEFAULT_MODEL, upper_outlier_limit
 from preptime.errors import DataError, OperationError
 from preptime.features.feature_set import FeatureSet
-from preptime.models.catalogue import CATALOGUE
+from preptime.models.catalogue import CATALOGUE, left_out, models_of
+from preptime.models.custom import CustomModel, CustomQuantileModel
 from preptime.models.fitting import fit_all
 from preptime.models.lookup import LookupModel
 from preptime.models.model import FittedModel, Model
 from preptime.models.onnx_export import check_parity, merge_to_onnx
-from preptime.models.quantile import QuantileModel
+from preptime.models.quantile import FittedQuantileModel, QuantileModel
+from preptime.models.trial import try_models
 from preptime.progress import ProgressCallback, no_progress
+from preptime.schema.schema import Schema
 from preptime.training.as_of_features import FeatureMatrix
 from preptime.training.calibration import MIN_CALIBRATION_ORDERS, Calibration, calibration_shortfall, fit_calibrated
 from preptime.training.training_data import TrainingData, day_number
@@ -42,6 +46,9 @@ class FitPlan:
     seed: int = 12
     """The seed of the published notebook."""
     with_live_model: bool = True
+    left_out: tuple[str, ...] = ()
+    """Models that the user left out (`--models`). A champion with one of them isn't replaced without a user's decision.
+    """
 
     @property
     def point_models(self) -> dict[str, Model]:
@@ -49,14 +56,24 @@ class FitPlan:
         return {name: model for name, model in self.models.items() if name != DEFAULT_MODEL}
 
     @property
-    def quantile_model(self) -> QuantileModel:
+    def quantile_model(self) -> QuantileModel | CustomQuantileModel:
         """The model `quantile`. Raises `OperationError` if it's of a type that can't be calibrated."""
         model = self.models[DEFAULT_MODEL]
-        if not isinstance(model, QuantileModel):
+        if not isinstance(model, QuantileModel | CustomQuantileModel):
             raise OperationError(
                 f"The catalogue's {DEFAULT_MODEL} is a {type(model).__name__}, which can't be calibrated."
             )
         return model
+
+    @property
+    def offered_through(self) -> dt.date | None:
+        """The last day that an offered graph was fitted on, or None without one. The gate has only later days."""
+        days = [
+            model.fitted_through
+            for model in self.models.values()
+            if isinstance(model, CustomModel | CustomQuantileModel) and model.fitted_through is not None
+        ]
+        return max(days, default=None)
 
     def reduced(self, features: FeatureSet) -> FitPlan:
         """Return the plan for few orders: the restaurant lookup, a small `quantile`, and no live model."""
@@ -67,6 +84,17 @@ class FitPlan:
     def default(cls, threads: int) -> FitPlan:
         """Return the plan for all models of the catalogue."""
         return cls(CATALOGUE, threads)
+
+    @classmethod
+    def from_schema(cls, schema: Schema, threads: int, names: Sequence[str] | None = None) -> FitPlan:
+        """Return the plan for the models of a schema: the catalogue, the custom models, and their hyperparameters.
+
+        `names` are the models to fit, and `quantile`. None means all. Raises `UsageError` as `models_of`.
+        """
+        if not schema.models and names is None:
+            return cls.default(threads)
+        models = models_of(schema.models, names=names)
+        return cls(models, threads, left_out=left_out(schema.models, names))
 
 
 @dataclass(frozen=True)
@@ -88,6 +116,17 @@ class FittedWindow:
     """[F] feature importance by model."""
     parity_seconds: dict[str, float]
     """Largest |ONNX − estimator| over the training matrix by model, in seconds."""
+    quantile: FittedQuantileModel
+    live: FittedQuantileModel | None
+    """The live model, if there is one."""
+
+    def model_files(self) -> dict[str, bytes]:
+        """Return the graphs, and the explanations if `quantile` consists of trees that can be explained, by file."""
+        trees = self.quantile.p50_trees()
+        if trees is None:
+            return self.graphs
+        live = None if self.live is None else self.live.p50_trees()
+        return {**self.graphs, EXPLANATIONS_FILE: encode_explanations(ExplanationTrees(trees, live))}
 
     def load_graphs(self) -> BundleGraphs:
         """Return the graphs ready to run, as a loaded bundle runs them."""
@@ -112,6 +151,22 @@ def fitted_rows(features: FeatureMatrix, through: dt.date) -> NDArray[np.bool_]:
     data = features.data
     is_fitted: NDArray[np.bool_] = (data.is_fitting & (data.ready_day <= day_number(through)))[features.rows]
     return is_fitted
+
+
+def try_plan(
+    plan: FitPlan, features: FeatureMatrix, through: dt.date, progress: ProgressCallback = no_progress
+) -> None:
+    """Fit and export each model of a plan on few of the orders that were ready by the end of `through`.
+
+    A custom `quantile` is also tried as the live model. Raises the errors of `preptime.models.trial.try_models`.
+    """
+    progress("Models: trial on few orders", 0.0)
+    is_fitted = fitted_rows(features, through)
+    labels = features.data.labels[features.rows][is_fitted]
+    try_models(plan.models, features.X[is_fitted], labels, seed=plan.seed)
+    if plan.with_live_model and isinstance(plan.quantile_model, CustomQuantileModel):
+        try_models({DEFAULT_MODEL: plan.quantile_model}, features.live_matrix[is_fitted], labels, seed=plan.seed)
+    progress("Models: trial on few orders", 1.0)
 
 
 def fit_window(
@@ -145,7 +200,7 @@ def fit_window(
         MODEL_FILE: (fitted, X),
         QUANTILE_FILE: ({DEFAULT_MODEL: quantile}, X),
     }
-    live_calibration = None
+    live, live_calibration = None, None
     if plan.with_live_model:
         live_X = features.live_matrix[is_fitted]
         live, live_calibration = fit_calibrated(
@@ -167,6 +222,8 @@ def fit_window(
         orders=len(y),
         importance={name: model.importance() for name, model in fitted.items()},
         parity_seconds=parity[0],
+        quantile=quantile,
+        live=live,
     )
 
 

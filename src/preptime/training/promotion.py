@@ -6,6 +6,7 @@ A champion that is missing or damaged in the store is rebuilt first: the same co
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
@@ -56,13 +57,16 @@ def decide_promotion(
     *,
     allow_promotion: bool,
     reduced: bool = False,
+    left_out: Sequence[str] = (),
+    refresh_champion: bool = True,
 ) -> PromotionDecision:
     """Compare a challenger in the store with the champion as of its date, then promote, refresh, or keep.
 
     `evaluated` has the predictions of the gate's walk-forward, and `data` the orders known as of the challenger's date.
     A rerun of a date repeats the earlier decision from the champion log. If the champion as of the date is missing in
     the store, it's rebuilt. When the current champion has a later date, nothing is promoted or refreshed. `reduced`
-    says that the challenger is a reduced set.
+    says that the challenger is a reduced set. `left_out` are the models that the user left out: a champion with one of
+    them isn't replaced. Without `refresh_champion`, a challenger that loses changes nothing.
 
     Raises:
         BundleVerificationError: The champion failed verification.
@@ -80,7 +84,9 @@ def decide_promotion(
     champion = None if entry is None else _fetch_champion(store, entry.bundle, challenger_id=challenger.id)
     if champion is not None:
         _check_same_target(challenger, champion.manifest)
-    comparison = _compare_with_champion(challenger, evaluated, champion, data, store, reduced=reduced)
+    comparison = _compare_with_champion(
+        challenger, evaluated, champion, data, store, reduced=reduced, left_out=left_out
+    )
     was_rolled_back = log.was_rolled_back(challenger.id)
     reason = f"A user rolled back {challenger.id} earlier." if was_rolled_back else comparison.summary
     is_backfill = current is not None and current.date > challenger.date
@@ -90,7 +96,7 @@ def decide_promotion(
         keep_reason = f"Promotion is disabled by --promote never. {reason}"
     elif is_backfill and (comparison.passed or champion is not None):
         keep_reason = f"{BACKFILL_REASON} {comparison.summary}"
-    elif champion is None and not is_winner:
+    elif not is_winner and (champion is None or not refresh_champion):
         keep_reason = reason
     if keep_reason is not None:
         return PromotionDecision("kept", keep_reason, comparison)
@@ -174,12 +180,21 @@ def _compare_with_champion(
     store: Store,
     *,
     reduced: bool,
+    left_out: Sequence[str],
 ) -> Comparison:
     window = challenger.window
     days = (window.gated_from or challenger.date - ONE_DAY, window.gated_through or challenger.date - ONE_DAY)
     champion_id = None if champion is None else champion.manifest.id
     served = None if champion is None else evaluate_served_champions(data, store, days)
-    return compare_evaluations(evaluated, served, bundle_ids=(challenger.id, champion_id), days=days, reduced=reduced)
+    missing = () if champion is None else tuple(name for name in left_out if name in champion.manifest.models)
+    return compare_evaluations(
+        evaluated,
+        served,
+        bundle_ids=(challenger.id, champion_id),
+        days=days,
+        reduced=reduced,
+        missing_models=missing,
+    )
 
 
 def evaluate_served_champions(

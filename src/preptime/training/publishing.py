@@ -108,7 +108,7 @@ def write_refreshed_bundle(
     return write_bundle(
         store,
         draft,
-        graphs=champion.graph_files(),
+        graphs=champion.model_files(),
         history=history,
         golden_orders=champion.golden_orders(),
         extra_files=champion.training_files(),

@@ -71,6 +71,7 @@ def train(
     thresholds: GateThresholds | None = None,
     schema: Schema | None = None,
     allow_promotion: bool = True,
+    refresh_champion: bool = True,
     with_gate: bool = True,
     with_report: bool = True,
     revisions: DataRevisions | None = None,
@@ -79,10 +80,9 @@ def train(
     """Train a challenger on the orders known as of `date`, and decide on its promotion.
 
     With few orders, only the lookup and `quantile` are trained (`preptime.training.requirements`). Without `with_gate`,
-    training takes less than half the time, and nothing is promoted. `schema` is that of the bundle. The default is that
-    of the orders, whose columns have canonical names if they are from a database. Without `with_report`, the bundle has
-    no HTML report, which halves the duration of a small training. `revisions` are those of the orders, for the
-    manifest.
+    training takes less than half the time, and nothing is promoted. Without `with_report`, the bundle has no HTML
+    report. `schema` is that of the bundle, by default that of the orders, whose columns have canonical names in a
+    database. A bundle that loses causes a refresh, unless `refresh_champion` is False.
 
     Raises:
         DataError: The data gate failed, or the data isn't enough. Nothing is written.
@@ -92,13 +92,10 @@ def train(
             store, and the challenger stays there.
         StoreError: The store can't be written, or another process promoted a bundle meanwhile.
     """
-    gate_result = evaluate_gate(audited, date, thresholds or GateThresholds())
-    audited_as_of, schema = rows_as_of(audited, restaurants, date), schema or audited.schema
-    shortfalls = (*find_shortfalls(audited_as_of, restaurants, date), *find_store_shortfalls(store, schema, date))
-    if shortfalls or not gate_result.passed:
-        raise gate_error(gate_result, shortfalls)
-    index = replace(restaurants, feature_set=FeatureSet.from_schema(schema))
-    data = TrainingData.from_orders(audited_as_of, index).as_of(date)
+    schema = schema or audited.schema
+    gate_result, audited_as_of, data = _checked_data(
+        audited, restaurants, date, store, schema=schema, thresholds=thresholds or GateThresholds()
+    )
     challenger = train_challenger(
         audited_as_of,
         data,
@@ -112,13 +109,49 @@ def train(
         progress=progress,
     )
     mode = choose_mode(data, date)
-    decision = _decide(challenger, data, store, actor, allow_promotion=allow_promotion, reduced=mode.is_reduced)
+    decision = _decide(
+        challenger,
+        data,
+        store,
+        actor,
+        allow_promotion=allow_promotion,
+        reduced=mode.is_reduced,
+        left_out=plan.left_out,
+        refresh_champion=refresh_champion,
+    )
     champion = ChampionLog(store).as_of(date)
     return _document(challenger, decision, gate_result, champion.bundle if champion else None, mode.reduced_reason)
 
 
+def _checked_data(
+    audited: AuditedOrders,
+    restaurants: RestaurantIndex,
+    date: dt.date,
+    store: Store,
+    *,
+    schema: Schema,
+    thresholds: GateThresholds,
+) -> tuple[GateResult, AuditedOrders, TrainingData]:
+    """Return the passed data gate, and the rows and orders known as of `date`. Raises `DataError` or `UsageError`."""
+    gate_result = evaluate_gate(audited, date, thresholds)
+    audited_as_of = rows_as_of(audited, restaurants, date)
+    shortfalls = (*find_shortfalls(audited_as_of, restaurants, date), *find_store_shortfalls(store, schema, date))
+    if shortfalls or not gate_result.passed:
+        raise gate_error(gate_result, shortfalls)
+    index = replace(restaurants, feature_set=FeatureSet.from_schema(schema))
+    return gate_result, audited_as_of, TrainingData.from_orders(audited_as_of, index).as_of(date)
+
+
 def _decide(
-    challenger: Challenger, data: TrainingData, store: Store, actor: AuditActor, *, allow_promotion: bool, reduced: bool
+    challenger: Challenger,
+    data: TrainingData,
+    store: Store,
+    actor: AuditActor,
+    *,
+    allow_promotion: bool,
+    reduced: bool,
+    left_out: tuple[str, ...],
+    refresh_champion: bool,
 ) -> PromotionDecision:
     """Return the decision about a challenger. Without the gate, it's kept."""
     if challenger.evaluated is None:
@@ -131,6 +164,8 @@ def _decide(
         actor,
         allow_promotion=allow_promotion,
         reduced=reduced,
+        left_out=left_out,
+        refresh_champion=refresh_champion,
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from preptime.domain.data_dictionary import ROW_COLUMN
 from preptime.domain.orders import OrderColumns
 from preptime.domain.timestamps import MICROSECONDS
 from preptime.domain.validation_reasons import Purpose
@@ -59,6 +60,8 @@ class TrainingData:
     """The label set `up_to_3h`."""
     events: KitchenEvents
     """All orders of the same source, including open ones. They can be later than the completed orders."""
+    row_numbers: NDArray[np.int64]
+    """[N] the rows of the orders in their file or frame, counted from 1."""
 
     @classmethod
     def from_orders(cls, audited: AuditedOrders, restaurants: RestaurantIndex) -> TrainingData:
@@ -84,7 +87,14 @@ class TrainingData:
         sort_order = _sort_order(completed, masks)
         is_fitting, is_history, is_evaluation = (mask[sort_order] for mask in masks)
         events = to_kitchen_events(audited)
-        return cls(restaurants, completed.take(sort_order), is_fitting, is_history, is_evaluation, events)
+        rows = (
+            frame[ROW_COLUMN].cast(pl.Int64).to_numpy()
+            if ROW_COLUMN in frame.columns
+            else np.flatnonzero(is_usable) + 1
+        )
+        return cls(
+            restaurants, completed.take(sort_order), is_fitting, is_history, is_evaluation, events, rows[sort_order]
+        )
 
     def __len__(self) -> int:
         return len(self.completed)
@@ -153,6 +163,7 @@ class TrainingData:
             is_fitting=self.is_fitting[rows],
             is_history=self.is_history[rows],
             is_evaluation=self.is_evaluation[rows],
+            row_numbers=self.row_numbers[rows],
         )
 
     def recoded(self, restaurants: RestaurantIndex) -> TrainingData:
