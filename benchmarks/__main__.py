@@ -35,6 +35,8 @@ PAGES = (
     "docs/monitoring.md",
     "docs/dashboard.md",
     "docs/schema.md",
+    "docs/tuning.md",
+    "docs/explanations.md",
     "README.md",
 )
 NAMES = (
@@ -52,6 +54,8 @@ NAMES = (
     "alerts",
     "dashboard",
     "schema_inference",
+    "tuning",
+    "explanations",
 )
 BY_NAME_ONLY = ("peers",)
 """Benchmarks that run only if they're named."""

@@ -25,12 +25,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from benchmarks.real_data import REAL_DATA
+from preptime.domain.orders import MEDIAN_INDEX
 from preptime.domain.timestamps import SECONDS_PER_DAY
 from preptime.errors import PreptimeError
 from preptime.evaluation.paired import paired_difference
 from preptime.features.kitchen import LIVE_FEATURES, OPEN_SECONDS
 from preptime.features.restaurant_index import RestaurantIndex
-from preptime.models.quantile import MEDIAN_INDEX, QuantileModel
+from preptime.models.quantile import QuantileModel
 from preptime.sources.registry import open_source
 from preptime.synthetic import SynthesisPlan, synthesize_frames
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix

@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 
 from benchmarks.live_model import SEEDS, WEEKS, read_real_data
-from preptime.domain.orders import DEFAULT_MODEL, QUANTILE_LEVELS
+from preptime.domain.orders import DEFAULT_MODEL, MEDIAN_INDEX, QUANTILE_LEVELS
 from preptime.errors import PreptimeError
 from preptime.evaluation.metrics import MEDIAN_WIDTH, pinball
 from preptime.evaluation.paired import paired_difference
 from preptime.models import onnx_export
 from preptime.models.catboost_models import CatBoostTrees
 from preptime.models.model import FittedModel
-from preptime.models.quantile import MEDIAN_INDEX, QuantileModel, order_quantiles
+from preptime.models.quantile import QuantileModel, order_quantiles
 from preptime.models.xgboost_models import FittedXGBoostModel
 from preptime.training.as_of_features import FeatureMatrix
 from preptime.training.fitting import fitted_rows

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from preptime.bundle.store import Store
-from preptime.models.catboost_models import CatBoostModel, CatBoostTrees
+from preptime.models.catboost_models import CatBoostModel
 from preptime.models.model import Model
 from preptime.models.quantile import QuantileModel
 from preptime.models.sklearn_models import GradientBoostingModel, RandomForestModel, StackingModel
@@ -39,7 +39,7 @@ def small_models() -> tuple[Model, ...]:
     bases: tuple[Model, ...] = (
         RandomForestModel(tree_count=TREE_COUNT, max_leaf_nodes=12),
         GradientBoostingModel(tree_count=TREE_COUNT),
-        CatBoostModel(trees=CatBoostTrees(tree_count=TREE_COUNT, depth=3)),
+        CatBoostModel(tree_count=TREE_COUNT, depth=3),
         XGBoostModel(tree_count=TREE_COUNT, depth=3),
     )
     return (

@@ -14,7 +14,9 @@ from preptime import redaction
 from tests.postgres import Postgres, run_postgres
 from tests.requirements import ROOT, is_allowed_skip
 
-FOLDERS_WITH_COSTLY_FIXTURES = ("cli", "dags", "daily", "deploy", "training", "ui")
+os.environ.pop("MLFLOW_TRACKING_URI", None)  # no test may log to a server of the developer
+
+FOLDERS_WITH_COSTLY_FIXTURES = ("cli", "dags", "daily", "deploy", "tracking", "training", "ui")
 """Folders whose tests share trainings, servers, or images. If several processes run tests, one runs each folder."""
 
 

@@ -61,6 +61,14 @@ def airflow_python() -> Path:
     return python
 
 
+def mlflow_program() -> Path:
+    """Return the program `mlflow` with the tracking server."""
+    folder = ROOT / ".venv-mlflow-server" / ("Scripts" if os.name == "nt" else "bin")
+    program = folder / ("mlflow.exe" if os.name == "nt" else "mlflow")
+    requires(program.is_file(), "MLflow's server is not installed; run: python dev.py setup mlflow-server")
+    return program
+
+
 def can_be_root() -> bool:
     """Return whether `as_root` works. `sudo` must not ask, and is used only if skips aren't allowed, as in CI."""
     if os.geteuid() == 0:

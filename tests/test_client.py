@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -423,12 +422,3 @@ def test_import_preptime_loads_few_modules() -> None:
     light = "import sys, preptime\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", light], capture_output=True, text=True, check=True)
     assert {"preptime.client", "urllib3", "msgspec"}.isdisjoint(done.stdout.split())
-
-
-def test_package_exports_only_the_client() -> None:
-    import preptime
-
-    with pytest.raises(AttributeError, match="Server"):
-        preptime.__getattr__("Server")
-    assert preptime.__all__ == ["Client"]
-    assert Path(preptime.__file__).name == "__init__.py"

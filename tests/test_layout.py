@@ -35,8 +35,10 @@ SINGLE_IMPORTERS = {
     "preptime.sources.csv_header": "Its own subject: delimiters. With `files` or `csv_rows`, it exceeds 450 lines.",
     "preptime.synthetic.orders": "Its own subject: how the times and values of orders are drawn.",
     "preptime.training.challenger": "Its own subject: fitting and writing a bundle, without the decision about it.",
-    "preptime.training.gate": "Its own subject: the walk-forward, tested without a bundle.",
     "preptime.training.promotion": "Its own subject: the choice of the champion. With `train`, it exceeds 450 lines.",
+    "preptime.tracking.model_folder": "Its own subject: MLflow's format of a model, without MLflow.",
+    "preptime.tracking.server": "The only module that imports MLflow. `runs` imports it lazily.",
+    "preptime.training.tuning_study": "The only file that imports Optuna: the trials of a search in a file.",
     "preptime.ui.prediction_tables": "Tables of results. Merged with `predict_file`, it exceeds 450 lines.",
     "preptime.ui.data.charts": "Chart specifications. Merged with `views`, it exceeds 450 lines.",
 }

@@ -27,6 +27,7 @@ VENDOR_PLACES = {
     "onnxmltools": ("models/",),
     "onnx": ("models/",),
     "onnxruntime": ("bundle/", "models/"),
+    "mlflow": ("tracking/server.py",),
     "polars": (
         "sources/",
         "validation/",
@@ -47,6 +48,8 @@ VENDOR_PLACES = {
     "streamlit": ("ui/",),
     "starlette": ("ui/",),
     "psycopg": ("sources/postgres/",),
+    "optuna": ("training/tuning_study.py",),
+    "tomlkit": ("schema/toml_edit.py",),
     **dict.fromkeys(("pandas", "joblib", "pickle"), ()),
 }
 """Vendor library to the paths under src/preptime that may import it. An empty tuple means no path."""
@@ -211,9 +214,10 @@ def test_marked_part_of_an_output_is_a_table_of_its_own() -> None:
 def test_python_examples_in_docs_run(tmp_path: Path) -> None:
     """The blocks of a page run in order as one program, in an empty folder.
 
-    `tests/test_readme.py` runs the README, and `tests/test_client.py` the examples of the client: all need a server.
+    `tests/test_readme.py` runs the README, `tests/test_client.py` the examples of the client, and `tests/tracking` that
+    of MLflow: all need a server.
     """
-    needs_server = {ROOT / "README.md", ROOT / "docs" / "api.md", ROOT / "docs" / "dispatch.md"}
+    needs_server = {ROOT / "README.md", *(ROOT / "docs" / name for name in ("api.md", "dispatch.md", "mlflow.md"))}
     for page in pages():
         if page in needs_server:
             continue
@@ -229,7 +233,8 @@ def test_python_examples_in_docs_run(tmp_path: Path) -> None:
 def test_docstring_examples_run() -> None:
     files = [path for path in (ROOT / "src").rglob("*.py") if ">>> " in path.read_text(encoding="utf-8")]
     assert files
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--doctest-modules", *map(str, files)]
+    plugins = ["-p", "no:cacheprovider", "-p", "tests.python_api.examples"]
+    command = [sys.executable, "-m", "pytest", "-q", *plugins, "--doctest-modules", *map(str, files)]
     completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert completed.returncode == 0, completed.stdout
 

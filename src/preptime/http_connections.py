@@ -68,12 +68,17 @@ def open_pools(proxy: Url | None) -> PoolManager:
     if proxy is None:
         pools = PoolManager(maxsize=MAX_IDLE_CONNECTIONS)
     else:
-        # The URL without credentials, because urllib3's errors contain it. UTF-8 as in browsers.
-        credentials = unquote(proxy.auth or "").encode().decode("latin-1")
-        headers = make_headers(proxy_basic_auth=credentials) if credentials else None
-        pools = ProxyManager(proxy._replace(auth=None).url, maxsize=MAX_IDLE_CONNECTIONS, proxy_headers=headers)
+        # The URL without credentials, because urllib3's errors contain it.
+        address, headers = proxy._replace(auth=None).url, proxy_headers(proxy)
+        pools = ProxyManager(address, maxsize=MAX_IDLE_CONNECTIONS, proxy_headers=headers)
     pools.pool_classes_by_scheme = {"http": _ConnectionPool, "https": _TlsConnectionPool}
     return pools
+
+
+def proxy_headers(proxy: Url) -> dict[str, str]:
+    """Return the headers with the credentials in the URL of a proxy, in UTF-8 as browsers send them."""
+    credentials = unquote(proxy.auth or "").encode().decode("latin-1")
+    return dict(make_headers(proxy_basic_auth=credentials)) if credentials else {}
 
 
 class _Connection(HTTPConnection):

@@ -91,6 +91,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             "them too, but clients can occupy its connections. Use this one for liveness probes."
         ),
     ] = None
+    public_details: Annotated[
+        bool,
+        Meta(
+            description="Whether the port of the API serves /metrics and the reasons in /readyz. They name clients and "
+            "the store. If false, only PREPTIME_HEALTH_PORT and the server log have them."
+        ),
+    ] = True
     api_url: Annotated[
         str,
         Meta(description="URL of the API that the dashboard uses. Default: the API on this machine, at PREPTIME_PORT."),
@@ -281,6 +288,23 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             extra={"names": ("AIP_PREDICT_ROUTE",)},
         ),
     ] = None
+    mlflow_tracking_uri: Annotated[
+        str,
+        Meta(
+            description="Address of an MLflow tracking server. If it's set, commands log runs and register bundles "
+            "(docs/mlflow.md).",
+            extra={"names": ("MLFLOW_TRACKING_URI",)},
+        ),
+    ] = ""
+    mlflow_experiment_name: Annotated[
+        str, Meta(description="Experiment of the runs in MLflow.", extra={"names": ("MLFLOW_EXPERIMENT_NAME",)})
+    ] = "preptime"
+    mlflow_model: Annotated[
+        str,
+        Meta(
+            description="Registered model in MLflow whose versions are the bundles of the store. Use one for each store."
+        ),
+    ] = "preptime"
     metrics_folder: Annotated[
         FolderPath,
         Meta(

@@ -17,7 +17,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from preptime.client import _default_columns
+from preptime.client.protocol import default_columns
 from preptime.domain.data_dictionary import OUTCOME_COLUMNS
 from preptime.domain.order_records import Orders, RequestColumns, raise_unencodable_text
 from preptime.domain.order_records import order_records as records_with_columns
@@ -77,7 +77,7 @@ class City(enum.StrEnum):
     LONDON = "London"
 
 
-COLUMNS = _default_columns()
+COLUMNS = default_columns()
 
 
 def order_records(orders: Orders) -> list[dict[str, object]]:

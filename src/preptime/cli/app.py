@@ -21,6 +21,7 @@ from preptime.cli.output import (
     EXIT_STATUSES,
     FAILURE,
     INTERRUPTED,
+    PERMANENTLY_REFUSED,
     REFUSED_OR_ALERT,
     SUCCESS,
     USAGE_ERROR,
@@ -28,8 +29,9 @@ from preptime.cli.output import (
     print_document,
     print_message,
 )
-from preptime.errors import DataError, OperationError, PreptimeError, UsageError, is_panic
+from preptime.errors import DataError, OperationError, PermanentDataError, PreptimeError, UsageError, is_panic
 from preptime.network import SERVICE_LINKS_HINT, find_service_links
+from preptime.python_api.extras import missing_extra_error
 from preptime.redaction import redact_log_records, redact_text, remember_environment, remember_secrets
 
 COMMAND_MODULES = {
@@ -41,6 +43,7 @@ COMMAND_MODULES = {
     "snapshot": "preptime.cli.snapshot",
     "train": "preptime.cli.train",
     "backtest": "preptime.cli.backtest",
+    "tune": "preptime.cli.tune",
     "score": "preptime.cli.score",
     "monitor": "preptime.cli.monitor",
     "respond": "preptime.cli.respond",
@@ -55,24 +58,9 @@ COMMAND_MODULES = {
 }
 """The module of each command, in the order of `--help`. The module's function has the command's name."""
 
-EXTRA_BY_PACKAGE = {
-    "polars": "batch",
-    "altair": "batch",
-    "catboost": "train",
-    "onnx": "train",
-    "onnxmltools": "train",
-    "skl2onnx": "train",
-    "sklearn": "train",
-    "streamlit": "ui",
-    "vl_convert": "batch",
-    "xgboost": "train",
-    "psycopg": "postgres",
-    "google": "gcp",
-}
-"""The extra that installs a package that the core doesn't need."""
-
-TRAINING_COMMANDS = {"backtest", "demo", "notebook", "respond", "train"}
-"""Commands that need the extra `train`, which includes `batch`, whichever package is missing first."""
+TRAINING_COMMANDS = {"backtest", "demo", "notebook", "respond", "train", "tune"}
+"""Commands that need the extra `train`, which includes `batch`, whichever package is missing first. `tune` needs the
+extra `tune`, which includes `train`."""
 
 _EXIT_STATUS_LINES = "\n".join(f"  {status:<3}  {meaning}" for status, meaning in EXIT_STATUSES.items())
 HELP = f"""\
@@ -218,20 +206,15 @@ def _report_error(error: PreptimeError, argv: Sequence[str]) -> int:
         print_document(ErrorDocument(type(error).__name__, error.facts, error.hint))
     print_message(f"Error: {error}")
     if isinstance(error, DataError):
-        return REFUSED_OR_ALERT
+        return PERMANENTLY_REFUSED if isinstance(error, PermanentDataError) else REFUSED_OR_ALERT
     return USAGE_ERROR if isinstance(error, UsageError) else FAILURE
 
 
 def _missing_extra_error(error: ModuleNotFoundError, argv: Sequence[str]) -> UsageError:
-    package = (error.name or "").partition(".")[0]
-    extra = EXTRA_BY_PACKAGE.get(package)
-    if extra is None:
-        raise error
-    if extra == "batch" and TRAINING_COMMANDS & set(argv[:1]):
-        extra = "train"
-    return UsageError(
-        f"This command needs the package {package}, which isn't installed.", f"Install preptime[{extra}]."
-    )
+    at_least = None
+    if TRAINING_COMMANDS & set(argv[:1]):
+        at_least = "tune" if argv[0] == "tune" else "train"
+    return missing_extra_error(error, "This command", at_least)
 
 
 def _operating_system_error(error: OSError) -> OperationError:

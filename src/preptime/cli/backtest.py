@@ -18,6 +18,7 @@ from preptime.cli.output import Output, evaluation_text, with_output
 @click.option("--from", "first_day", type=options.DATE, required=True, help="First day to predict.")
 @click.option("--to", "last_day", type=options.DATE, required=True, help="Last day to predict.")
 @click.option("--retrain-every", type=click.IntRange(1), help="Number of days between fits.  [default: one fit]")
+@options.models
 @options.threads
 @options.dvc_metrics
 @with_output
@@ -30,6 +31,7 @@ def backtest(
     first_day: dt.date,
     last_day: dt.date,
     retrain_every: int | None,
+    models: str | None,
     threads: int,
     dvc_metrics: Path | None,
 ) -> None:
@@ -44,16 +46,19 @@ def backtest(
     from preptime.training.fitting import FitPlan
 
     dataset = inputs.Dataset.from_options(orders, restaurants, schema)
+    plan = FitPlan.from_schema(dataset.schema, threads, options.parse_models(models))
     training_data = inputs.read_training_data(output, dataset)
-    evaluation = run_backtest(
-        training_data,
-        first_day,
-        last_day,
-        FitPlan.default(threads),
-        retrain_every=retrain_every,
-        progress=output.progress,
-    )
-    document = build_backtest_document(evaluation, first_day.isoformat(), last_day.isoformat())
+    with options.tracked_run("backtest") as run:
+        evaluation = run_backtest(
+            training_data,
+            first_day,
+            last_day,
+            plan,
+            retrain_every=retrain_every,
+            progress=output.progress,
+        )
+        document = build_backtest_document(evaluation, first_day.isoformat(), last_day.isoformat())
+        run.log_backtest(document, training_data, plan=plan, schema=dataset.schema, orders=orders)
     if dvc_metrics is not None:
         write_dvc_files(dvc_metrics, document)
     unit = dataset.schema.target.time_unit

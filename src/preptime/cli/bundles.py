@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +20,7 @@ from preptime.cli import inputs, options
 from preptime.cli.output import FAILURE, Output, comparison_conclusion, comparison_table, manifest_table, with_output
 from preptime.errors import BundleVerificationError
 from preptime.formatting import format_count
+from preptime.tracking.runs import follow_champion
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -228,6 +230,87 @@ def _table_of(comparison: Comparison, manifest: Manifest) -> Table:
 
 
 @bundles.command()
+@click.argument("model", type=options.LocalPath(exists=True, dir_okay=False))
+@click.option("--name", required=True, help="Name of the model in files, requests, and predictions.")
+@click.option(
+    "--as-of",
+    "date",
+    type=options.DATE,
+    required=True,
+    help="As-of date. The columns of the model are those of the features as of this date.",
+)
+@click.option(
+    "--fitted-through",
+    type=options.DATE,
+    required=True,
+    help="Last day that the model was fitted on. Only later days calibrate and evaluate it.",
+)
+@options.orders
+@options.restaurants
+@options.schema
+@options.store
+@options.promote
+@options.gate
+@options.models
+@options.threads
+@with_output
+def offer(
+    output: Output,
+    model: Path,
+    *,
+    name: str,
+    date: dt.date,
+    fitted_through: dt.date,
+    orders: str,
+    restaurants: str | None,
+    schema: str | None,
+    store: str,
+    promote: str,
+    gate: tuple[str, ...],
+    models: str | None,
+    threads: int,
+) -> None:
+    """Offer a finished ONNX model to the gate.
+
+    MODEL reads the columns of preptime.features and predicts seconds: [N], or [N, 4] for p10, p50, p80, and p90. It's
+    checked in a separate process first. The other models are trained as by preptime train. A model of quantiles
+    replaces the default prediction. Another model is added. The new bundle is compared with the champion on days after
+    --fitted-through, and promoted if it's better. No daily results are written.
+    """
+    from preptime.cli.train import render_text
+    from preptime.sources.data_versions import find_revisions
+    from preptime.training.fitting import FitPlan
+    from preptime.training.offer import Offer
+    from preptime.training.offer import offer as run_offer
+    from preptime.training.publishing import AuditActor
+    from preptime.validation.data_gate import thresholds_from_settings
+
+    thresholds = thresholds_from_settings(options.parse_thresholds(gate))
+    dataset = inputs.Dataset.from_options(orders, restaurants, schema)
+    plan = FitPlan.from_schema(dataset.schema, threads, options.parse_models(models))
+    audited_orders, restaurant_index = inputs.read_completed_orders(output, dataset)
+    bundle_store = options.open_store(store)
+    with options.tracked_run("offer") as run:
+        document = run_offer(
+            Offer(model, name, fitted_through),
+            audited_orders,
+            restaurant_index,
+            date,
+            bundle_store,
+            actor=AuditActor(options.current_user(), options.utc_now()),
+            plan=plan,
+            thresholds=thresholds,
+            schema=dataset.schema,
+            allow_promotion=promote == "auto",
+            revisions=find_revisions(orders),
+            progress=output.progress,
+        )
+        run.log_training(document, bundle_store, seed=plan.seed, orders=orders)
+    current, unit = ChampionLog(bundle_store).current(), dataset.schema.target.time_unit
+    output.finish(document, *render_text(document, store, champion_id=current.bundle if current else None, unit=unit))
+
+
+@bundles.command()
 @click.argument("bundle")
 @options.store
 @options.reason
@@ -237,7 +320,10 @@ def promote(output: Output, bundle: str, store: str, reason: str) -> None:
 
     BUNDLE is its ID. The bundle is verified first. A damaged bundle can't be promoted.
     """
-    entry = _open_log(store).override(bundle, reason=reason, by=options.current_user(), at=options.utc_now())
+    bundle_store = options.open_store(store)
+    log = ChampionLog(bundle_store)
+    entry = log.override(bundle, reason=reason, by=options.current_user(), at=options.utc_now())
+    follow_champion(bundle_store, options.tracking_settings())
     output.finish(entry, _format_log_entry(entry))
 
 
@@ -250,7 +336,10 @@ def rollback(output: Output, store: str, reason: str) -> None:
 
     The previous champion is verified, then serves again.
     """
-    entry = _open_log(store).rollback(reason=reason, by=options.current_user(), at=options.utc_now())
+    bundle_store = options.open_store(store)
+    log = ChampionLog(bundle_store)
+    entry = log.rollback(reason=reason, by=options.current_user(), at=options.utc_now())
+    follow_champion(bundle_store, options.tracking_settings())
     output.finish(entry, _format_log_entry(entry))
 
 
@@ -312,10 +401,6 @@ def repair_log(output: Output, store: str) -> None:
         *(_format_log_entry(entry) for entry in entries),
         f"Entries written: {len(entries)}.",
     )
-
-
-def _open_log(store: str) -> ChampionLog:
-    return ChampionLog(options.open_store(store))
 
 
 def _format_log_entry(entry: LogEntry) -> str:

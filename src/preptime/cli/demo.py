@@ -107,7 +107,7 @@ def demo(
         date,
         store,
         AuditActor(options.current_user(), options.utc_now()),
-        plan=FitPlan.default(threads),
+        plan=FitPlan.from_schema(dataset.schema, threads),
         thresholds=thresholds,
         schema=dataset.schema,
         progress=output.progress,
@@ -129,10 +129,10 @@ def demo(
 
 def _write_settings(out: Path, dataset: inputs.Dataset, schema: str | None, files: dict[str, str]) -> str:
     """Write `.env`, which is added to `files`, unless it exists. Return its text without secrets in addresses."""
-    settings_text = _settings_text(out, dataset.orders, dataset.restaurants, schema)
+    settings_text = _settings_text(out, dataset.orders_location, dataset.restaurants_location or None, schema)
     if _write_new_file(Path(ENV_FILE), settings_text):
         files["settings"] = ENV_FILE
-    for address in filter(None, (dataset.orders, dataset.restaurants)):
+    for address in filter(None, (dataset.orders_location, dataset.restaurants_location)):
         settings_text = settings_text.replace(quote_value(address), quote_value(redact_address(address)))
     return settings_text
 
@@ -239,7 +239,7 @@ def _render_text(
 ) -> list[RenderableType]:
     """Return the result as text: metrics, files, settings, and the next steps."""
     width = max(len(label) for label in document.files)
-    unit, orders = dataset.schema.target.time_unit, dataset.orders
+    unit, orders = dataset.schema.target.time_unit, dataset.orders_location
     return [
         f"Trained as of {document.date}, on the days before it.",
         *(

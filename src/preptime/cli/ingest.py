@@ -100,10 +100,9 @@ def ingest(
 def _load_restaurants(database: Database, dataset: inputs.Dataset) -> LoadResult:
     """Load the restaurants that training would use, and print what was found in the others."""
     from preptime.sources.database_schema import encode_restaurants
-    from preptime.sources.registry import open_source
     from preptime.validation.restaurants import audit_restaurants
 
-    source = open_source(dataset.restaurants or "", dataset.schema)
+    source = dataset.open_restaurants()
     frame = source.frame()
     audit = audit_restaurants(frame, source.schema)
     print_message(*audit.messages)
@@ -141,13 +140,13 @@ def _load_orders(
     from preptime.sources.database import NoStorableRowsError
     from preptime.sources.ingest import RejectsWriter, ingest_orders
 
-    restaurant_index = dataset.read_restaurants()
+    restaurant_index = inputs.read_restaurants(dataset)
     try:
         with RejectsWriter(rejects) as rejected_rows:
             loaded = ingest_orders(dataset.open_orders(), restaurant_index, database, rejected_rows, output.progress)
     except NoStorableRowsError as error:
         raise DataError(
-            f"{dataset.orders}: no row could be stored.",
+            f"{dataset.orders_location}: no row could be stored.",
             f"Correct the rows in {rejects}, which has their reasons, and load that file.",
         ) from error
     return loaded, {str(reason): count for reason, count in rejected_rows.reason_counts.most_common()}

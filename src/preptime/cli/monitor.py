@@ -55,7 +55,7 @@ def monitor(
     document = run_monitoring(
         MonitoringInputs(
             orders=source,
-            restaurants=dataset.read_restaurants(source),
+            restaurants=inputs.read_restaurants(dataset, source),
             results=daily_results,
             bundle_source=StoreBundleSource(bundle_store),
             log_dir=Path(prediction_log_folder),

@@ -9,6 +9,7 @@ import datetime as dt
 import getpass
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,6 +23,7 @@ from preptime.settings import SETTING_SPECS, Settings, SettingSpec
 
 if TYPE_CHECKING:
     from preptime.bundle.store import Store
+    from preptime.tracking.runs import TrackedRun, TrackingSettings
 
 ABANDONED_HOURS = 24
 """Age after which a partly written file or bundle is removed."""
@@ -149,6 +151,21 @@ def open_store(url: str) -> Store:
     return Store.open(url, check_limits=CheckLimits(float(timeout or 0), int(memory or 0)))
 
 
+def tracking_settings() -> TrackingSettings:
+    """Return where runs are logged in MLflow, from the settings."""
+    from preptime.tracking.runs import TrackingSettings
+
+    uri, experiment, model = map(read_setting, ("mlflow_tracking_uri", "mlflow_experiment_name", "mlflow_model"))
+    return TrackingSettings(uri or "", experiment or "", model or "")
+
+
+def tracked_run(command: str) -> AbstractContextManager[TrackedRun]:
+    """Return a context that logs a command as a run in MLflow, if `MLFLOW_TRACKING_URI` is set."""
+    from preptime.tracking.runs import tracked_run
+
+    return tracked_run(command, tracking_settings())
+
+
 def require_setting(field: str, option_value: str | None, context: click.Context) -> str:
     """Return the value of the option `--FIELD` if it's given, else the setting. Without either, it's wrong use."""
     value = option_value or read_setting(field)
@@ -208,6 +225,19 @@ dvc_metrics = click.option(
 gate = click.option(
     "--gate", multiple=True, metavar="NAME=NUMBER", help="A different threshold for the data gate, such as min_days=5."
 )
+promote = click.option(
+    "--promote",
+    type=click.Choice(["auto", "never"]),
+    default="auto",
+    show_default=True,
+    help="auto: promote the bundle if it's better than the champion. never: only store it.",
+)
+models = click.option(
+    "--models",
+    metavar="NAME,NAME",
+    help="Models to fit, such as quantile,xgb: of the catalogue, or of [models] in the schema. quantile is always "
+    "fitted.  [default: all]",
+)
 reason = click.option("--reason", required=True, help="The reason, for the champion log.")
 threads = click.option(
     "--threads",
@@ -216,6 +246,11 @@ threads = click.option(
     show_default="all cores",
     help="Number of cores to train on.",
 )
+
+
+def parse_models(names: str | None) -> tuple[str, ...] | None:
+    """Return the names in the option `--models`, or None for all models."""
+    return None if names is None else tuple(name.strip() for name in names.split(",") if name.strip())
 
 
 def current_user() -> str:

@@ -25,6 +25,7 @@ def refresh(
 
     Creates a bundle with the champion's models and history as of the date. The verified bundle becomes the champion.
     """
+    from preptime.tracking.runs import follow_champion
     from preptime.training.publishing import AuditActor
     from preptime.training.refresh import refresh_champion
     from preptime.validation.data_gate import thresholds_from_settings
@@ -34,13 +35,14 @@ def refresh(
     source = dataset.open_orders()
     document = refresh_champion(
         source,
-        dataset.read_restaurants(source),
+        inputs.read_restaurants(dataset, source),
         date,
         bundle_store,
         AuditActor(options.current_user(), options.utc_now()),
         thresholds=thresholds_from_settings(options.parse_thresholds(gate)),
         progress=output.progress,
     )
+    follow_champion(bundle_store, options.tracking_settings())
     lines = [
         f"{document.bundle} is the champion of {store}.",
         f"It has the models of {document.parent} and a history of {format_count(document.orders, 'completed order')}.",

@@ -195,12 +195,16 @@ class _DailyResponse:
 
     def review(self) -> ChampionReview:
         """Review the champion, and roll it back if its predecessor is better."""
+        from preptime.tracking.runs import follow_champion
         from preptime.training.champion_review import review_champion
         from preptime.training.training_data import TrainingData
 
-        return review_champion(
+        result = review_champion(
             TrainingData.from_orders(*self._audited_orders), self.store, self.date, self._actor, allow_rollback=True
         )
+        if result.outcome == "rolled_back":
+            follow_champion(self.store, options.tracking_settings())
+        return result
 
     def retrain(self, alerts: tuple[str, ...], daily_results: ResultsFolder, *, allowed: bool) -> RetrainingResult:
         """Train if an alert calls for it, it's allowed, and the date has no training yet."""
@@ -218,17 +222,20 @@ class _DailyResponse:
         from preptime.training.fitting import FitPlan
         from preptime.training.train import train
 
+        plan = FitPlan.from_schema(self.dataset.schema, self.threads)
         try:
-            document = train(
-                *self._audited_orders,
-                self.date,
-                self.store,
-                self._actor,
-                plan=FitPlan.default(self.threads),
-                thresholds=self.thresholds,
-                schema=self.dataset.schema,
-                progress=self.output.progress,
-            )
+            with options.tracked_run("respond") as run:
+                document = train(
+                    *self._audited_orders,
+                    self.date,
+                    self.store,
+                    self._actor,
+                    plan=plan,
+                    thresholds=self.thresholds,
+                    schema=self.dataset.schema,
+                    progress=self.output.progress,
+                )
+                run.log_training(document, self.store, seed=plan.seed, orders=self.dataset.orders_location)
         except DataError as error:
             return RetrainingResult("refused", alerts, None, str(error))
         write_results(document, self.store, daily_results)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from preptime.schema.proposal import Proposal, Question
-    from preptime.schema.schema import Schema
     from preptime.sources.sample import Sample
     from preptime.validation.audit import AuditedOrders
     from preptime.validation.audit_report import CheckReport
@@ -101,6 +100,7 @@ def infer(
     readings, such as 1 February and 2 January for 01/02/2015, the command asks. With --yes, it comments the line out,
     and the exit status is 1 if the schema can't be used without that line.
     """
+    from preptime.python_api.schemas import audit_sample, proposal_title, write_schema
     from preptime.schema.toml_file import parse_schema
     from preptime.sources.registry import open_source
     from preptime.sources.sample import read_sample
@@ -112,12 +112,12 @@ def infer(
     output.progress("Reading a sample of the orders", 1.0)
     answers = {} if times is None else {"naive_times": times}
     proposal = _propose(sample, restaurants_frame, time_zone, answers, asks=not yes)
-    text = proposal.to_toml(_title(orders, sample))
+    text = proposal.to_toml(proposal_title(orders, sample))
     audited, report = (None, None)
     if proposal.is_usable:
-        audited, report = _audit(sample, restaurants_frame, parse_schema(text))
+        audited, report = audit_sample(sample, restaurants_frame, parse_schema(text))
     if out is not None:
-        _write(out, text)
+        write_schema(out, text)
     document = SchemaInferDocument(
         schema=text,
         out=None if out is None else str(out),
@@ -179,37 +179,6 @@ def _time_zone(text: str) -> str:
         return load_time_zone(text.strip()).key
     except DataError as error:
         raise click.UsageError(str(error)) from error
-
-
-def _title(orders: str, sample: Sample) -> str:
-    """Return the first comment of the schema."""
-    rows = format_count(len(sample.frame), "row")
-    origin = f"all {rows}" if sample.is_complete else f"a sample of {rows}"
-    return f"Proposed by preptime schema infer from {origin} of {redact_address(orders)}. Check each line."
-
-
-def _audit(sample: Sample, restaurants: pl.DataFrame | None, proposed: Schema) -> tuple[AuditedOrders, CheckReport]:
-    """Return the sample with its validation results, as `preptime check` does, and their summary."""
-    from preptime.validation.audit import audit_orders, has_labels
-    from preptime.validation.audit_report import summarize_audit
-    from preptime.validation.derived_restaurants import derive_restaurants
-    from preptime.validation.restaurants import audit_restaurants
-
-    if restaurants is None:
-        index = derive_restaurants(sample.frame, proposed).index
-    else:
-        index = audit_restaurants(restaurants, proposed).index
-    audited = audit_orders(sample.frame, index, need_label=has_labels(sample.frame, proposed), schema=proposed)
-    # A sample has other row numbers than its file.
-    examples = 1 if sample.is_complete else 0
-    return audited, summarize_audit(audited, len(index), examples)
-
-
-def _write(out: Path, text: str) -> None:
-    from preptime.atomic_write import atomic_path
-
-    with atomic_path(out) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _infer_text(

@@ -57,6 +57,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="With INPUT: predict with the live model. The state of each kitchen is replayed from the orders in INPUT.",
 )
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="With INPUT: add columns with the explanation of each prediction, in seconds by group of features.",
+)
 @with_output
 def score(
     output: Output,
@@ -73,6 +78,7 @@ def score(
     courier_cost: float | None,
     food_cost: float | None,
     live: bool,
+    explain: bool,
 ) -> None:
     """Predict all orders of a file or of a day.
 
@@ -87,7 +93,7 @@ def score(
     if travel_column is None and (courier_cost is not None or food_cost is not None):
         raise click.UsageError("Use --courier-cost and --food-cost only with --travel-column.", context)
     if date is not None:
-        _check_day_options(context, travel_column, live=live)
+        _check_day_options(context, {"--live": live, "--explain": explain, "--travel-column": travel_column is not None})
     if date is not None and input_path is None:
         _score_day(
             output,
@@ -117,14 +123,15 @@ def score(
             restaurants=restaurants,
             bundle_id=bundle_id,
             live=live,
+            explain=explain,
         )
 
 
-def _check_day_options(context: click.Context, travel_column: str | None, *, live: bool) -> None:
-    """Raise `UsageError` for an option that can't be used with --date."""
-    if live or travel_column is not None:
-        option = "--live" if live else "--travel-column"
-        raise click.UsageError(f"Use {option} only with INPUT, not with --date.", context)
+def _check_day_options(context: click.Context, values: dict[str, object]) -> None:
+    """Raise `UsageError` for an option with a value that can't be used with --date."""
+    for option, value in values.items():
+        if value:
+            raise click.UsageError(f"Use {option} only with INPUT, not with --date.", context)
 
 
 def default_output(input_path: str) -> Path:
@@ -171,6 +178,7 @@ def _score_file(
     restaurants: str | None,
     bundle_id: str | None,
     live: bool,
+    explain: bool,
 ) -> None:
     from preptime.bundle.champion_log import resolve_bundle_id
     from preptime.bundle.isolated_check import load_checked
@@ -179,7 +187,7 @@ def _score_file(
     bundle_store = options.open_store(store)
     bundle = load_checked(bundle_store, resolve_bundle_id(bundle_store, bundle_id))
     dataset = inputs.Dataset(input_path, restaurants, bundle.schema, f"the schema of {bundle.manifest.id}")
-    restaurant_index = None if restaurants is None else dataset.read_restaurants()
+    restaurant_index = None if restaurants is None else inputs.read_restaurants(dataset)
     document = score_file(
         input_path,
         output_path,
@@ -187,6 +195,7 @@ def _score_file(
         restaurants=restaurant_index,
         travel=travel,
         live=live,
+        explain=explain,
         progress=output.progress,
     )
     output.finish(document, *score_text(document, bundle.schema.target.time_unit))
@@ -230,7 +239,7 @@ def _score_day(
         source,
         date,
         selection,
-        dataset.read_restaurants(source),
+        inputs.read_restaurants(dataset, source),
         daily_results,
         write_predictions=None if predictions_table is None else partial(predictions_table.write, schema=source.schema),
         progress=output.progress,

@@ -36,13 +36,12 @@ def snapshot(
     it (docs/data-versions.md). The same contents give the same bytes.
     """
     from preptime.sources.data_versions import write_snapshot
-    from preptime.sources.registry import open_source
 
     dataset = inputs.Dataset.from_options(orders, restaurants, schema)
     source = dataset.open_orders()
-    restaurants_source = open_source(dataset.restaurants, dataset.schema) if dataset.restaurants else None
+    restaurants_source = dataset.open_restaurants() if dataset.has_restaurants else None
     document = write_snapshot(
-        source, restaurants_source, dataset.read_restaurants(source), first=first_day, last=last_day, out=out
+        source, restaurants_source, inputs.read_restaurants(dataset, source), first=first_day, last=last_day, out=out
     )
     order_count, restaurant_count = (
         format_count(document.orders, "order"),

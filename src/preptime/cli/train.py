@@ -28,13 +28,7 @@ if TYPE_CHECKING:
 @options.date
 @options.store
 @options.results
-@click.option(
-    "--promote",
-    type=click.Choice(["auto", "never"]),
-    default="auto",
-    show_default=True,
-    help="auto: promote the bundle if it's better than the champion. never: only store it.",
-)
+@options.promote
 @click.option(
     "--quick",
     is_flag=True,
@@ -42,6 +36,7 @@ if TYPE_CHECKING:
     "results are written.",
 )
 @options.gate
+@options.models
 @options.threads
 @options.dvc_metrics
 @with_output
@@ -57,6 +52,7 @@ def train(
     promote: str,
     quick: bool,
     gate: tuple[str, ...],
+    models: str | None,
     threads: int,
     dvc_metrics: Path | None,
 ) -> None:
@@ -79,22 +75,24 @@ def train(
 
     thresholds = thresholds_from_settings(options.parse_thresholds(gate))
     dataset = inputs.Dataset.from_options(orders, restaurants, schema)
-    audited_orders, restaurant_index = inputs.read_completed_orders(output, dataset)
+    plan = FitPlan.from_schema(dataset.schema, threads, options.parse_models(models))
+    completed_orders = inputs.read_completed_orders(output, dataset)
     bundle_store = options.open_store(store)
-    document = run_training(
-        audited_orders,
-        restaurant_index,
-        date,
-        bundle_store,
-        AuditActor(options.current_user(), options.utc_now()),
-        plan=FitPlan.default(threads),
-        thresholds=thresholds,
-        schema=dataset.schema,
-        allow_promotion=promote == "auto",
-        with_gate=not quick,
-        revisions=find_revisions(orders),
-        progress=output.progress,
-    )
+    with options.tracked_run("train") as run:
+        document = run_training(
+            *completed_orders,
+            date,
+            bundle_store,
+            AuditActor(options.current_user(), options.utc_now()),
+            plan=plan,
+            thresholds=thresholds,
+            schema=dataset.schema,
+            allow_promotion=promote == "auto",
+            with_gate=not quick,
+            revisions=find_revisions(orders),
+            progress=output.progress,
+        )
+        run.log_training(document, bundle_store, seed=plan.seed, orders=orders)
     if dvc_metrics is not None and document.evaluation is not None:
         write_dvc_files(dvc_metrics, document.evaluation)
     current, unit = ChampionLog(bundle_store).current(), dataset.schema.target.time_unit

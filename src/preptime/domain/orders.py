@@ -13,9 +13,14 @@ UNKNOWN_CODE = -1
 
 QUANTILE_LEVELS = (0.1, 0.5, 0.8, 0.9)
 """The quantiles of every prediction."""
+MEDIAN_INDEX = QUANTILE_LEVELS.index(0.5)
 
 DEFAULT_MODEL = "quantile"
 """The default prediction is always the p50 of this model (decision 6)."""
+
+MIN_SCALED_SECONDS = 60.0
+"""Calibration shifts a quantile by a share of itself or of this value, if larger: a share of 0 s would have no effect.
+"""
 
 FALLBACK_LEVELS = ("restaurant", "city_food", "food", "city", "global")
 """The levels of history that a prediction can be based on, finest first."""
@@ -86,7 +91,7 @@ class Predictions:
     @property
     def default(self) -> NDArray[np.float32]:
         """The default prediction, the p50, in seconds [N]."""
-        return self.quantiles[:, QUANTILE_LEVELS.index(0.5)]
+        return self.quantiles[:, MEDIAN_INDEX]
 
 
 def upper_outlier_limit(values: NDArray[np.float64]) -> float:

@@ -1,4 +1,7 @@
-"""What the API returns, for callers of `preptime.client`: predictions, dispatch decisions, and the active bundle."""
+"""What the API returns, for callers of `preptime.client`.
+
+Predictions, dispatch decisions, explanations, and the active bundle.
+"""
 
 from __future__ import annotations
 
@@ -103,6 +106,53 @@ class DispatchResponse(msgspec.Struct, frozen=True):
         return iter(self.predictions)
 
     def __getitem__(self, index: int) -> DispatchDecision:
+        return self.predictions[index]
+
+
+class GroupContribution(msgspec.Struct, frozen=True):
+    """How many seconds a group of features adds to a p50."""
+
+    name: str
+    title: str
+    """For people."""
+    seconds: float
+    features: dict[str, float]
+    """Seconds by feature."""
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """Why an order has its p50. The base value, all groups, and the rounding add up to it."""
+
+    base: float
+    """The mean p50 of the orders that the model was fitted on, in seconds."""
+    groups: tuple[GroupContribution, ...]
+    rounding: float
+    """Seconds that the steps after the model add."""
+    sentence: str
+    """The largest contributions."""
+
+
+class ExplainedPrediction(Prediction, frozen=True, kw_only=True):
+    """The prediction for one order and its explanation, or an `error`."""
+
+    explanation: Explanation | None = None
+
+
+class ExplanationResponse(msgspec.Struct, frozen=True):
+    """Explained predictions in the order of the request, all from one bundle. Use it like a list."""
+
+    bundle: str
+    predictions: list[ExplainedPrediction]
+    weak_models: tuple[str, ...] = ()
+    """The requested point models that aren't better than the global median. Don't use them."""
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+    def __iter__(self) -> Iterator[ExplainedPrediction]:
+        return iter(self.predictions)
+
+    def __getitem__(self, index: int) -> ExplainedPrediction:
         return self.predictions[index]
 
 

@@ -7,6 +7,7 @@ one observation (a ratio estimator over clusters; Cochran, "Sampling Techniques"
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -20,7 +21,7 @@ class PairedDifference(msgspec.Struct, frozen=True):
     """The difference between the mean absolute errors of predictions and of a reference, in seconds."""
 
     reference: str
-    """`champion`, `restaurant_lookup`, or `global_median`."""
+    """`champion`, `restaurant_lookup`, `global_median`, or `start` (the hyperparameters before a search)."""
     days: int
     orders: int
     mae: float
@@ -67,8 +68,35 @@ def paired_difference(
     mean = float(differences.mean())
     _, day_index, orders_by_day = np.unique(day, return_inverse=True, return_counts=True)
     days = len(orders_by_day)
-    residuals = np.bincount(day_index, differences) - mean * orders_by_day
-    standard_error = math.sqrt(days / (days - 1) * float(np.sum(residuals**2))) / len(differences) if days > 1 else None
+    standard_error = _standard_error(np.bincount(day_index, differences).astype(np.float64), orders_by_day, mean)
     return PairedDifference(
         reference, days, len(differences), float(errors.mean()), float(reference_errors.mean()), mean, standard_error
     )
+
+
+def paired_difference_of_days(
+    reference: str, errors: Sequence[float], reference_errors: Sequence[float], orders: Sequence[int]
+) -> PairedDifference:
+    """Return the same difference from the sums of the errors of each day [days], in seconds.
+
+    `orders` [days] has the number of orders of each day, with at least one.
+
+    Example:
+        >>> paired_difference_of_days("start", [3.0, 3.0], [6.0, 6.0], [2, 1]).difference
+        -2.0
+    """
+    sums, reference_sums, orders_by_day = np.array(errors), np.array(reference_errors), np.array(orders)
+    total = int(orders_by_day.sum())
+    mae, reference_mae = float(sums.sum()) / total, float(reference_sums.sum()) / total
+    mean = mae - reference_mae
+    standard_error = _standard_error(sums - reference_sums, orders_by_day, mean)
+    return PairedDifference(reference, len(orders_by_day), total, mae, reference_mae, mean, standard_error)
+
+
+def _standard_error(differences: NDArray[np.float64], orders: NDArray[np.int64], mean: float) -> float | None:
+    """Return the standard error of a mean difference from the sums of the differences of each day, [days]."""
+    days = len(orders)
+    if days < 2:
+        return None
+    residuals = differences - mean * orders
+    return math.sqrt(days / (days - 1) * float(np.sum(residuals**2))) / int(orders.sum())

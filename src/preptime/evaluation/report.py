@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-from preptime.domain.orders import DEFAULT_MODEL
 from preptime.domain.time_units import TimeUnit
-from preptime.evaluation import aggregates, charts
-from preptime.evaluation.documents import BacktestDocument, Score, SegmentDimension, WaitingCost
+from preptime.evaluation.chart_set import (
+    NamedChart,
+    hour_and_calibration_charts,
+    importance_charts,
+    prediction_charts,
+    segment_charts,
+)
+from preptime.evaluation.charts import LIGHT
+from preptime.evaluation.documents import BacktestDocument, Score, WaitingCost
 from preptime.evaluation.evaluated_orders import LABEL_SETS, LOOKUP, EvaluatedOrders, LabelSet, build_backtest_document
 from preptime.evaluation.html_report import ChartCard, Tile, chart_card, render_page
 from preptime.evaluation.metrics import (
@@ -16,29 +23,20 @@ from preptime.evaluation.metrics import (
     MAE,
     MEDIAN_AE,
     R2,
-    REGRESSION_MIN_ORDERS,
     RMSE,
     WITHIN_5_MIN,
     PointMetric,
 )
-from preptime.evaluation.report_data import PredictionSummary, summarize_predictions
+from preptime.evaluation.report_data import summarize_predictions
 from preptime.evaluation.summary_text import (
     ARRIVAL_TITLES,
     NO_VALUE,
     WEAK_MODEL_NOTE,
-    calibration_caption,
     cost_ratio_text,
-    density_caption,
-    errors_caption,
     find_score,
     format_percent,
     format_time,
     format_waiting_cost,
-    hours_caption,
-    importance_caption,
-    quartile_rows,
-    segment_coverage_caption,
-    segment_errors_caption,
     shown_arrivals,
     summary_sentences,
     waiting_cost_caption,
@@ -46,7 +44,6 @@ from preptime.evaluation.summary_text import (
 )
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Target
 
-_DIMENSIONS: tuple[SegmentDimension, ...] = ("city", "type_of_food", "items", "fallback_level")
 _LABEL_TITLES = {"up_to_3h": "Labels up to 3 h", "within_label_limit": "Labels within the outlier limit"}
 _SCORE_COLUMNS = (
     (MAE, "mean error, {unit}"),
@@ -147,14 +144,16 @@ def render_report(context: ReportContext) -> str:
         score_tables=_score_tables(document, unit),
         waiting_headings=[cost_ratio_text(cost) for cost in document.waiting_costs],
         waiting_table=_waiting_table(document.waiting_costs, unit),
-        prediction_charts=_prediction_charts(summarize_predictions(context.orders), unit),
-        hour_charts=_hour_and_calibration_charts(document, unit),
-        segment_charts=_segment_charts(document, unit),
+        prediction_charts=_cards(prediction_charts(summarize_predictions(context.orders), unit)),
+        hour_charts=_cards(hour_and_calibration_charts(document, unit)),
+        segment_charts=_cards(segment_charts(document, unit)),
         label_audit=context.label_audit,
         label_audit_caption=f"{context.rows_read:,} rows were read. Every excluded row has a reason.",
         largest_label_count=max([1, *(row.count for row in context.label_audit)]),
-        importance_charts=_importance_chart(
-            {context.feature_titles.get(name, name): share for name, share in context.importances.items()}
+        importance_charts=_cards(
+            importance_charts(
+                {context.feature_titles.get(name, name): share for name, share in context.importances.items()}
+            )
         ),
     )
 
@@ -270,80 +269,7 @@ def _format_metric(value: float, metric: PointMetric, unit: TimeUnit) -> str:
     return text.replace("-", "−")
 
 
-def _prediction_charts(summary: PredictionSummary | None, unit: TimeUnit) -> list[ChartCard]:
-    if summary is None:
-        return []
-    density = aggregates.density_rows(summary.density, unit)
-    quartiles = quartile_rows(summary, unit)
-    errors = aggregates.error_rows(summary.error_counts, summary.orders, unit)
+def _cards(named_charts: Sequence[NamedChart]) -> list[ChartCard]:
     return [
-        chart_card(
-            "density",
-            "Predicted and actual times",
-            density_caption(summary, unit),
-            lambda width: charts.predicted_vs_actual(
-                density, quartiles, summary.axis_limit_minutes, width, charts.LIGHT, unit=unit
-            ),
-        ),
-        chart_card(
-            "errors",
-            "Distribution of errors",
-            errors_caption(summary, unit),
-            lambda width: charts.error_distribution(errors, DEFAULT_MODEL, width, charts.LIGHT, unit),
-        ),
-    ]
-
-
-def _hour_and_calibration_charts(document: BacktestDocument, unit: TimeUnit) -> list[ChartCard]:
-    if not document.segments:
-        return []
-    by_hour = aggregates.segment_rows(document.segments, ("hour",), unit)
-    calibration = aggregates.calibration_rows(document.segments, REGRESSION_MIN_ORDERS)
-    return [
-        chart_card(
-            "hours",
-            "Mean error by local hour",
-            hours_caption(by_hour, unit),
-            lambda width: charts.hour_errors(by_hour, width, charts.LIGHT, unit),
-        ),
-        chart_card(
-            "calibration",
-            "Calibration: nominal and observed coverage",
-            calibration_caption(calibration),
-            lambda width: charts.calibration(calibration, width, charts.LIGHT),
-        ),
-    ]
-
-
-def _segment_charts(document: BacktestDocument, unit: TimeUnit) -> list[ChartCard]:
-    rows = aggregates.segment_rows(document.segments, _DIMENSIONS, unit)
-    if not rows:
-        return []
-    return [
-        chart_card(
-            "segment-errors",
-            "Mean error by segment",
-            segment_errors_caption(rows),
-            lambda width: charts.segment_errors(rows, width, charts.LIGHT, unit),
-        ),
-        chart_card(
-            "segment-coverage",
-            "Coverage of p10–p90 by segment",
-            segment_coverage_caption(rows),
-            lambda width: charts.segment_coverage(rows, width, charts.LIGHT),
-        ),
-    ]
-
-
-def _importance_chart(importances: Mapping[str, float]) -> list[ChartCard]:
-    rows = aggregates.importance_rows(importances)
-    if not rows:
-        return []
-    return [
-        chart_card(
-            "importance",
-            "Feature importance",
-            importance_caption(rows, "the default model"),
-            lambda width: charts.importance(rows, width, charts.LIGHT),
-        )
+        chart_card(chart.name, chart.title, chart.caption, partial(chart.draw, palette=LIGHT)) for chart in named_charts
     ]

@@ -6,7 +6,13 @@ kitchens. Modules here read no file and contain no row of real data. For what is
 
 from __future__ import annotations
 
-from preptime.synthetic.synthesize import SynthesisReport, synthesize, synthesize_frames, write_integer_coded_orders
+from preptime.synthetic.synthesize import (
+    SynthesisReport,
+    synthesize,
+    synthesize_frames,
+    write_frames,
+    write_integer_coded_orders,
+)
 from preptime.synthetic.world import Drift, SynthesisPlan
 
 __all__ = [
@@ -15,5 +21,6 @@ __all__ = [
     "SynthesisReport",
     "synthesize",
     "synthesize_frames",
+    "write_frames",
     "write_integer_coded_orders",
 ]

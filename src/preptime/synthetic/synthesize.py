@@ -73,6 +73,16 @@ def synthesize_frames(plan: SynthesisPlan) -> tuple[pl.DataFrame, pl.DataFrame, 
     return _orders_frame(orders), _restaurants_frame(restaurants), _truth_frame(orders)
 
 
+def write_frames(
+    frames: tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame],
+    output_dir: Path,
+    file_format: Literal["csv", "parquet"] = "csv",
+) -> None:
+    """Write the result of `synthesize_frames` to the files that `synthesize` writes."""
+    for name, table in zip(("orders", "restaurants", "truth"), frames, strict=True):
+        write_table(table, frames[1], output_dir / f"{name}.{file_format}")
+
+
 def write_integer_coded_orders(
     orders: pl.DataFrame, restaurants: pl.DataFrame, path: Path, rows: int | None = None
 ) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.domain.data_dictionary import FILE_COLUMN, READER_COLUMNS, ROW_COLUMN
+from preptime.domain.data_dictionary import FILE_COLUMN, READER_COLUMNS, ROW_COLUMN, UseCase
 from preptime.domain.validation_reasons import (
     VALIDATION_RULES,
     Purpose,
@@ -20,6 +20,7 @@ from preptime.domain.validation_reasons import (
     validation_rule,
 )
 from preptime.formatting import escape_controls, format_count
+from preptime.schema.schema import Schema
 from preptime.validation.audit import AuditedOrders
 from preptime.validation.cell_text import cells_as_text
 from preptime.validation.label_checks import describe_wrong_labels
@@ -158,6 +159,22 @@ def render_text(report: CheckReport) -> str:
                 location = f"{escape_controls(_display_location(example.file))} row {example.row:,}".lstrip()
                 lines.append(f"  {location}: {example.column} is {value}, expected {example.expected}")
     return "\n".join(lines)
+
+
+def describe_usable(report: CheckReport, use_case: UseCase | None, schema: Schema) -> list[str]:
+    """Return what the orders were checked for, and how many can be used for it. Without a use case, labels decide."""
+    lines = []
+    if use_case is None and len(report.checked_for) == 1:
+        mapped = [schema.orders[name].column for name in ("prep_time_seconds", "order_ready_at") if schema.has(name)]
+        lines.append(
+            "The orders have no labels, so they are checked for scoring only. To check them for training, add "
+            f"{' or '.join(mapped or ['order_ready_at or prep_time to the schema'])}."
+        )
+    elif use_case is None:
+        lines.append("The orders have labels, so they are checked for scoring and training.")
+    verbs = {"scoring": "scored", "fitting": "used for training"}
+    counts = [f"{report.usable[purpose]:,} can be {verbs[purpose]}" for purpose in report.checked_for]
+    return [*lines, f"Of {format_count(report.orders, 'order')}, {' and '.join(counts)}."]
 
 
 def _display_location(file: str) -> str:

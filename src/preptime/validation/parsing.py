@@ -254,6 +254,27 @@ def parse_timestamps(
     return ParsedTimestamps(local, utc, missing, (~is_in_range | (kind == _INVALID)) & ~missing)
 
 
+def to_datetimes(cells: pl.Series, timestamp_format: TimestampFormat = ISO_TIMESTAMPS) -> pl.Series:
+    """Return timestamps as datetimes: those with an offset in UTC, and local times without a time zone.
+
+    The cells are returned unchanged if one of them can't be read, or if only some have an offset.
+
+    Example:
+        >>> to_datetimes(pl.Series(["2015-06-01 12:28+01:00"])).dtype
+        Datetime(time_unit='us', time_zone='UTC')
+    """
+    text = decode_text(cells)
+    if text.dtype != pl.String:
+        return cells
+    missing = text.is_null().to_numpy() | is_missing_text(text)
+    microseconds, kinds = _parse_cells(text, timestamp_format.pattern)
+    found = {*np.unique(kinds[~missing]).tolist()}
+    if found not in ({_INSTANT}, {_LOCAL_TIME}):
+        return cells
+    datetimes = pl.Series(cells.name, microseconds).set(pl.Series(missing), None)
+    return datetimes.cast(pl.Datetime("us", "UTC" if found == {_INSTANT} else None))
+
+
 def _parse_cells(cells: pl.Series, pattern: str) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
     """Return (microseconds, one of the three kinds) for each cell."""
     if cells.dtype == pl.String:
