@@ -44,7 +44,7 @@ VENDOR_PLACES = {
     "flask_swagger_ui": ("api/",),
     "werkzeug": ("api/",),
     "granian": ("api/",),
-    "google": ("bundle/backends/gcs.py", "sources/bigquery/"),
+    "google": ("bundle/backends/gcs.py", "sources/bigquery/", "sources/cloud_logging.py"),
     "streamlit": ("ui/",),
     "starlette": ("ui/",),
     "psycopg": ("sources/postgres/",),

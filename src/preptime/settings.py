@@ -211,6 +211,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         ),
     ] = "folder"
     prediction_log_folder: Annotated[FolderPath, Meta(description="Folder of the prediction log.")] = "predictions"
+    prediction_log_source: Annotated[
+        str,
+        Meta(
+            description="Where `preptime monitor` reads the prediction log: a folder, "
+            "bigquery://PROJECT.DATASET?table=TABLE, or logging://PROJECT. Empty: PREPTIME_PREDICTION_LOG_FOLDER."
+        ),
+    ] = ""
     prediction_log_days: Annotated[
         int, Meta(ge=1, description="Number of days, including today, for which prediction log files are kept.")
     ] = 30

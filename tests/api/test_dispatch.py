@@ -22,6 +22,7 @@ from preptime.domain.dispatch import MAX_TRAVEL_SECONDS, decide
 from preptime.errors import UsageError
 from preptime.monitoring.recorded_predictions import LogReader
 from preptime.settings import Settings
+from preptime.sources.prediction_logs import PredictionLogFolder
 from tests.api.company import COMPANY_ORDER
 from tests.api.factories import (
     HEADERS,
@@ -220,7 +221,7 @@ def test_dispatch_is_logged_and_read_by_monitoring(http: Client, setup: ServiceS
     document = msgspec.json.decode(line)
     assert document["endpoint"] == DISPATCH_PATH
     assert document["orders"] == [*orders, TRIP | {"travel_seconds": {"p10": 1, "p50": 2, "p90": 3}}]
-    reader = LogReader(tmp_path)
+    reader = LogReader(PredictionLogFolder(tmp_path))
     logged = list(reader.iter_orders(dt.date(2015, 6, 17), dt.date(2015, 6, 17)))
     assert reader.unreadable_lines == 0
     assert [order.prediction.p50 for order in logged] == [items[0]["p50"], items[2]["p50"]]

@@ -57,6 +57,9 @@ class BlockedSink:
         self.full = False
         self.lines: list[bytes] = []
 
+    def encode(self, record: PredictionRecord, /) -> bytes:
+        return record.to_json_line() + b"\n"
+
     def write(self, lines: bytes, _day: dt.date, /) -> None:
         self.unblocked.wait()
         if self.full:

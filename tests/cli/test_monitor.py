@@ -33,7 +33,7 @@ def options(files: Files, store: Path, results: Path) -> tuple[str | Path, ...]:
 def run_monitor(files: Files, store: Path, results: Path, date: str, *extra_options: str) -> CommandResult:
     log = results.parent / "predictions"
     return preptime(
-        "monitor", *options(files, store, results), "--date", date, "--prediction-log-folder", log, *extra_options
+        "monitor", *options(files, store, results), "--date", date, "--prediction-log-source", log, *extra_options
     )
 
 
@@ -219,6 +219,6 @@ def test_monitor_database_equals_file(files: Files, store: Path, results: Path, 
     of_file = contents(results, NEXT_DATE)
     preptime("ingest", files.orders, "--restaurants", files.restaurants, "--to", database).succeeded()
     tables = ("--orders", database, "--restaurants", f"{database}&table=restaurants")
-    extra_options = ("--store", store, "--results", results, "--prediction-log-folder", tmp_path / "none")
+    extra_options = ("--store", store, "--results", results, "--prediction-log-source", tmp_path / "none")
     preptime("monitor", *tables, *extra_options, "--date", NEXT_DATE).succeeded()
     assert contents(results, NEXT_DATE) == of_file

@@ -47,7 +47,7 @@ class Installation:
 
     def run_monitoring(self, date: dt.date) -> None:
         """Run `monitor`, which can raise an alert, then `respond`."""
-        assert self.run("monitor", date, "--prediction-log-folder", self.results / "no-log").status in {
+        assert self.run("monitor", date, "--prediction-log-source", self.results / "no-log").status in {
             SUCCESS,
             REFUSED_OR_ALERT,
         }

@@ -16,6 +16,7 @@ from preptime.monitoring.document import DateRange
 from preptime.monitoring.joined_predictions import JoinedOrders, join
 from preptime.monitoring.outcomes import AuditedOutcomes, read_outcomes
 from preptime.monitoring.recorded_predictions import QUANTILE_COLUMNS, UniquePredictions, read_predictions
+from preptime.sources.prediction_logs import PredictionLogFolder
 from preptime.sources.results import ResultsFolder
 from preptime.validation.audit import audit_orders
 from preptime.validation.duplicates import order_keys
@@ -84,7 +85,10 @@ class PredictionFolders:
     def predictions(self) -> UniquePredictions:
         """Return all predictions of the week before `DATE`."""
         return read_predictions(
-            self.results, self.log, RESTAURANT_INDEX, DateRange(first=FIRST, last=DATE - dt.timedelta(days=1))
+            self.results,
+            PredictionLogFolder(self.log),
+            RESTAURANT_INDEX,
+            DateRange(first=FIRST, last=DATE - dt.timedelta(days=1)),
         )
 
     def join_orders(self, orders: pl.DataFrame, date: dt.date = DATE) -> JoinedOrders:

@@ -23,6 +23,7 @@ from preptime.monitoring.recorded_predictions import (
     read_predictions,
 )
 from preptime.scoring import scorer
+from preptime.sources.prediction_logs import PredictionLogFolder
 from preptime.validation.audit import audit_orders
 from preptime.validation.duplicates import order_keys
 from tests.api.company import COMPANY_ORDER, COMPANY_SCHEMA, put_company_bundle
@@ -231,7 +232,7 @@ def test_read_predictions_uses_the_schema_of_the_bundle(folders: PredictionFolde
     days = DateRange(first=JUNE_20, last=JUNE_20)
     schemas = {serving.bundle.manifest.id: COMPANY_SCHEMA}
     predictions = read_predictions(
-        folders.results, folders.log, restaurants, days, schema_of=lambda bundle: schemas[bundle]
+        folders.results, PredictionLogFolder(folders.log), restaurants, days, schema_of=lambda bundle: schemas[bundle]
     )
     assert sorted(predictions.frame["key"].to_list()) == sorted(hash_keys(order_keys(audited)).tolist())
 

@@ -23,6 +23,7 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
+from preptime.api.log_entries import encode_entries
 from preptime.api.service import PredictionRecord
 from preptime.domain.timestamps import SECONDS_PER_DAY
 
@@ -54,6 +55,9 @@ logger = logging.getLogger(__name__)
 
 class LogSink(Protocol):
     """Destination of the lines of the prediction log."""
+
+    def encode(self, record: PredictionRecord, /) -> bytes:
+        """Return a record as whole lines. Raises an error of `msgspec` if JSON can't represent it."""
 
     def write(self, lines: bytes, day: dt.date, /) -> None:
         """Write whole lines to the operating system. Raises `OSError` if that fails."""
@@ -87,6 +91,10 @@ class DailyFileSink:
         self._file: BinaryIO | None = None
         self._size = 0
         """Bytes of whole lines in the file."""
+
+    def encode(self, record: PredictionRecord, /) -> bytes:
+        """Return the record as one line."""
+        return record.to_json_line() + b"\n"
 
     def write(self, lines: bytes, day: dt.date, /) -> None:
         """Append to the file of `day`, completely or not at all. Deletes old files when it opens a file."""
@@ -185,6 +193,10 @@ class StdoutSink:
     def __init__(self, lock: StdoutLock | None = None) -> None:
         self._lock = lock
 
+    def encode(self, record: PredictionRecord, /) -> bytes:
+        """Return the record as one line for each of its entries."""
+        return b"".join(entry + b"\n" for entry in encode_entries(record))
+
     def write(self, lines: bytes, _day: dt.date, /) -> None:
         """Write and flush."""
         acquired = self._lock is not None and self._lock.acquire(timeout=STDOUT_LOCK_TIMEOUT_SECONDS)
@@ -261,10 +273,12 @@ class PredictionLog:
             return batch
 
     def _write(self, records: list[PredictionRecord], day: dt.date) -> None:
-        lines = [line for record in records if (line := _encode_record(record)) is not None]
+        if self._sink is None:
+            return
+        lines = [encoded for record in records if (encoded := _encode_record(record, self._sink)) is not None]
         written = 0
         try:
-            if lines and self._sink is not None:
+            if lines:
                 self._sink.write(b"".join(lines), day)
             written = len(lines)
             self._write_failing = False
@@ -280,10 +294,10 @@ class PredictionLog:
         self._write_failing = True
 
 
-def _encode_record(record: PredictionRecord) -> bytes | None:
-    """Return the record as a line, or None if JSON can't represent it."""
+def _encode_record(record: PredictionRecord, sink: LogSink) -> bytes | None:
+    """Return the lines of the record, or None if JSON can't represent it."""
     try:
-        return record.to_json_line() + b"\n"
+        return sink.encode(record)
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError):
         logger.exception("Request %s can't be written to the prediction log.", record.request_id)
         return None

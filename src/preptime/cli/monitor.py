@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @options.restaurants
 @options.store
 @options.results
-@options.prediction_log_folder
+@options.prediction_log_source
 @with_output
 def monitor(
     output: Output,
@@ -31,7 +31,7 @@ def monitor(
     restaurants: str | None,
     store: str,
     results: str,
-    prediction_log_folder: str,
+    prediction_log_source: str | None,
 ) -> None:
     """Compare predictions with outcomes, and detect drift.
 
@@ -46,6 +46,7 @@ def monitor(
     from preptime.monitoring.monitor import monitor_day as run_monitoring
     from preptime.monitoring.prometheus import render
     from preptime.monitoring.report import in_unit, render_report
+    from preptime.sources.prediction_logs import open_prediction_log
     from preptime.sources.results import MONITORING_FILE, MONITORING_METRICS_FILE, MONITORING_REPORT_FILE, ResultsFolder
 
     daily_results, bundle_store = ResultsFolder(Path(results)), Store.open(store)
@@ -58,7 +59,9 @@ def monitor(
             restaurants=inputs.read_restaurants(dataset, source),
             results=daily_results,
             bundle_source=StoreBundleSource(bundle_store),
-            log_dir=Path(prediction_log_folder),
+            prediction_log=open_prediction_log(
+                prediction_log_source or options.read_setting("prediction_log_folder") or ""
+            ),
         ),
         date,
     )

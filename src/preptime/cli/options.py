@@ -70,7 +70,7 @@ METAVARS = {
     "host": "ADDRESS",
     "orders": "LOCATION",
     "predictions_url": "URL",
-    "prediction_log_folder": "FOLDER",
+    "prediction_log_source": "FOLDER|URL",
     "restaurants": "LOCATION",
     "schema": "FILE",
     "results": "FOLDER",
@@ -201,8 +201,10 @@ schema = setting_option(
     "Schema of the orders and restaurants.  [default: schema.toml in the current folder, else the built-in schema]",
 )
 store = setting_option("store", "Folder or URL of the store.")
-prediction_log_folder = setting_option(
-    "prediction_log_folder", "Folder of the prediction log of the API. It may be missing."
+prediction_log_source = setting_option(
+    "prediction_log_source",
+    "Prediction log of the API: a folder, which may be missing, bigquery://PROJECT.DATASET?table=TABLE, or "
+    "logging://PROJECT.  [default: the setting PREPTIME_PREDICTION_LOG_FOLDER]",
 )
 results = setting_option("results", "Folder of the daily results, with one partition for each date.")
 env_file = click.option(

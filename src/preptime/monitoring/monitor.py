@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +63,7 @@ from preptime.monitoring.rules import (
 )
 from preptime.monitoring.shift_rules import ShiftScan, build_ratio_series, evaluate_shift_rules, scan_ratios
 from preptime.schema.schema import Schema
+from preptime.sources.prediction_logs import PredictionLogSource
 from preptime.sources.results import ResultsFolder
 from preptime.sources.source import DataSource
 
@@ -83,8 +83,8 @@ class MonitoringInputs:
     restaurants: RestaurantIndex
     results: ResultsFolder
     bundle_source: BundleSource
-    log_dir: Path | None = None
-    """The folder of the API's prediction log, or None."""
+    prediction_log: PredictionLogSource | None = None
+    """The API's prediction log, or None."""
     references: ReferenceCache = field(default_factory=ReferenceCache)
 
 
@@ -157,7 +157,7 @@ def _analyze(inputs: MonitoringInputs, date: dt.date) -> _Analysis:
     audited = read_outcomes(inputs.orders, restaurants, date, read_range.first)
     predictions = read_predictions(
         inputs.results,
-        inputs.log_dir,
+        inputs.prediction_log,
         inputs.restaurants,
         read_range,
         count_from=window.first,

@@ -13,11 +13,9 @@ of a killed process, is counted and skipped.
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -32,6 +30,7 @@ from preptime.features.spec import local_day
 from preptime.monitoring.document import DateRange
 from preptime.monitoring.outcomes import NO_KEY_HASH, hash_keys, to_day_number
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
+from preptime.sources.prediction_logs import PredictionLogSource
 from preptime.sources.results import PREDICTIONS_FILE, ResultsFolder
 from preptime.validation import duplicates
 from preptime.validation.audit import audit_orders
@@ -68,7 +67,6 @@ _SCHEMA: dict[str, type[pl.DataType]] = {
     "fallback_level": pl.Int8,
     "bundle": pl.String,
 }
-_FILE_NAME = re.compile(r"predictions-([0-9]{4}-[0-9]{2}-[0-9]{2})-[0-9A-Za-z_-]+\.jsonl")
 _MAX_EXACT_INTEGER = 2**53
 
 
@@ -91,12 +89,12 @@ class LogResponse(msgspec.Struct):
 
 
 class LogRecord(msgspec.Struct):
-    """One line of the log."""
+    """One line of the log. On standard output, orders and response are JSON in text (`preptime.api.log_entries`)."""
 
     time: float
     bundle: str
-    orders: list[dict[str, object] | None]
-    response: LogResponse
+    orders: list[dict[str, object] | None] | str
+    response: LogResponse | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,40 +110,36 @@ class LoggedOrder:
 
 @dataclass(slots=True)
 class LogReader:
-    """Reads a folder of logs and counts unreadable lines."""
+    """Reads a prediction log and counts unreadable lines."""
 
-    log_dir: Path
+    log: PredictionLogSource
     unreadable_lines: int = field(default=0, init=False)
 
     def iter_orders(self, first: dt.date, last: dt.date) -> Iterator[LoggedOrder]:
-        """Yield every prediction in the files of those UTC days, by file name and line. A missing folder has none."""
-        paths = sorted(self.log_dir.iterdir()) if self.log_dir.is_dir() else []
-        for path in paths:
-            if (match := _FILE_NAME.fullmatch(path.name)) and first.isoformat() <= match[1] <= last.isoformat():
-                yield from self._iter_file(path)
+        """Yield every prediction of those UTC days, in the order of the log."""
+        for line in self.log.lines(first, last):
+            yield from self._orders(line)
 
-    def _iter_file(self, path: Path) -> Iterator[LoggedOrder]:
-        with path.open("rb") as lines:
-            for line in lines:
-                record = self._decode(line)
-                if record is not None:
-                    yield from _predicted_orders(record)
-
-    def _decode(self, line: bytes) -> LogRecord | None:
+    def _orders(self, line: bytes) -> list[LoggedOrder]:
         try:
-            return msgspec.json.decode(line, type=LogRecord)
+            return list(_predicted_orders(msgspec.json.decode(line, type=LogRecord)))
         except (msgspec.DecodeError, UnicodeDecodeError):
             self.unreadable_lines += 1
-            return None
+            return []
 
 
 def _predicted_orders(record: LogRecord) -> Iterator[LoggedOrder]:
-    body = record.response
+    """Yield the predictions of a record. Raises an error of `msgspec` if its text isn't JSON."""
+    orders, body = record.orders, record.response
+    if isinstance(orders, str):
+        orders = msgspec.json.decode(orders, type=list[dict[str, object] | None])
+    if isinstance(body, str):
+        body = msgspec.json.decode(body, type=LogResponse)
     if body.predictions is not None:
         predictions = body.predictions
     else:
         predictions = [LogPrediction(p50=seconds) for seconds in body.quantile or ()]
-    for order, prediction in zip(record.orders, predictions, strict=False):
+    for order, prediction in zip(orders, predictions, strict=False):
         if order is not None and prediction.error is None and prediction.p50 is not None:
             yield LoggedOrder(record.time, record.bundle, order, prediction)
 
@@ -191,7 +185,7 @@ class UniquePredictions:
 
 def read_predictions(
     results: ResultsFolder,
-    log_dir: Path | None,
+    log: PredictionLogSource | None,
     restaurants: RestaurantIndex,
     days: DateRange,
     *,
@@ -207,7 +201,7 @@ def read_predictions(
     batch = _read_partitions(
         results, [date for date in results.days(PREDICTIONS_FILE) if days.first <= date <= days.last]
     )
-    api, unreadable = _read_log(log_dir, restaurants, days, schema_of)
+    api, unreadable = _read_log(log, restaurants, days, schema_of)
     identified = [frame.filter(pl.col("key") != NO_KEY_HASH) for frame in (api, batch)]
     deduplicated = [frame.unique("key", keep="first", maintain_order=True) for frame in identified]
     combined = pl.concat([deduplicated[0].with_columns(api=True), deduplicated[1].with_columns(api=False)])
@@ -271,12 +265,12 @@ def _read_partition(path: str, date: dt.date) -> pl.DataFrame:
 
 
 def _read_log(
-    log_dir: Path | None, restaurants: RestaurantIndex, days: DateRange, schema_of: SchemaOf
+    log: PredictionLogSource | None, restaurants: RestaurantIndex, days: DateRange, schema_of: SchemaOf
 ) -> tuple[pl.DataFrame, int]:
     """Return the API's predictions for orders of those local days, by time, and the number of unreadable lines."""
-    if log_dir is None:
+    if log is None:
         return pl.DataFrame(schema=_SCHEMA), 0
-    reader, schema_of = LogReader(log_dir), cache(schema_of)
+    reader, schema_of = LogReader(log), cache(schema_of)
     # Local days overlap the neighboring UTC days.
     one_day = dt.timedelta(days=1)
     parts, pending = list[pl.DataFrame](), list[LoggedOrder]()

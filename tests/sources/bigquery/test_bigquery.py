@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import inspect
+from dataclasses import replace
 
 import polars as pl
 import psycopg
@@ -39,6 +40,7 @@ STATEMENTS = {
     "duplicates": statements.count_duplicates(ADDRESS, "staging_1"),
     "replace predictions": statements.replace_predictions(ADDRESS, "staging_1"),
     "predictions": statements.select_predictions(ADDRESS, for_bundle=True),
+    "log": statements.select_log_entries(replace(ADDRESS, table="run_googleapis_com_stdout")),
 }
 
 

@@ -233,6 +233,21 @@ def select_predictions(address: BigQueryAddress, *, for_bundle: bool) -> str:
     return _render(address, text, names=", ".join(PREDICTIONS), bundle=bundle)
 
 
+def select_log_entries(address: BigQueryAddress) -> str:
+    """Return the prediction log of the UTC days from `@day0` to `@day1`, each entry once, in its order.
+
+    A sink can deliver an entry twice. Other lines of standard output have no request.
+    """
+    text = (
+        "SELECT jsonPayload.time AS time, jsonPayload.bundle AS bundle, jsonPayload.orders AS orders, "
+        "jsonPayload.response AS response FROM $table "
+        "WHERE DATE(timestamp) BETWEEN @day0 AND @day1 AND jsonPayload.request_id IS NOT NULL "
+        "QUALIFY ROW_NUMBER() OVER (PARTITION BY jsonPayload.request_id, jsonPayload.part ORDER BY timestamp) = 1 "
+        "ORDER BY jsonPayload.time, jsonPayload.request_id, jsonPayload.part"
+    )
+    return _render(address, text, table=address.sql_name(address.table))
+
+
 def _render(address: BigQueryAddress, template: str, **parts: str) -> str:
     """Insert names of tables and columns into a statement. User input never goes in here."""
     tables = {name: address.sql_name(name) for name in _TABLE_NAMES}
