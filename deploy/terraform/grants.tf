@@ -78,6 +78,13 @@ resource "google_bigquery_dataset_iam_member" "jobs_edit_tables" {
   member     = local.member["jobs"]
 }
 
+# The jobs may read the API's predictions, to monitor them.
+resource "google_bigquery_dataset_iam_member" "jobs_read_prediction_log" {
+  dataset_id = module.warehouse.prediction_log
+  role       = "roles/bigquery.dataViewer"
+  member     = local.member["jobs"]
+}
+
 # The jobs may run queries. A query belongs to a project, so the grant is for the whole project.
 resource "google_project_iam_member" "jobs_query" {
   project = var.project
@@ -148,6 +155,16 @@ resource "google_artifact_registry_repository_iam_member" "deployer_pushes" {
   location   = var.region
   role       = "roles/artifactregistry.writer"
   member     = local.member["deployer"]
+}
+
+# CI of another environment may read the images, to promote them.
+resource "google_artifact_registry_repository_iam_member" "image_readers" {
+  for_each = toset(var.image_readers)
+
+  repository = google_artifact_registry_repository.images.name
+  location   = var.region
+  role       = "roles/artifactregistry.reader"
+  member     = each.key
 }
 
 # CI may deploy revisions of the API and the dashboard, and shift traffic between them.

@@ -20,6 +20,11 @@ locals {
     PREPTIME_SCHEMA      = var.schema
     PREPTIME_RESULTS     = local.results
     TZ                   = var.time_zone
+
+    PREPTIME_PREDICTION_LOG_SOURCE = join("", [
+      "bigquery://${var.project}.${module.warehouse.prediction_log}",
+      "?table=run_googleapis_com_stdout&location=${var.region}",
+    ])
   }
 }
 

@@ -86,6 +86,12 @@ variable "repository" {
   description = "GitHub's IDs of the repository whose workflows deploy: gh api repos/OWNER/NAME --jq '.id, .owner.id'."
 }
 
+variable "image_readers" {
+  type        = list(string)
+  description = "Members who may read the images too, for example the deployer of production for the images of staging."
+  default     = []
+}
+
 variable "ci_pool" {
   type        = string
   description = "ID of the workload identity pool of CI. The ID of a deleted pool can't be used for 30 days."

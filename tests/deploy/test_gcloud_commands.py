@@ -16,9 +16,14 @@ from tests.requirements import NOT_PACKAGED, ROOT, requires
 
 VALUES = {
     "BILLING": "000000-000000-000000",
+    "COMMIT": "abc",
+    "GITHUB_SHA": "abc",
     "PROJECT": "a-project",
     "REGION": "europe-west1",
     "REGISTRY": "europe-west1-docker.pkg.dev/a-project/preptime",
+    "STAGING": "europe-west1-docker.pkg.dev/a-project/preptime",
+    "image": "europe-west1-docker.pkg.dev/a-project/preptime/serve",
+    "name": "serve",
 }
 MISREAD = "gcloud storage rm --recursive"
 """The parser takes the URL for a value of the flag."""
@@ -39,7 +44,8 @@ def documented_commands() -> list[str]:
 def workflow_commands() -> list[str]:
     """Return the commands of the workflows."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / ".github" / "workflows").glob("*.yml"))
-    return re.findall(r"(gcloud auth [^\n]+)", text.replace('"${REGISTRY%%/*}"', "europe-west1-docker.pkg.dev"))
+    text = re.sub(r"\$\{(\w+)%%[^}]*\}", r"$\1", text.replace("\\\n", " "))
+    return re.findall(r"(gcloud (?:auth|artifacts) [^\n)]+)", text.replace("value(image_summary.digest)", "json"))
 
 
 def script_commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -60,9 +66,9 @@ def refused(commands: list[str], folder: Path) -> list[str]:
     """Return the commands that gcloud can't parse."""
     gcloud = shutil.which("gcloud")
     requires(gcloud, f"{NOT_PACKAGED} gcloud, and it isn't installed")
-    filled = [re.sub(r"\$\{?(\w+)\}?", lambda match: VALUES[match[1]], command) for command in commands]
+    filled = {re.sub(r"\$\{?(\w+)\}?", lambda match: VALUES[match[1]], command.strip()) for command in commands}
     path = folder / "commands.json"
-    path.write_text(json.dumps([{"command_string": command} for command in filled]), encoding="utf-8")
+    path.write_text(json.dumps([{"command_string": command} for command in sorted(filled)]), encoding="utf-8")
     completed = subprocess.run(
         [str(gcloud), "meta", "lint-gcloud-commands", f"--commands-file={path}"],
         env={**os.environ, "CLOUDSDK_CONFIG": str(folder), "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1"},
@@ -72,7 +78,7 @@ def refused(commands: list[str], folder: Path) -> list[str]:
     )
     assert completed.returncode == 0, completed.stderr
     results = json.loads(completed.stdout)
-    assert len(results) == len(commands)
+    assert len(results) == len(filled)
     return [f"{result['command_string']}: {result['error_message']}" for result in results if not result["success"]]
 
 

@@ -81,7 +81,7 @@ def test_provider_lock_is_committed_or_explained() -> None:
 
 def test_workflows_have_the_named_environments() -> None:
     called = re.findall(r"gh workflow run (\w+)\.yml -f environment=(\w+)", PAGE)
-    assert {name for name, _ in called} == {"deploy", "rollback"}
+    assert set(called) == {("deploy", "staging"), ("deploy", "production"), ("rollback", "production")}
     for name, environment in called:
         text = (ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8")
         assert environment in re.findall(r"environment:\n(?: {8}.*\n)*? {8}options: \[([^]]*)\]", text)[0].split(", ")

@@ -23,7 +23,6 @@ from preptime.env_file import DAG_SETTING_NAMES
 from preptime.monitoring.monitor import READ_DAYS
 from preptime.monitoring.prometheus import render
 from preptime.settings import iter_settings
-from preptime.sources.bigquery.client import BigQueryAddress
 from tests.deploy.manifests import K8S, Document, iter_values, promtool, tool
 from tests.deploy.manifests import render as render_manifests
 from tests.monitoring.example import fired
@@ -84,23 +83,6 @@ def test_documents_match_schema(overlay: str, tmp_path: Path) -> None:
     )
     assert completed.returncode == 0, completed.stdout + completed.stderr
     assert len(validated) > 15
-
-
-def test_internal_load_balancer_in_gke_docs_is_valid(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "deploy-gke.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
-    path = tmp_path / "example.yaml"
-    path.write_text(example, encoding="utf-8")
-    completed = subprocess.run(
-        [tool("kubernetes-validate"), "--strict", path], capture_output=True, text=True, check=False
-    )
-    assert completed.returncode == 0, completed.stdout + completed.stderr
-    service, policy = msgspec.convert(list(yaml.safe_load_all(example)), list[Document])
-    deployed = as_mapping(find_document("gke", "Deployment", "api")["spec"])
-    selector = as_mapping(as_mapping(deployed["selector"])["matchLabels"])
-    assert as_mapping(service["spec"])["selector"] == selector
-    assert as_mapping(as_mapping(policy["spec"])["podSelector"])["matchLabels"] == selector
-    assert [*iter_values(policy, "cidr")] == as_mapping(service["spec"])["loadBalancerSourceRanges"]
 
 
 def test_schema_check_detects_typo(tmp_path: Path) -> None:
@@ -364,41 +346,6 @@ def test_autoscaler_target_is_below_the_request(overlay: str) -> None:
     assert msgspec.convert(utilization, int) <= 80
 
 
-def test_gke_results_are_in_the_bucket_of_terraform() -> None:
-    volume = as_mapping(find_document("gke", "PersistentVolume", "preptime-results")["spec"])
-    claim = as_mapping(find_document("gke", "PersistentVolumeClaim", "results")["spec"])
-    assert (claim["volumeName"], claim["storageClassName"]) == ("preptime-results", volume["storageClassName"])
-    assert volume["claimRef"] == {"namespace": "preptime", "name": "results"}
-    store = (ROOT / "deploy" / "terraform" / "modules" / "store" / "main.tf").read_text(encoding="utf-8")
-    bucket = str(as_mapping(volume["csi"])["volumeHandle"]).removeprefix("PROJECT")
-    assert f'"${{var.project}}{bucket}"' in store
-    user = re.findall(r"preptime:x:(\d+):(\d+)", (ROOT / "deploy" / "docker" / "Dockerfile").read_text("utf-8"))[0]
-    assert volume["mountOptions"] == ["implicit-dirs", f"uid={user[0]}", f"gid={user[1]}"]
-    for document in documents("gke"):
-        for template in (as_mapping(found) for found in iter_values(document, "template")):
-            if "claimName': 'results'" in str(template):
-                assert as_mapping(template["metadata"])["annotations"] == {"gke-gcsfuse/volumes": "true"}
-
-
-def test_only_the_pruner_runs_the_pruning() -> None:
-    accounts = {name: spec["serviceAccountName"] for name, spec in pods("gke")}
-    assert accounts.pop("pruning") == "pruner"
-    assert set(accounts.values()) == {"api", "ui", "jobs"}
-
-
-def test_alertmanager_example_routes_pages() -> None:
-    """Every severity of the rules reaches a receiver."""
-    example = (K8S / "overlays" / "gke" / "alertmanager.example.yaml").read_text(encoding="utf-8")
-    configuration = as_mapping(yaml.safe_load(example))
-    receivers = {receiver["name"] for receiver in msgspec.convert(configuration["receivers"], list[Document])}
-    assert set(map(str, iter_values(configuration["route"], "receiver"))) == receivers
-    (matchers,) = iter_values(configuration, "matchers")
-    assert matchers == ['severity="page"']
-    assert set(iter_values(find_document("gke", "Rules", "preptime"), "severity")) == {"page", "ticket"}
-    page = (ROOT / "docs" / "deploy-gke.md").read_text(encoding="utf-8")
-    assert "create secret generic alertmanager --namespace=gmp-public --from-file=alertmanager.yaml" in page
-
-
 def test_pruning_keeps_bundles_for_monitoring() -> None:
     """At most two bundles a day: the challenger and the refreshed champion."""
     manifests = [overlay_text("local"), (ROOT / "deploy" / "terraform" / "jobs.tf").read_text(encoding="utf-8")]
@@ -446,45 +393,6 @@ def test_ingress_is_limited_to_labels(overlay: str, expected: dict[str, list[str
     assert all(rule for spec in all_policies.values() for rule in iter_values(spec, "from"))
 
 
-def test_gke_egress_is_limited_to_google() -> None:
-    """DNS by the node's cache or Cloud DNS, the metadata server, and the private addresses of Google's APIs."""
-    all_policies = policies("gke")
-    (dns,) = msgspec.convert(all_policies["google-dns"]["egress"], list[Document])
-    assert dns["ports"] == [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
-    assert [*iter_values(dns, "cidr")] == ["169.254.20.10/32", "169.254.169.254/32"]
-    assert [*iter_values(dns, "k8s-app")] == ["node-local-dns"]
-    (google, *metadata) = msgspec.convert(all_policies["google-apis"]["egress"], list[Document])
-    assert ([*iter_values(google, "cidr")], [*iter_values(google, "port")]) == (["199.36.153.8/30"], [443])
-    assert [*iter_values(metadata, "cidr")] == ["169.254.169.252/32", "169.254.169.254/32"]
-    assert [*iter_values(all_policies["api-metrics"], "values")] == [["gmp-system", "gke-gmp-system"]]
-
-
-def test_gke_bigquery_urls_name_their_tables() -> None:
-    """The tables of orders and restaurants, and the dataset of predictions, as in Terraform."""
-    addresses = {
-        name: BigQueryAddress.parse(value.replace("PROJECT", "a-project").replace("REGION", "europe-west1"))
-        for document in documents("gke")
-        if document["kind"] == "ConfigMap"
-        for name, value in msgspec.convert(document["data"], dict[str, str]).items()
-        if value.startswith("bigquery://")
-    }
-    assert {name: address.table for name, address in addresses.items()} == {
-        "PREPTIME_ORDERS": "orders",
-        "PREPTIME_RESTAURANTS": "restaurants",
-        "PREPTIME_PREDICTIONS_URL": "orders",
-    }
-    assert len({(address.project, address.dataset, address.location) for address in addresses.values()}) == 1
-    database = addresses["PREPTIME_PREDICTIONS_URL"]
-    assert database.name == database.database_url
-
-
-def test_images_match_pushed_tags() -> None:
-    pushed = re.findall(r'docker push "\$REGISTRY/\$name:([\w.]+)"', (ROOT / "docs/deploy-gcp.md").read_text("utf-8"))
-    values = (K8S / "airflow" / "values.yaml").read_text(encoding="utf-8")
-    used = re.findall(r"docker\.pkg\.dev/PROJECT/preptime/\w+:([\w.]+)", overlay_text("gke") + values)
-    assert (len(pushed), set(used)) == (1, set(pushed))
-
-
 def test_alert_rules_pass_promtool_tests() -> None:
     program = promtool()
     for command in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]):
@@ -495,11 +403,6 @@ def test_alert_rules_pass_promtool_tests() -> None:
     for name in re.findall(r"alert: (\w+)", rules):
         assert len(re.findall(rf"alertname: {name}\n", tests)) >= 1, name
         assert f"alertname: {name} }}" in tests, f"{name} has no test without an alert"
-
-
-def test_gke_rules_match_alerts() -> None:
-    alerts = as_mapping(yaml.safe_load((K8S / "alerts" / "alerts.yaml").read_text(encoding="utf-8")))
-    assert as_mapping(find_document("gke", "Rules", "preptime")["spec"])["groups"] == alerts["groups"]
 
 
 def test_metrics_in_rules_exist() -> None:

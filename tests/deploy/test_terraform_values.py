@@ -10,6 +10,8 @@ import pytest
 from preptime.api import champion_watcher
 from preptime.api.service import PredictionRecord
 from preptime.settings import Settings
+from preptime.sources.bigquery.prediction_log import BigQueryPredictionLog
+from preptime.sources.prediction_logs import open_prediction_log
 from tests.deploy.terraform_runs import Plan, Values
 
 SERVICES = {name: f"module.{name}.google_cloud_run_v2_service.service" for name in ("api", "ui")}
@@ -205,3 +207,22 @@ def test_cluster_nodes_pull_and_pods_have_accounts(plans: dict[str, Plan]) -> No
     assert [record["rrdatas"] for record in records if record["type"] == "A"] == [
         ["199.36.153.8", "199.36.153.9", "199.36.153.10", "199.36.153.11"]
     ]
+
+
+def test_jobs_read_the_dataset_of_the_prediction_log(production: Plan) -> None:
+    """No prediction is excluded before it's stored, and `preptime monitor` reads the table of the sink."""
+    dataset = production.resources["module.warehouse.google_bigquery_dataset.prediction_log"]["dataset_id"]
+    filters = {
+        address: values["filter"]
+        for address, values in production.resources.items()
+        if ".google_logging_project_exclusion." in address
+    }
+    assert list(filters) == ["module.warehouse.google_logging_project_exclusion.requests"]
+    assert "requests" in filters["module.warehouse.google_logging_project_exclusion.requests"]
+    jobs = [values for address, values in production.resources.items() if ".google_cloud_run_v2_job." in address]
+    assert len(jobs) > 3
+    for job in jobs:
+        source = settings_of(job["template"][0]["template"][0]["containers"][0])["PREPTIME_PREDICTION_LOG_SOURCE"]
+        log = open_prediction_log(source)
+        assert isinstance(log, BigQueryPredictionLog)
+        assert (log.address.dataset, log.address.table) == (dataset, "run_googleapis_com_stdout")

@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 
 from scripts import cloud_run
 from tests.deploy.manifests import tool
@@ -17,6 +18,8 @@ from tests.deploy.terraform import FOLDER, blocks_of_kind, text_of
 from tests.requirements import ROOT, requires
 from tests.test_dev import tasks
 
+NAMES = ("serve", "jobs", "ui")
+"""The images of Cloud Run."""
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
@@ -59,11 +62,12 @@ def test_actionlint_finds_nothing() -> None:
 
 def test_actionlint_finds_planted_errors(tmp_path: Path) -> None:
     path = tmp_path / "deploy.yml"
-    changed = text("deploy").replace("needs: images\n", "needs: image\n").replace('"$TAG"', "$TAG")
-    path.write_text(changed.replace("steps.push.outputs.ui", "steps.pushed.outputs.ui"), encoding="utf-8")
+    changed = text("deploy").replace("needs: [images, promote]\n", "needs: [image, promote]\n")
+    changed = changed.replace("steps.push.outputs.ui", "steps.pushed.outputs.ui")
+    path.write_text(changed.replace('cosign verify "$IMAGE"', "cosign verify $IMAGE"), encoding="utf-8")
     completed = actionlint(path)
     assert completed.returncode == 1
-    assert all(word in completed.stdout for word in ('"image"', '"pushed"')), completed.stdout
+    assert all(word in completed.stdout for word in ('"image"', '"pushed"', "SC2086")), completed.stdout
 
 
 def step_script(workflow: str, name: str) -> str:
@@ -86,6 +90,46 @@ def test_pushed_digest_is_of_the_registry(tmp_path: Path) -> None:
     ]
     without = script.replace("eu.example/p/$name@", "another/$name@")
     assert subprocess.run(["bash", "-e", "-c", without], env=environment, check=False).returncode
+
+
+def test_production_gets_the_digests_that_staging_served(tmp_path: Path) -> None:
+    """Staging tags its images after the release. Production copies them by digest, and refuses other commits."""
+    fakes = """
+    gcloud() {
+      case "$*" in
+        *tags\\ add*) echo "$5 $6" >> "$TAGS" ;;
+        *describe*) grep " $5$" "$TAGS" | sed "s/.*@\\(sha256:[0-9]*\\) .*/\\1/" | grep . ;;
+      esac
+    }
+    cosign() { echo "$2 $3" >> "$COPIES"; }
+    """
+    files = {name: str(tmp_path / name) for name in ("TAGS", "COPIES", "GITHUB_OUTPUT")}
+    images = {name.upper(): f"eu.example/staging/{name}@sha256:{number}" for number, name in enumerate(NAMES)}
+    registries = {"STAGING": "eu.example/staging", "REGISTRY": "eu.example/production"}
+    environment = {"PATH": os.environ["PATH"], "GITHUB_SHA": "abc", **files, **images, **registries}
+
+    def run_step(name: str, commit: str) -> int:
+        script = textwrap.dedent(fakes) + step_script("deploy", name)
+        command = ["bash", "-e", "-c", script]
+        return subprocess.run(command, env={**environment, "COMMIT": commit}, check=False).returncode
+
+    assert run_step("Mark the images as served by staging", "abc") == 0
+    assert run_step("Copy the images that staging has served", "abc") == 0
+    copies = Path(files["COPIES"]).read_text(encoding="utf-8").splitlines()
+    assert copies == [f"{images[name.upper()]} eu.example/production/{name}:abc" for name in NAMES]
+    outputs = Path(files["GITHUB_OUTPUT"]).read_text(encoding="utf-8").splitlines()
+    assert outputs == [f"{name}=eu.example/production/{name}@sha256:{number}" for number, name in enumerate(NAMES)]
+    assert run_step("Copy the images that staging has served", "another") != 0
+
+
+def test_only_staging_builds_if_it_has_a_registry() -> None:
+    jobs = yaml.safe_load(text("deploy"))["jobs"]
+    assert jobs["check"]["if"] == "inputs.environment == 'staging' || vars.GCP_STAGING_REGISTRY == ''"
+    assert jobs["images"]["needs"] == "check"
+    assert jobs["promote"]["if"] == "inputs.environment == 'production' && vars.GCP_STAGING_REGISTRY != ''"
+    for name in ("api", "ui-and-jobs"):
+        assert {"images", "promote"} <= set(jobs[name]["needs"])
+        assert "success" in jobs[name]["if"]
 
 
 def test_cancelled_release_is_rolled_back() -> None:
@@ -143,7 +187,8 @@ def test_services_and_jobs_match_terraform() -> None:
 def test_environment_variables_match_terraform_outputs() -> None:
     documented = text_of(FOLDER) + (ROOT / "docs" / "deploy-gcp.md").read_text(encoding="utf-8")
     named = set(re.findall(r"vars\.(\w+)", text("deploy") + text("rollback")))
-    assert named == {"GCP_REGION", "GCP_REGISTRY", "GCP_WORKLOAD_IDENTITY_PROVIDER", "GCP_DEPLOYER"}
+    of_environment = {"GCP_REGION", "GCP_REGISTRY", "GCP_WORKLOAD_IDENTITY_PROVIDER", "GCP_DEPLOYER"}
+    assert named == {*of_environment, "GCP_STAGING_REGISTRY"}
     assert {name for name in named if name not in documented} == set()
 
 
@@ -159,6 +204,11 @@ def test_deployment_steps_are_in_order() -> None:
     steps += ["--percent 10", "--percent 100", "rollback --service preptime-api"]
     positions = [text("deploy").index(step) for step in steps]
     assert positions == sorted(positions)
+
+
+def test_check_installs_the_keys_of_debian() -> None:
+    """GitHub's runners have Ubuntu. Without these packages, the images' tests can't create a base image there."""
+    assert "needs mmdebstrap mmdebstrap debian-archive-keyring uidmap\n" in (ROOT / ".ci" / "run").read_text("utf-8")
 
 
 def test_called_tasks_exist() -> None:

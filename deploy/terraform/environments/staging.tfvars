@@ -24,3 +24,6 @@ alert_emails = ["preptime@example.com"]
 repository = { id = "123456789", owner_id = "1234567" }
 
 deletion_protection = false
+
+# CI of production promotes the images of staging. Create production first, or leave this list empty until then.
+image_readers = ["serviceAccount:preptime-deployer@preptime-production.iam.gserviceaccount.com"]

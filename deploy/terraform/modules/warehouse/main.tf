@@ -27,6 +27,7 @@ locals {
   ])
 }
 
+# Cloud Logging also keeps each entry for 30 days. An exclusion would be cheaper, but would lose what the sink can't write.
 resource "google_logging_project_sink" "predictions" {
   name                   = "preptime-predictions"
   description            = "Prediction log, to BigQuery."
@@ -37,13 +38,6 @@ resource "google_logging_project_sink" "predictions" {
   bigquery_options {
     use_partitioned_tables = true
   }
-}
-
-# Without this exclusion, Cloud Logging would store the prediction log, with its orders, a second time.
-resource "google_logging_project_exclusion" "predictions" {
-  name        = "preptime-predictions"
-  description = "The prediction log goes to BigQuery only."
-  filter      = local.predictions
 }
 
 # Keeps 1% of the successful requests, because the prediction log has all of them and an entry costs as much as the
