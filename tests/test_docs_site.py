@@ -247,7 +247,7 @@ def test_notebook_with_external_script_is_refused() -> None:
 
 def test_notebook_is_in_the_navigation_of_data_science() -> None:
     pages = dict(section_pages("## Data science\n\n[a](a.md)\n", ["a.md", "examples/train.ipynb"]))
-    assert "\n/examples/train\n/a\n" in pages["for/data-science.md"]
+    assert "\n/a\n/examples/train\n" in pages["for/data-science.md"]
     assert "[](/examples/train.ipynb)" in pages["for/data-science.md"]
 
 
@@ -318,6 +318,7 @@ def test_reader_searches_and_changes_version(docs_site: Path, tmp_path: Path) ->
     with served(tmp_path) as url, launch_chromium() as browser:
         with open_page(browser, f"{url}/latest/search.html?q=newsvendor") as page:
             expect(page.locator("#search-results li a", has_text="Dispatch").first).to_be_visible()
+            expect(page.locator("#bd-header-version-warning")).to_contain_text("version latest")
             page.locator(".version-switcher__button").first.click()
             page.locator("a[data-version='v0.1']").first.click()
             expect(page.locator("h1")).to_have_text("The search of version 0.1")

@@ -19,7 +19,7 @@ from scripts.docs_site.reference import http_reference, openapi_document, python
 from scripts.docs_site.versions import LATEST, add_version, version_of_ref
 
 OUTPUT = ROOT / "build" / "docs-site"
-CONFIGURATION = ROOT / "docs" / "site"
+CONFIGURATION_FOLDER = Path(__file__).resolve().parent
 
 
 def build(output: Path, ref: str = "main", repository: Repository | None = None) -> int:
@@ -63,7 +63,7 @@ def run_sphinx(source: Path, output: Path, version: str = LATEST) -> int:
     """Build the pages of a folder, and return the exit status. Warnings are errors."""
     from sphinx.cmd.build import build_main
 
-    options = ["-b", "html", "-W", "--keep-going", "-q", "-c", str(CONFIGURATION), "-D", f"version={version}"]
+    options = ["-b", "html", "-W", "--keep-going", "-q", "-c", str(CONFIGURATION_FOLDER), "-D", f"version={version}"]
     return build_main([*options, "-d", f"{output}-doctrees", str(source), str(output)])
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sphinx.environment import BuildEnvironment
 
 LOGGER = logging.getLogger(__name__)
+_PAGE = re.compile(r"(?<![`\w/])docs/([\w/-]+)\.md")
 _SECTION = re.compile(r"(Args|Attributes|Example|Examples|Note|Raises|Returns|Yields):")
 _HIDDEN_COLON = "\ue000"
 _DOCUMENTED = {"class", "exception", "function", "method", "property"}
@@ -70,9 +71,9 @@ def link_type(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: n
     for name, entry in env.domains.python_domain.objects.items():
         if name.rpartition(".")[2] == last_name and entry.objtype in _LINKED and _is_same(target, name):
             return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, name)
-    if "." not in target:
-        return None if node["reftype"] == "exc" and not hasattr(builtins, target) else content
-    return content if _exists(target) and not is_own_class(pkgutil.resolve_name(target)) else None
+    if target.startswith("preptime."):
+        return content if _exists(target) and not is_own_class(pkgutil.resolve_name(target)) else None
+    return None if node["reftype"] == "exc" and not hasattr(builtins, target) else content
 
 
 def _is_same(target: str, name: str) -> bool:
@@ -89,11 +90,12 @@ def _exists(name: str) -> bool:
 
 
 def improve_docstring(_app: Sphinx, kind: str, name: str, _value: object, _options: object, lines: list[str]) -> None:
-    """Show examples as code and link public names. Warn about a public name without a docstring."""
+    """Show examples as code, and link public names and pages. Warn about a public name without a docstring."""
     if not any(line.strip() for line in lines) and kind in _DOCUMENTED:
         LOGGER.warning("%s %s has no docstring.", kind, name, type="preptime", subtype="docstring")
     text = _EXAMPLE.sub(_as_code_block, "\n".join(lines))
-    lines[:] = _hide_colons(_NAME.sub(_as_link, text).splitlines())
+    text = _PAGE.sub(r":doc:`/\1`", _NAME.sub(_as_link, text))
+    lines[:] = _hide_colons(text.splitlines())
 
 
 def _hide_colons(lines: list[str]) -> list[str]:
@@ -136,7 +138,8 @@ def _as_link(name: re.Match[str]) -> str:
 
 
 def set_version(_app: Sphinx, config: Config) -> None:
-    """Select the built version in the menu of versions."""
+    """Select the built version in the menu. A page of another version than the newest release has a banner."""
+    config.release = config.version
     config.html_theme_options["switcher"]["version_match"] = config.version
 
 

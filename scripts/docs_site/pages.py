@@ -26,6 +26,9 @@ SITE_NAMES = {
 }
 """Pages with another name in the site. The pages in docs/ and docs/site/ are moved to the root of the site."""
 
+GENERATED_PAGES = ("reference/python.md", "reference/http.md")
+"""Pages that exist only in the site, so that docs/README.md can't link them."""
+
 _FENCE = re.compile(r"^ *(`{3,}|~{3,}).*?^ *\1`*[ \t]*$", flags=re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 _SECTION = re.compile(r"^## (?P<title>[^\n]+)\n(?P<text>.*?)(?=^## |\Z)", flags=re.DOTALL | re.MULTILINE)
@@ -120,17 +123,15 @@ def section_pages(text: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
     for section in sorted(_SECTION.finditer(text), key=lambda section: section["title"] != "Reference"):
         title, content = section["title"], section["text"].strip()
         pages = [name for name in _linked_pages(content, "", names) if name not in placed]
-        more = [name for name in _site_only_pages(title, names) if name not in pages]
-        placed |= {*pages, *more}
-        content += "".join(f"\n- [](/{name})" for name in more)
-        yield _section_page(title), f"# {title}\n\n{_one_folder_down(content)}\n{_navigation([*more, *pages])}"
-
-
-def _site_only_pages(title: str, names: Sequence[str]) -> list[str]:
-    """Return the pages of a section that docs/README.md can't link, or that it needn't link."""
-    generated = {"Reference": ["reference/python.md", "reference/http.md"]}
-    notebooks = [name for name in names if name.endswith(".ipynb")] if title == "Data science" else []
-    return generated.get(title, notebooks)
+        if title == "Reference":
+            content = "\n".join([*(f"- [](/{name})" for name in GENERATED_PAGES), content])
+            pages = [*GENERATED_PAGES, *pages]
+        elif title == "Data science":
+            notebooks = [name for name in names if name.endswith(".ipynb") and name not in pages]
+            content += "".join(f"\n- [](/{name})" for name in notebooks)
+            pages += notebooks
+        placed |= set(pages)
+        yield _section_page(title), f"# {title}\n\n{_one_folder_down(content)}\n{_navigation(pages)}"
 
 
 def _section_page(title: str) -> str:

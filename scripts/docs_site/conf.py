@@ -1,11 +1,8 @@
 """Settings of Sphinx for the documentation site. `python -m scripts.docs_site` calls it."""
 
-from importlib.metadata import version as version_of
-
 project = "preptime"
 author = "The preptime authors"
 copyright = "The preptime authors. Apache-2.0"  # noqa: A001
-release = version_of("preptime")
 
 extensions = [
     "myst_nb",
@@ -28,7 +25,7 @@ nb_merge_streams = True
 # An SVG or PNG picture before HTML, because the HTML of a chart loads scripts from the internet.
 nb_mime_priority_overrides = [("html", "image/svg+xml", 1), ("html", "image/png", 2)]
 # A widget shows its text. Its scripts would be loaded from the internet.
-nb_ipywidgets_js = {}
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}
 
 autoclass_content = "both"
 autodoc_member_order = "bysource"
@@ -47,13 +44,17 @@ copybutton_prompt_is_regexp = True
 
 html_theme = "pydata_sphinx_theme"
 html_title = "preptime"
-html_static_path = ["static"]
+html_static_path = ["../../docs/site/static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_use_index = False
 html_theme_options = {
-    "logo": {"text": "preptime", "image_light": "static/logo.svg", "image_dark": "static/logo.svg"},
+    "logo": {
+        "text": "preptime",
+        "image_light": f"{html_static_path[0]}/logo.svg",
+        "image_dark": f"{html_static_path[0]}/logo.svg",
+    },
     "header_links_before_dropdown": 7,
     "navbar_align": "left",
     "navbar_persistent": ["search-button"],
@@ -66,7 +67,7 @@ html_theme_options = {
     # In the folder of all versions, where scripts/docs_site/versions.py writes it. The extension sets the version.
     "switcher": {"json_url": "../switcher.json", "version_match": "latest"},
     "check_switcher": False,
-    "show_version_warning_banner": False,
+    "show_version_warning_banner": True,
     "footer_start": ["copyright"],
     "footer_end": [],
     "show_prev_next": True,
@@ -74,6 +75,6 @@ html_theme_options = {
     "back_to_top_button": True,
 }
 html_context = {"default_mode": "auto"}
-html_favicon = "static/logo.svg"
+html_favicon = f"{html_static_path[0]}/logo.svg"
 # Pages without a list of pages in their section.
-html_sidebars = {name: [] for name in ("index", "get-started", "search", "genindex")}
+html_sidebars: dict[str, list[str]] = {name: [] for name in ("index", "get-started", "search", "genindex")}
