@@ -84,14 +84,10 @@ def _measure(bundle: Bundle, orders: OrderColumns, labels: NDArray[np.float64]) 
     from xgboost import DMatrix
 
     X, many, one = bundle.features(orders), orders.take(slice(ROWS)), orders.take(slice(1))
-    start = time.perf_counter()
-    bundle.explain(one)
-    first = time.perf_counter() - start
     results = {
         "Bundle.explain": {
             "one": _seconds(lambda: bundle.explain(one)),
             "many": _seconds(lambda: bundle.explain(many)),
-            "first": first,
         }
     }
     trees = QuantileModel().fit(X, labels, threads=2, seed=1).trees
@@ -129,8 +125,6 @@ def _measure(bundle: Bundle, orders: OrderColumns, labels: NDArray[np.float64]) 
             "one": _seconds(lambda: library(X[:1])),  # noqa: B023 — called in this round
             "many": _seconds(lambda: library(X[:ROWS])),  # noqa: B023 — called in this round
         }
-    explained = bundle.explain(orders)
-    results["Bundle.explain"]["rounding"] = float(np.abs(explained.rounding).max())
     return results
 
 

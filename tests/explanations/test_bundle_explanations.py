@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import polars as pl
 import pytest
 from numpy.typing import NDArray
 
@@ -17,14 +18,17 @@ from preptime.bundle.explanations_file import decode_explanations
 from preptime.bundle.manifest import EXPLANATIONS_FILE
 from preptime.bundle.store import Store
 from preptime.errors import BundleVerificationError, OperationError, UsageError
+from preptime.explanations.explanations import explanation_sentences
 from preptime.explanations.groups import feature_groups
 from preptime.explanations.p50_trees import P50Trees
-from preptime.explanations.sentence import explanation_sentences
 from preptime.explanations.tree_shap import LEAF
 from preptime.features.feature_set import TAKE_HOME_FEATURES, FeatureSet
 from preptime.features.kitchen import LIVE_FEATURES, KitchenStates
 from preptime.scoring.explanation_columns import explanation_columns
+from preptime.scoring.score_file import score_file
+from preptime.synthetic import synthesize_frames
 from preptime.training.publishing import write_refreshed_bundle
+from scripts.make_release_bundle import SYNTHESIS_PLAN
 from tests.bundle.factories import CUSTOM_FEATURES, put_bundle, replace_files
 from tests.explanations.bundles import release_folder, release_store
 from tests.explanations.trees import make_ensemble
@@ -77,6 +81,20 @@ def test_explanations_add_up_to_the_p50(bundle: Bundle) -> None:
         assert len(set(explanations.base.tolist())) == (1 if states is None else 2)
         names = ("base", "restaurant", "time", "basket", "place", "kitchen", "rounding")
         assert columns.columns == [f"explain_{name}_seconds" for name in names]
+
+
+def test_score_file_explains_the_live_model(tmp_path: Path, bundle: Bundle) -> None:
+    orders, _, _ = synthesize_frames(SYNTHESIS_PLAN)
+    orders.write_csv(tmp_path / "orders.csv")
+    kitchens = {}
+    for live in (False, True):
+        score_file(str(tmp_path / "orders.csv"), tmp_path / "out.parquet", bundle, live=live, explain=True)
+        scored = pl.read_parquet(tmp_path / "out.parquet")
+        total = scored.select(pl.sum_horizontal(pl.col("^explain_.*_seconds$")))
+        np.testing.assert_allclose(total.to_series(), scored["predicted_seconds"], atol=SUM_SECONDS)
+        kitchens[live] = scored["explain_kitchen_seconds"].to_numpy()
+    assert (kitchens[False] == 0).all()
+    assert (kitchens[True] != 0).any()
 
 
 def test_base_value_is_the_mean_of_the_training_rows() -> None:

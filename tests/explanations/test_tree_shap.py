@@ -59,7 +59,7 @@ def test_explain_adds_up_to_the_sum_of_the_trees(seed: int, method: str) -> None
     np.testing.assert_allclose(base + contributions.sum(axis=1), values, atol=1e-9)
 
 
-def test_explain_gives_nothing_to_an_unused_feature_and_equals_for_twins() -> None:
+def test_explain_treats_twins_equally_and_unused_as_nothing() -> None:
     # Feature 0 and feature 1 have the same role, and feature 2 has none.
     both = [(0, 0.5, 0.0), (LEAF, 0.0, 2.0), (1, 0.5, 0.0), (LEAF, 0.0, 1.0), (LEAF, 100.0, 1.0)]
     swapped = [(1 - feature if feature != LEAF else LEAF, number, cover) for feature, number, cover in both]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from preptime.bundle.bundle import Bundle
 from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS
+from preptime.errors import UsageError
 from preptime.scoring.score_file import CHUNK_ROWS, score_file
 from preptime.scoring.scorer import (
     FALLBACK_LEVEL,
@@ -266,3 +267,10 @@ def test_score_file_progress_increases_to_one(tmp_path: Path, bundle: Bundle, to
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
     assert len([fraction for fraction in fractions if 0 < fraction < 1]) > 10
+
+
+def test_score_explain_needs_a_bundle_with_explanations(bundle: Bundle, tmp_path: Path) -> None:
+    source, out = write_orders(tmp_path / "orders.csv", mixed_rows()), tmp_path / "out.csv"
+    with pytest.raises(UsageError, match=r"has no explanations: its model quantile doesn't consist of trees of Cat"):
+        score_file(source, out, bundle, explain=True)
+    assert not out.exists()

@@ -30,8 +30,7 @@ from preptime.api.request_decoding import decode_request
 from preptime.api.schema import PREDICTION_OR_ERROR, ApiError, Prediction, WeakModels
 from preptime.bundle.bundle import Bundle
 from preptime.errors import UsageError
-from preptime.explanations.explanations import Explanations
-from preptime.explanations.sentence import explanation_sentences
+from preptime.explanations.explanations import Explanations, explanation_sentences
 
 CONTRIBUTION_DECIMALS = 6
 """The sum of a few dozen rounded contributions stays within 1e-4 s of the p50."""

@@ -104,6 +104,10 @@ class ModelDetails(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     fitted_through: date | None = None
     """For an offered graph: the last day that it was fitted on, as the user states it."""
 
+    def __str__(self) -> str:
+        """Return the source for people."""
+        return f"{self.source}, fitted through {self.fitted_through}" if self.fitted_through else self.source
+
 
 class ManifestDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The fields that the caller of `write_bundle` provides. The other fields follow from the files."""
@@ -130,6 +134,11 @@ class ManifestDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     git_revision: str | None = None
     metrics: JsonObject
     libraries: dict[str, str]
+
+    @property
+    def custom_models(self) -> str:
+        """The custom models with their sources for people, or an empty text."""
+        return "; ".join(f"{name}: {details}" for name, details in self.model_details.items() if details.source)
 
     def __post_init__(self) -> None:
         if (self.kind == "refresh") != (self.parent is not None):

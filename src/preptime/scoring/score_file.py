@@ -61,9 +61,8 @@ def score_file(
 ) -> ScoreDocument:
     """Score the orders at `source` into the file `out`.
 
-    `out` has the rows and columns of `source`, unchanged and in order, followed by the prediction columns. Prediction
-    columns that `source` already has, because it was scored before, are replaced in place. `out` is written atomically.
-    `chunk_rows` and `workers` don't change any value. Memory holds `workers` + 1 chunks.
+    `out` is written atomically. It has the rows and columns of `source`, unchanged and in order, followed by the
+    prediction columns, which replace those of an earlier run in place. Memory holds `workers` + 1 chunks.
 
     Args:
         source: Path, folder, or glob of CSV or Parquet files.
@@ -75,7 +74,7 @@ def score_file(
         live: Predict with the live model. The states of kitchens are replayed from `source`, which is read twice.
         explain: Add the explanation columns: why each order has its p50.
         progress: Called with the share of rows, possibly from another thread.
-        chunk_rows: Rows scored at a time.
+        chunk_rows: Rows scored at a time. Changes no value, like `workers`.
         workers: Number of threads. Default: the number of CPUs, from 2 to `MAX_WORKERS`.
 
     Returns:
@@ -83,21 +82,16 @@ def score_file(
 
     Raises:
         DataError: The source can't be read, is empty, or lacks a column.
-        UsageError: The output has another suffix, or is one of the inputs, or the bundle has no live model or no
-            explanations.
+        UsageError: The output has another suffix or is an input, or the bundle has no live model or no explanations.
         OperationError: Writing failed.
     """
     orders = open_orders(source, schema or bundle.schema, bundle.manifest.id)
     _check_output_is_not_input(orders, out)
     passthrough = PassthroughColumns.from_source(orders, for_csv=out.suffix.lower() == ".csv")
-    scorer = make_scorer(orders, passthrough, bundle, restaurants, travel)
-    if explain:
-        bundle.require_explanations()
-        scorer = replace(scorer, explains=True)
+    scorer = make_scorer(orders, passthrough, bundle, restaurants, travel, explain=explain)
     if live:
         scorer = replace(scorer, kitchens=replay_kitchens(orders, scorer.restaurants, bundle, chunk_rows))
-    counts = ScoreCounts()
-    report_rows = row_progress(orders, "Scoring", progress)
+    counts, report_rows = ScoreCounts(), row_progress(orders, "Scoring", progress)
 
     def iter_scored() -> Iterator[pl.DataFrame]:
         with closing(map_in_order(orders.batches(chunk_rows), scorer.score, worker_count(workers))) as chunks:
@@ -119,10 +113,14 @@ def make_scorer(
     bundle: Bundle,
     restaurants: RestaurantIndex | None = None,
     travel: TravelColumn | None = None,
+    *,
+    explain: bool = False,
 ) -> ChunkScorer:
     """Return the scorer of the chunks of `orders` (`score_file`)."""
     if travel is not None:
         travel.check(orders)
+    if explain:
+        bundle.require_explanations()
     differing = differing_restaurants(bundle.history.restaurants, restaurants)
     return ChunkScorer(
         bundle,
@@ -133,6 +131,7 @@ def make_scorer(
         differing,
         flags_rows=len(differing) > 0 or has_place(orders.columns, orders.schema),
         travel=travel,
+        explains=explain,
     )
 
 

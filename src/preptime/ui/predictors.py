@@ -22,8 +22,8 @@ from preptime.client import (
 from preptime.domain.orders import DEFAULT_MODEL
 from preptime.domain.prediction_records import PredictionResponse
 from preptime.errors import PreptimeError, UsageError
+from preptime.explanations.explanations import explanation_sentence
 from preptime.explanations.groups import BASE, ROUNDING, feature_groups
-from preptime.explanations.sentence import explanation_sentence
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema

@@ -123,6 +123,7 @@ def _bundle_summary(store: Store, manifest: Manifest, backtest: BacktestDocument
         "training window": f"{window.first_day} to {window.last_day}",
         "evaluated on": bundle_overview.evaluated_days or "nothing",
         "models": ", ".join(model_title(name, manifest.weak_models) for name in manifest.models),
+        **({"custom models": manifest.custom_models} if manifest.custom_models else {}),
         "features": str(len(manifest.features)),
         "data": manifest.data_fingerprint,
         "size": f"{format_size(total_bytes)} in {format_count(len(manifest.files), 'file')}",
