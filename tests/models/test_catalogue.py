@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from preptime.domain.orders import DEFAULT_MODEL
-from preptime.models.catalogue import CATALOGUE
+from preptime.models.catalogue import CATALOGUE, hyperparameters
+from preptime.schema.keys import HYPERPARAMETERS
 
 
 def test_catalogue_lists_models_in_documented_order() -> None:
@@ -37,3 +38,7 @@ def test_catalogue_has_the_notebooks_hyperparameters() -> None:
     assert "tree_count=100, learning_rate=0.1, depth=6" in representation["cat"]
     assert representation["xgb"] == "XGBoostModel(name='xgb', tree_count=100, learning_rate=0.1, depth=4)"
     assert representation["stacking"].endswith("name='stacking', alpha=0.3, folds=3)")
+
+
+def test_documented_hyperparameters_are_the_fields_of_the_models() -> None:
+    assert {name: hyperparameters(model) for name, model in CATALOGUE.items()} == HYPERPARAMETERS

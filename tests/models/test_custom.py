@@ -1,4 +1,4 @@
-"""Custom models of `[models]` in a schema: loading, hyperparameters, the trial, and the messages."""
+"""Custom models of `[models]` in a schema: loading, hyperparameters, the check on few rows, and the messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from preptime.models.custom import CustomModel, CustomQuantileModel
 from preptime.models.model import Model
 from preptime.models.onnx_export import check_parity, merge_to_onnx
 from preptime.models.quantile import QuantileModel
-from preptime.models.trial import try_models
+from preptime.models.model_check import check_models
 from preptime.schema.schema import ModelSettings, Schema
 from preptime.schema.toml_file import read_schema
 from tests.models.graphs import run
@@ -57,7 +57,10 @@ def test_models_of_applies_hyperparameters_and_order(tmp_path: Path) -> None:
 def test_models_of_names_adds_quantile_and_loads_only_these(tmp_path: Path) -> None:
     schema = write_schema(tmp_path, 'broken = "missing.py:A"\nmine = "mine.py:Scaled"')
     assert list(models_of(schema.models, names=["mine", "rf"])) == ["rf", "mine", "quantile"]
-    assert left_out(schema.models, ["mine", "rf"]) == ("gbr", "cat", "xgb", "stacking", "broken")
+    assert left_out(schema.models, ["mine", "rf"]) == (
+        *(name for name in CATALOGUE if name not in {"rf", "quantile"}),
+        "broken",
+    )
     assert left_out(schema.models, None) == ()
     with pytest.raises(UsageError, match=r"There is no model 'mime'\. Did you mean mine\?"):
         models_of(schema.models, names=["mime"])
@@ -94,7 +97,7 @@ def test_custom_quantiles_are_calibrated_and_ordered(tmp_path: Path) -> None:
     np.testing.assert_allclose(predicted[:, 1], fitted.predict_raw(X)[:, 1] * 1.1, rtol=0.2)
     graph = merge_to_onnx({"quantile": calibrated}, X.shape[1])
     assert check_parity(graph, {"quantile": calibrated}, X)["quantile"] < 0.01
-    try_models({"quantile": model}, X, Y, seed=SEED)
+    check_models({"quantile": model}, X, Y, seed=SEED)
 
 
 @pytest.mark.parametrize(
@@ -155,23 +158,23 @@ def test_load_class_reports_the_line_of_the_file(tmp_path: Path, code: str, mess
         ("cast", OperationError, r"the step 'parity of the ONNX graph'\. mine, row \d+: ONNX predicts \d+\.0000 s"),
     ],
 )
-def test_trial_names_model_step_and_requirement(
+def test_check_names_model_step_and_requirement(
     tmp_path: Path, what: str, error: type[PreptimeError], message: str
 ) -> None:
     model = custom(tmp_path, f'mine = {{ class = "mine.py:Broken", factor = 3.7, what = "{what}" }}')
     with pytest.raises(error, match=message) as raised:
-        try_models({"mine": model}, X, Y, seed=SEED)
-    assert str(raised.value).startswith("The model mine failed its trial on 60 rows, at the step")
+        check_models({"mine": model}, X, Y, seed=SEED)
+    assert str(raised.value).startswith("The model mine failed its check on 60 rows, at the step")
 
 
-def test_trial_accepts_the_unbroken_class(tmp_path: Path) -> None:
-    try_models({"mine": custom(tmp_path, 'mine = "mine.py:Broken"')}, X, Y, seed=SEED)
+def test_check_accepts_the_unbroken_class(tmp_path: Path) -> None:
+    check_models({"mine": custom(tmp_path, 'mine = "mine.py:Broken"')}, X, Y, seed=SEED)
 
 
-def test_trial_reports_hyperparameters_that_a_library_refuses() -> None:
+def test_check_reports_hyperparameters_that_a_library_refuses() -> None:
     models = models_of({"xgb": ModelSettings(parameters={"depth": -3})}, names=["xgb"])
-    with pytest.raises(UsageError, match=r"The model xgb failed its trial .* XGBoostError.*\[models\.xgb\]"):
-        try_models(models, X, Y, seed=SEED)
+    with pytest.raises(UsageError, match=r"The model xgb failed its check .* XGBoostError.*\[models\.xgb\]"):
+        check_models(models, X, Y, seed=SEED)
 
 
 def test_documented_class_works(tmp_path: Path) -> None:
@@ -180,4 +183,4 @@ def test_documented_class_works(tmp_path: Path) -> None:
     code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
     (tmp_path / "my_models.py").write_text(code, encoding="utf-8")
     settings = {"mine": ModelSettings("my_models.py:HuberTrees")}
-    try_models({"mine": models_of(settings, tmp_path)["mine"]}, *training_rows(200, 25), seed=SEED)
+    check_models({"mine": models_of(settings, tmp_path)["mine"]}, *training_rows(200, 25), seed=SEED)

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from preptime.errors import OperationError
 from preptime.models import onnx_export
@@ -15,7 +16,6 @@ from preptime.models.fitting import fit_all
 from preptime.models.model import FittedModel, StackedModel
 from preptime.models.onnx_export import CHUNK_ROWS, check_parity, merge_to_onnx
 from preptime.models.quantile import QuantileModel
-from preptime.models.sklearn_models import RandomForestModel
 from preptime.models.xgboost_models import XGBoostModel
 from tests.models.graphs import run, splits, tree_nodes
 from tests.models.rows import SEED, edge_rows, training_rows
@@ -125,9 +125,46 @@ def test_check_parity_with_nan_or_infinity_raises(constant: float) -> None:
         check_parity(merge_to_onnx({"xgb": fitted}, F), {"xgb": ConstantModel(fitted, np.float32(constant))}, X)
 
 
-def test_extract_tree_node_with_other_nodes_raises() -> None:
-    with pytest.raises(OperationError, match=r"nodes TreeEnsembleRegressor, Squeeze, Relu; expected one"):
-        onnx_export.extract_tree_node(RandomForestModel(tree_count=2).fit(X, Y, threads=1, seed=SEED).to_onnx())
+def converted_with(*nodes: onnx.NodeProto) -> tuple[FittedModel, onnx.ModelProto]:
+    """Return a fitted model, and its trees as a converter writes them: with more nodes, from `trees` to `y`."""
+    fitted = XGBoostModel(tree_count=3).fit(X, Y, threads=1, seed=SEED)
+    trees = next(node for node in fitted.to_onnx().graph.node if node.op_type == "TreeEnsembleRegressor")
+    trees.output[0] = "trees"
+    inputs, outputs = [onnx_export.features_info(F)], [onnx_export.matrix_info("y", 1)]
+    return fitted, onnx_export.make_model([trees, *nodes], [], inputs, outputs)
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [helper.make_node("Identity", ["trees"], ["y"])],
+        [
+            helper.make_node("Cast", ["trees"], ["double"], to=TensorProto.DOUBLE),
+            helper.make_node("Cast", ["double"], ["y"], to=TensorProto.FLOAT),
+        ],
+        [helper.make_node("Reshape", ["trees", "shape"], ["vector"]), helper.make_node("Squeeze", ["vector"], ["y"])],
+    ],
+)
+def test_extract_tree_node_drops_harmless_nodes(nodes: list[onnx.NodeProto]) -> None:
+    fitted, converted = converted_with(*nodes)
+    model = onnx_export.point_model(onnx_export.extract_tree_node(converted), F)
+    assert model == fitted.to_onnx()
+    np.testing.assert_allclose(run(model.SerializeToString(), X)["seconds"], fitted.predict(X), atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("node", "found"),
+    [
+        (helper.make_node("Cast", ["trees"], ["y"], to=TensorProto.INT64), "TreeEnsembleRegressor, Cast to int64"),
+        (helper.make_node("Mul", ["trees", "two"], ["y"]), "TreeEnsembleRegressor, Mul"),
+    ],
+)
+def test_extract_tree_node_refuses_nodes_that_change_numbers(node: onnx.NodeProto, found: str) -> None:
+    _, converted = converted_with(node)
+    with pytest.raises(
+        OperationError, match=rf"returned the nodes {found}; expected one TreeEnsembleRegressor, and no"
+    ):
+        onnx_export.extract_tree_node(converted)
 
 
 def test_export_of_all_models_is_under_16_mb() -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from preptime.errors import UsageError
 from preptime.schema.keys import EXAMPLE
-from preptime.schema.schema import CustomFeature, OrderColumn
+from preptime.schema.schema import TAKE_HOME_SCHEMA, CustomFeature, ModelSettings, OrderColumn
 from preptime.schema.toml_file import parse_schema, read_schema
+from preptime.schema.toml_text import schema_to_toml
 
 ORDERS = '[orders]\norder_acknowledged_at = "created_at"\nrestaurant_id = "store"\nprep_time = "seconds"\n'
 
@@ -88,6 +89,66 @@ def test_error_names_the_line(added: str, line: int, message: str) -> None:
         parse_schema(ORDERS + added)
     assert str(raised.value).startswith(f"schema.toml, line {line}: ")
     assert message in str(raised.value)
+
+
+MODELS = """
+[models]
+mine = "my_models.py:Mine"
+stacking = { alpha = 1 }
+
+[models.other]
+class = "lib/other.py:Other"
+rate = 0.5
+name_of_loss = "huber"
+"""
+
+
+def test_models_are_read_with_class_and_hyperparameters() -> None:
+    models = parse_schema(ORDERS + MODELS, "conf/schema.toml").models
+    origin = "conf/schema.toml"
+    assert models == {
+        "mine": ModelSettings("my_models.py:Mine", {}, origin),
+        "stacking": ModelSettings("", {"alpha": 1}, origin),
+        "other": ModelSettings("lib/other.py:Other", {"rate": 0.5, "name_of_loss": "huber"}, origin),
+    }
+
+
+def test_models_alone_keep_the_built_in_columns() -> None:
+    schema = parse_schema(MODELS)
+    assert schema.orders == TAKE_HOME_SCHEMA.orders
+    assert schema.models.keys() == {"mine", "stacking", "other"}
+
+
+def test_models_do_not_count_when_schemas_are_compared() -> None:
+    with_models, other = parse_schema(ORDERS + MODELS), parse_schema(ORDERS)
+    assert with_models == other
+    assert with_models.without_models().models == {}
+    assert not with_models.canonical().models
+    assert with_models != parse_schema(ORDERS + '[target]\nunit = "s"\n')
+    assert parse_schema(schema_to_toml(with_models)).models.keys() == with_models.models.keys()
+
+
+@pytest.mark.parametrize(
+    ("models", "line", "message"),
+    [
+        ("qantile = { depth = 5 }", 2, "the key 'qantile' in [models] is unknown. Did you mean quantile?"),
+        ("[models.quantile]\ndpth = 5", 3, "the key 'dpth' in [models.quantile] is unknown. Did you mean depth?"),
+        ("[models.quantile]\n\ndepth = 5.5", 4, "depth is 5.5; expected a whole number such as 4. Write depth as"),
+        ("[models.quantile]\ndepth = true", 3, "depth is True; expected a whole number such as 4"),
+        ("[models.xgb]\nlearning_rate = nan", 3, "learning_rate is nan; expected a finite number"),
+        ("[models.rf]\nmax_features = 3", 3, "max_features is 3; expected text such as 'log2'"),
+        ('[models.a]\nclass = "a.py:A"\nx = [1]', 4, "x is [1]; expected text, a number, true, or false"),
+        ('mine = "mine"', 2, "the class is 'mine'; expected a file and a class. Write it as \"my_models.py:MyModel\""),
+        ("mine = 3", 2, "the class is 3; expected a file and a class"),
+        ('rf = "a.py:A"', 2, "rf is a model of the catalogue, which a class can't replace"),
+        ('Mine = "a.py:A"', 2, "'Mine' can't be the name of a model"),
+        ('lookup = "a.py:A"', 2, "'lookup' can't be the name of a model"),
+    ],
+)
+def test_error_in_models_names_the_line(models: str, line: int, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parse_schema(f"[models]\n{models}\n", "schema.toml")
+    assert str(error.value).startswith(f"schema.toml, line {line}: {message}")
 
 
 def test_missing_key_names_its_section() -> None:

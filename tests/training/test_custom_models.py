@@ -95,7 +95,7 @@ def test_bundle_id_depends_only_on_the_models_that_are_fitted(
 def test_broken_custom_class_fails_before_the_gate(data: SyntheticData, folder_store: Store, tmp_path: Path) -> None:
     schema = schema_of(tmp_path, f'mine = {{ class = "my_models.py:Broken", what = "parity" }}\n{SMALL}')
     steps: list[str] = []
-    with pytest.raises(Exception, match=r"The model mine failed its trial on 60 rows, at the step 'parity of the ONNX"):
+    with pytest.raises(Exception, match=r"The model mine failed its check on 60 rows, at the step 'parity of the ONNX"):
         run_training_with_progress(data, folder_store, FitPlan.from_schema(schema, 1, ["mine"]), steps)
     assert steps
     assert not any(step.startswith("Gate") for step in steps)
@@ -153,7 +153,7 @@ def test_backtest_predicts_with_custom_models(data: SyntheticData, tmp_path: Pat
     assert evaluated.point_predictions.keys() == {"mine"}
     assert np.isfinite(evaluated.point_predictions["mine"]).all()
     broken = schema_of(tmp_path, f'mine = {{ class = "my_models.py:Broken", what = "batch" }}\n{SMALL}')
-    with pytest.raises(UsageError, match=r"The model mine failed its trial"):
+    with pytest.raises(UsageError, match=r"The model mine failed its check"):
         backtest(data.training_data, june(12), june(13), FitPlan.from_schema(broken, 1, ["mine"]))
 
 

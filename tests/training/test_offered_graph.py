@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from preptime.bundle.store import CheckLimits
 from preptime.errors import UsageError
+from preptime.models.graph_requirements import ALLOWED_OPERATORS
 from preptime.models.onnx_export import merge_to_onnx
 from preptime.models.quantile import QuantileModel
 from preptime.training.offered_graph import check_offered_graph, with_extreme_rows
@@ -241,3 +244,10 @@ def test_graph_that_needs_too_long_is_refused(reference: bytes) -> None:
     """The time limit covers the start of the process, so a limit below it stops every graph."""
     with pytest.raises(UsageError, match=r"requirement on time: expected a graph that runs within 0\.05 s"):
         check_offered_graph(point().SerializeToString(), "model.onnx", X, reference, CheckLimits(0.05, 512))
+
+
+def test_documented_operators_are_the_allowed_ones() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "custom-models.md").read_text(encoding="utf-8")
+    lists = re.findall(r"^- (ONNX|ai\.onnx\.ml): (.*)$", page, re.MULTILINE)
+    documented = {"" if domain == "ONNX" else domain: {*re.findall(r"`(\w+)`", names)} for domain, names in lists}
+    assert documented == ALLOWED_OPERATORS

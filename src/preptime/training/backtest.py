@@ -14,7 +14,7 @@ from preptime.evaluation.evaluated_orders import GLOBAL_MEDIAN, LOOKUP, Evaluate
 from preptime.evaluation.segments import SegmentColumns
 from preptime.progress import ProgressCallback, no_progress
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
-from preptime.training.fitting import FitPlan, fit_shortfall, fit_window, try_plan
+from preptime.training.fitting import FitPlan, fit_shortfall, fit_window, check_plan
 from preptime.training.training_data import ONE_DAY, TrainingData, day_number
 
 
@@ -42,7 +42,7 @@ def backtest(
     data = data.with_common_categories(first_day)
     features = build_feature_matrix(data, data.first_day, last_day, progress)
     if fit_shortfall(data, first_day - ONE_DAY) is None:  # otherwise, `fit_window` reports it
-        try_plan(plan, features, first_day - ONE_DAY, progress)
+        check_plan(plan, features, first_day - ONE_DAY, progress)
     evaluated_parts = []
     start = first_day
     while start <= last_day:

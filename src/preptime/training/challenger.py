@@ -35,7 +35,7 @@ from preptime.progress import ProgressCallback, no_progress
 from preptime.schema.schema import Schema
 from preptime.training.as_of_features import build_feature_matrix
 from preptime.training.backtest import select_days
-from preptime.training.fitting import FitPlan, FittedWindow, fit_window, try_plan
+from preptime.training.fitting import FitPlan, FittedWindow, fit_window, check_plan
 from preptime.training.gate import has_better_live_model, walk_forward
 from preptime.training.requirements import choose_mode
 from preptime.training.training_data import ONE_DAY, TrainingData
@@ -96,7 +96,7 @@ def train_challenger(
     features = build_feature_matrix(data, data.first_day, last_day, progress)
     if mode.is_reduced:
         plan = plan.reduced(features.data.restaurants.feature_set)
-    try_plan(plan, features, first_gate_day - ONE_DAY, progress)
+    check_plan(plan, features, first_gate_day - ONE_DAY, progress)
     evaluated = walk_forward(features, first_gate_day, last_day, plan, progress) if with_gate else None
     evaluation = None
     if evaluated is not None:

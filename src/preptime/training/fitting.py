@@ -23,7 +23,7 @@ from preptime.models.lookup import LookupModel
 from preptime.models.model import FittedModel, Model
 from preptime.models.onnx_export import check_parity, merge_to_onnx
 from preptime.models.quantile import FittedQuantileModel, QuantileModel
-from preptime.models.trial import try_models
+from preptime.models.model_check import check_models
 from preptime.progress import ProgressCallback, no_progress
 from preptime.schema.schema import Schema
 from preptime.training.as_of_features import FeatureMatrix
@@ -153,20 +153,20 @@ def fitted_rows(features: FeatureMatrix, through: dt.date) -> NDArray[np.bool_]:
     return is_fitted
 
 
-def try_plan(
+def check_plan(
     plan: FitPlan, features: FeatureMatrix, through: dt.date, progress: ProgressCallback = no_progress
 ) -> None:
     """Fit and export each model of a plan on few of the orders that were ready by the end of `through`.
 
-    A custom `quantile` is also tried as the live model. Raises the errors of `preptime.models.trial.try_models`.
+    A custom `quantile` is also tried as the live model. Raises the errors of `preptime.models.model_check.check_models`.
     """
-    progress("Models: trial on few orders", 0.0)
+    progress("Models: check on few orders", 0.0)
     is_fitted = fitted_rows(features, through)
     labels = features.data.labels[features.rows][is_fitted]
-    try_models(plan.models, features.X[is_fitted], labels, seed=plan.seed)
+    check_models(plan.models, features.X[is_fitted], labels, seed=plan.seed)
     if plan.with_live_model and isinstance(plan.quantile_model, CustomQuantileModel):
-        try_models({DEFAULT_MODEL: plan.quantile_model}, features.live_matrix[is_fitted], labels, seed=plan.seed)
-    progress("Models: trial on few orders", 1.0)
+        check_models({DEFAULT_MODEL: plan.quantile_model}, features.live_matrix[is_fitted], labels, seed=plan.seed)
+    progress("Models: check on few orders", 1.0)
 
 
 def fit_window(

@@ -25,7 +25,7 @@ from preptime.models.catalogue import hyperparameters
 from preptime.models.custom import CustomModel, CustomQuantileModel
 from preptime.models.model import FittedModel, Model
 from preptime.models.quantile import FittedQuantileModel, order_quantiles
-from preptime.models.trial import try_models
+from preptime.models.model_check import check_models
 from preptime.progress import ProgressCallback, no_progress
 from preptime.schema.schema import ModelSettings
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
@@ -155,9 +155,9 @@ class TuningDays:
         return _daily_losses(labels[is_evaluation], seconds[is_evaluation], day[is_evaluation])
 
     def try_model(self, model: Model, name: str) -> None:
-        """Fit and export a model on few orders. Raises the errors of `preptime.models.trial.try_models`."""
+        """Fit and export a model on few orders. Raises the errors of `preptime.models.model_check.check_models`."""
         X, labels = self._fitted(self.blocks[0][0])
-        try_models({name: model}, X, labels, seed=self.seed)
+        check_models({name: model}, X, labels, seed=self.seed)
 
     def _fitted(self, start: dt.date) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Return the features and the labels of the orders that were ready before a day."""

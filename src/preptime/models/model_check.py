@@ -1,4 +1,4 @@
-"""The trial of models: fit on few rows, predict, export, and compare, before any fit that takes minutes."""
+"""The check of models on few rows: fit, predict, export, and compare, before any fit that takes minutes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from preptime.models.fitting import fit_all
 from preptime.models.model import FittedModel, Model, StackedModel
 from preptime.models.onnx_export import check_batch_invariance, check_parity, merge_to_onnx
 
-TRIAL_ROWS = 60
+CHECKED_ROWS = 60
 SINGLE_ROWS = 10
 """Rows that are also predicted alone."""
 _CUSTOM_HINT = "The requirements are in docs/custom-models.md."
 
 
-def try_models(models: Mapping[str, Model], X: NDArray[np.float32], y: NDArray[np.float64], *, seed: int) -> None:
-    """Fit each model on at most `TRIAL_ROWS` rows of X [N, F] and y [N] seconds, and check its predictions and export.
+def check_models(models: Mapping[str, Model], X: NDArray[np.float32], y: NDArray[np.float64], *, seed: int) -> None:
+    """Fit each model on at most `CHECKED_ROWS` rows of X [N, F] and y [N] seconds, and check its predictions and export.
 
     The predictions must be finite and not negative, and the same bits for a row in every batch. The exported graph must
     predict the same. A custom model must also give the same bits with the same seed.
@@ -30,7 +30,7 @@ def try_models(models: Mapping[str, Model], X: NDArray[np.float32], y: NDArray[n
         UsageError: A model fails. The message has the model's name, the step, and what is required.
         OperationError: The export of a model differs from it, or contains other nodes than expected.
     """
-    rows = np.linspace(0, len(X) - 1, min(len(X), TRIAL_ROWS)).astype(np.intp)
+    rows = np.linspace(0, len(X) - 1, min(len(X), CHECKED_ROWS)).astype(np.intp)
     X, y = np.ascontiguousarray(X[rows]), y[rows]
     if len(X) < 2 or (X[0] == X).all():
         return  # the fit on all rows reports it, if all rows are identical
@@ -96,7 +96,7 @@ def _check_batches(name: str, fitted: FittedModel, X: NDArray[np.float32]) -> No
 @contextmanager
 def _step(name: str, step: str, rows: int) -> Iterator[None]:
     """Add the model and the step to errors, and raise errors of libraries as `UsageError`."""
-    where = f"The model {name} failed its trial on {rows} rows, at the step {step!r}."
+    where = f"The model {name} failed its check on {rows} rows, at the step {step!r}."
     try:
         yield
     except PreptimeError as error:
