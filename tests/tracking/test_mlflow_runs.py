@@ -14,15 +14,24 @@ from mlflow.entities import Dataset, Run
 from mlflow.tracking import MlflowClient
 
 import preptime
-from preptime.bundle.champion_log import ChampionLog
+from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.errors import DataError
 from preptime.tracking.runs import TrackingSettings, follow_champion, tracked_run
 from preptime.training.fitting import FitPlan
 from preptime.training.train import TrainDocument
+from tests.cli.run_command import PROGRAM, run_process
 from tests.cli.run_command import preptime as run_preptime
 from tests.requirements import ROOT
-from tests.training.factories import SyntheticData, TrainedStore, june, quick_plan, run_refresh
+from tests.training.factories import (
+    IDLE_QUANTILE,
+    SyntheticData,
+    TrainedStore,
+    june,
+    quick_plan,
+    run_refresh,
+    run_training,
+)
 
 ORDERS = "postgresql://me:s3cret-password@db/food?table=orders"
 
@@ -145,6 +154,26 @@ def test_alias_follows_refresh_promote_and_rollback(
     assert versions(client, tracking) == {first: "1", refreshed: "2"}
 
 
+def test_alias_follows_the_rollback_of_respond(
+    data: SyntheticData, store: Store, files: tuple[str, ...], tmp_path: Path, tracking: TrackingSettings
+) -> None:
+    client, log = MlflowClient(tracking.uri), ChampionLog(store)
+    first = log.current()
+    assert first is not None
+    worse = run_training(data, june(13), store, plan=quick_plan(IDLE_QUANTILE), with_gate=False).bundle
+    log.append(LogEntryDraft(bundle=worse, date=june(13), action="promote", reason="", by="test", at=""), first)
+    follow_champion(store, tracking)
+    assert champion_bundle(client, tracking) == worse
+    options = (*files, "--store", store.url, "--results", str(tmp_path / "results"), "--date", "2015-06-15")
+    monitored = run_preptime("monitor", *options)
+    assert monitored.status in {0, 1}, monitored.err  # 1 is an alert
+    run_preptime("respond", *options, "--allow", "all").succeeded()
+    current = log.current()
+    assert current is not None
+    assert champion_bundle(client, tracking) == current.bundle
+    assert store.read_manifest(current.bundle).parent == first.bundle
+
+
 def test_train_command_has_equal_output_with_tracking(
     files: tuple[str, ...],
     tmp_path: Path,
@@ -164,6 +193,18 @@ def test_train_command_has_equal_output_with_tracking(
     artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert artifacts == {"evaluation.json", "report.html", "schema.toml", "training.json"}
     assert champion_bundle(client, tracking) == results[0].document(TrainDocument).bundle
+
+
+def test_registration_needs_no_pandas(
+    trained: TrainedStore, store: Store, settings: TrackingSettings, client: MlflowClient
+) -> None:
+    """The extra `[mlflow]` doesn't install it."""
+    blocked = "import sys; sys.modules.update(pandas=None, pyarrow=None); "
+    arguments = ("bundles", "promote", trained.document.bundle, "--store", store.url, "--reason", "a test")
+    environment = {"MLFLOW_TRACKING_URI": settings.uri, "PREPTIME_MLFLOW_MODEL": settings.model}
+    result = run_process(*arguments, program=blocked + PROGRAM, **environment).succeeded()
+    assert result.err == ""
+    assert champion_bundle(client, settings) == trained.document.bundle
 
 
 def test_failed_training_is_a_failed_run(settings: TrackingSettings, client: MlflowClient) -> None:

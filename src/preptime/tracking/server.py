@@ -43,7 +43,6 @@ CLIENT_DEFAULTS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_AGENT_HINT": "true",
-    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
     # Only the tracking server gets data.
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
@@ -62,19 +61,31 @@ def quiet_client() -> Iterator[None]:
     The caller reports the first error, so that a problem gives one warning.
     """
     added = {name: value for name, value in CLIENT_DEFAULTS.items() if not os.environ.get(name)}
-    levels = {name: logging.getLogger(name).level for name in _NOISY_LOGGERS}
     os.environ.update(added)
-    for name in levels:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield
+            import mlflow  # it configures its loggers
+
+            del mlflow
+            with _without_log_records():
+                yield
     finally:
         for name in added:
             os.environ.pop(name, None)
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def _without_log_records() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in _NOISY_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 class TrackingServer:
