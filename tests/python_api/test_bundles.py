@@ -53,6 +53,10 @@ def test_predict_keeps_pandas_index_order_and_columns(bundle: LoadedBundle, orde
     assert [*predicted.columns[: frame.shape[1]]] == [*frame.columns]
     pd.testing.assert_series_equal(predicted["note"], frame["note"])
     np.testing.assert_array_equal(predicted[QUANTILES].to_numpy(), expected.select(QUANTILES).to_numpy())
+    texts = frame.assign(
+        restaurant_id=frame["restaurant_id"].astype(str), number_of_items=frame["number_of_items"] + 0.0
+    )
+    np.testing.assert_array_equal(bundle.predict(texts)[QUANTILES].to_numpy(), predicted[QUANTILES].to_numpy())
     assert "predicted_seconds" not in frame.columns
 
 

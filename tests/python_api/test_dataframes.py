@@ -103,6 +103,10 @@ def test_columns_are_added_with_index_and_replaced_in_place() -> None:
     assert [*extended.index] == ["second", "first"]
     assert extended["b"].isna().tolist() == [False, True]
     assert frame["b"].tolist() == ["old", "old"]
+    same_labels = pd.concat([pd.DataFrame({name: [1, 2]}, index=[7, 7]) for name in map(str, range(150))], axis=1)
+    assert with_columns(same_labels, added).index.tolist() == [7, 7]
+    assert with_columns(same_labels, added)["c"].tolist() == ["x", "y"]
+    assert with_columns(frame, added.select("b")).columns.tolist() == ["a", "b", "z"]
     polars = with_columns(pl.DataFrame({"b": [0, 0], "a": [1, 2]}), added)
     assert polars.columns == ["b", "a", "c"]
 

@@ -17,7 +17,7 @@ from preptime.schema.schema import TAKE_HOME_SCHEMA
 from preptime.schema.toml_file import parse_schema
 from preptime.validation.audit import audit_orders
 from preptime.validation.audit_report import CheckReport
-from preptime.validation.restaurants import read_restaurants
+from preptime.validation.derived_restaurants import derive_restaurants
 from tests.cli.run_command import preptime as run_command
 from tests.scoring.factories import mixed_rows
 
@@ -73,12 +73,8 @@ def test_read_orders_of_a_company_keeps_units_and_audit() -> None:
     assert orders["items"].to_list() == [3, 2, 1]
     assert orders["minutes"].to_list() == [12.5, 8.0, 9.0]
     assert orders["note"].dtype == pl.String
-    restaurants = read_restaurants(
-        pl.DataFrame({"restaurant_id": ["007", "8", "9"], "time_zone": ["Europe/Paris"] * 3})
-    )
-    audits = [
-        audit_orders(rows, restaurants, need_label=True, schema=schema).frame for rows in (COMPANY_ORDERS, orders)
-    ]
+    stores = derive_restaurants(COMPANY_ORDERS, schema).index
+    audits = [audit_orders(rows, stores, need_label=True, schema=schema).frame for rows in (COMPANY_ORDERS, orders)]
     assert_frame_equal(*audits)
     assert audits[0]["acknowledged_local"][0] == dt.datetime(2015, 6, 1, 14, 30)
 
@@ -205,3 +201,15 @@ def test_synthesize_equals_the_command(tmp_path: Path) -> None:
         assert contents[0] == contents[1]
     drifted = preptime.synthesize(300, days=3, seed=4, drift="London:2:+50%").orders
     assert drifted["prep_time_seconds"].sum() > frames.orders["prep_time_seconds"].sum()
+
+
+def test_frame_with_canonical_columns_is_read_as_from_a_database(
+    orders: pl.DataFrame, restaurants: pl.DataFrame
+) -> None:
+    """Rows of a database have the names and units of the data dictionary, whatever the schema of the files is."""
+    canonical = orders.rename({"order_value_gbp": "order_value"})
+    checked = preptime.check(canonical, restaurants)
+    assert checked.usable == preptime.check(orders, restaurants).usable
+    names = preptime.feature_names()
+    matrices = [preptime.features(rows, restaurants, as_of="2015-06-05").select(names) for rows in (orders, canonical)]
+    assert_frame_equal(matrices[0], matrices[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import polars as pl
@@ -17,7 +18,13 @@ def test_search_in_python_writes_the_schema(orders: pl.DataFrame, restaurants: p
     (tmp_path / "my_models.py").write_text(MODEL_SOURCE, encoding="utf-8")
     schema = tmp_path / "schema.toml"
     schema.write_text('[models]\nmine = "my_models.py:Scaled"\n', encoding="utf-8")
-    options = {"schema": schema, "days": 4, "retrain_every": 2, "threads": 1, "study": tmp_path / "study.jsonl"}
+    options: dict[str, Any] = {
+        "schema": schema,
+        "days": 4,
+        "retrain_every": 2,
+        "threads": 1,
+        "study": tmp_path / "study.jsonl",
+    }
     stages: list[str] = []
     first = preptime.tune(
         "mine", orders, restaurants, trials=2, progress=lambda stage, _: stages.append(stage), **options

@@ -138,10 +138,12 @@ def with_columns(frame: FrameT, columns: pl.DataFrame) -> FrameT:
     """Return a frame with further columns for the same rows. Columns with these names are replaced in place."""
     if isinstance(frame, pl.DataFrame):
         return frame.with_columns(columns)
-    extended = frame.copy(deep=False)
-    for name, values in columns.to_pandas().items():
-        extended[name] = values.array
-    return extended
+    import pandas as pd
+
+    replaced, added = frame.copy(deep=False), columns.to_pandas().set_axis(frame.index)
+    for name in [name for name in added.columns if name in replaced.columns]:
+        replaced[name] = added.pop(name).array
+    return pd.concat([replaced, added], axis=1)  # without a warning about a frame of many parts
 
 
 def column_names(frame: Any) -> list[str]:

@@ -152,7 +152,17 @@ def _open(rows: str | pl.DataFrame, schema: Schema, name: str) -> DataSource:
         return open_source(rows, schema)
     from preptime.sources.frames import FrameSource
 
-    return FrameSource(rows, schema, name)
+    return FrameSource(rows, _schema_of_rows(rows, schema), name)
+
+
+def _schema_of_rows(rows: pl.DataFrame, schema: Schema) -> Schema:
+    """Return the schema of rows in memory: the canonical one if only that one fits, as for rows of a database."""
+    columns = {*rows.columns}
+    for candidate in (schema, schema.canonical()):
+        required = candidate.required_columns("scoring").values()
+        if columns.issuperset(required):
+            return candidate
+    return schema
 
 
 def _restaurants_location(orders: str, restaurants: str | None) -> str | None:

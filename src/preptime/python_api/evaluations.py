@@ -151,9 +151,15 @@ class Evaluation:
         chart = self._charts.get(name)
         if chart is None:
             raise UsageError(f"There is no chart {name!r}.", f"The charts are {', '.join(self.charts)}.")
-        return chart.draw(width, DARK if dark else LIGHT).properties(
-            title={"text": chart.title, "subtitle": _lines(chart.caption, width)}
-        )
+        palette = DARK if dark else LIGHT
+        title = {
+            "text": chart.title,
+            "subtitle": _lines(chart.caption, width),
+            "anchor": "start",
+            "color": palette.text,
+            "subtitleColor": palette.secondary_text,
+        }
+        return chart.draw(width, palette).properties(title=title)
 
     def __repr__(self) -> str:
         return " ".join(summary_sentences(self.document, self._unit))

@@ -7,6 +7,7 @@ import html
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -15,6 +16,8 @@ from preptime.domain.data_dictionary import READER_COLUMNS
 from preptime.domain.timestamps import MICROSECONDS
 from preptime.errors import UsageError, panic_as_error
 from preptime.features.feature_set import FeatureSet
+from preptime.features.restaurant_index import RestaurantIndex
+from preptime.progress import ProgressCallback
 from preptime.python_api.bundles import LoadedBundle
 from preptime.python_api.dataframes import from_polars, take_rows
 from preptime.python_api.datasets import Dataset, RowsInput, SchemaInput, find_schema_of, is_location, kind_of
@@ -31,7 +34,7 @@ from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
 from preptime.training.fitting import FitPlan, fitted_rows
 from preptime.training.publishing import AuditActor
 from preptime.training.training_data import ONE_DAY, TrainingData, rows_as_of
-from preptime.validation.data_gate import thresholds_from_settings
+from preptime.validation.data_gate import GateThresholds, thresholds_from_settings
 
 if TYPE_CHECKING:
     from preptime.validation.audit import AuditedOrders
@@ -40,9 +43,11 @@ if TYPE_CHECKING:
 class TrainingResult:
     """A trained bundle, and the decision about its promotion."""
 
-    def __init__(self, document: trainings.TrainDocument, store: BundleStore) -> None:
+    def __init__(self, document: trainings.TrainDocument, store: BundleStore, notes: tuple[str, ...] = ()) -> None:
         self.document = document
         """All values, as in the output of `preptime train --json`."""
+        self.notes = notes
+        """Sentences about restaurants that were left out or changed, and about checks of the data gate."""
         self.store = store
         """The store of the bundle."""
         self.bundle: LoadedBundle = store.load(document.bundle)
@@ -85,11 +90,12 @@ class TrainingResult:
         lines = [f"Bundle {self.document.bundle}: {self.outcome}. {self.reason}"]
         if self.document.evaluation is not None:
             lines.append(repr(self.evaluation))
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])
 
     def _repr_html_(self) -> str:
         metrics = "" if self.document.evaluation is None else self.evaluation._repr_html_()
-        return f"<p>{html.escape(f'Bundle {self.document.bundle}: {self.outcome}. {self.reason}')}</p>{metrics}"
+        sentences = [f"Bundle {self.document.bundle}: {self.outcome}. {self.reason}", *self.notes]
+        return "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences) + metrics
 
 
 @panic_as_error()
@@ -110,22 +116,19 @@ def train(
     """Train models as of a date, as `preptime train` does, and promote them in the store if they're better.
 
     Args:
-        orders: Completed orders: a pandas frame, a Polars frame, a path, or a URL. Datetimes follow the rules of
-            timestamps in files: without a time zone, they are local times of the restaurant, unless the schema has a
-            time zone for the column.
+        orders: Completed orders: a pandas frame, a Polars frame, a path, or a URL. Datetimes without a time zone are
+            local times of the restaurant, unless the schema has a time zone for the column.
         restaurants: Restaurants. Default: derived from the orders.
         date: Only events before local midnight of this date are used. Default: the day after the last order.
-        store: The store that gets the bundle: its address, or the result of `open_store`. Default: a temporary store,
-            which is deleted when nothing uses it any more.
-        schema: The schema of the columns: a path, or the result of `read_schema`. Default: `PREPTIME_SCHEMA`, or
-            `schema.toml` in the working directory, or the built-in schema.
+        store: Address of the store for the bundle, or the result of `open_store`. Default: a temporary store.
+        schema: The schema of the columns: a path, or the result of `read_schema` or `infer_schema`. Default:
+            `PREPTIME_SCHEMA`, or `schema.toml` in the working directory, or the built-in schema.
         models: The models to train, besides `quantile`. Default: all, with the custom models of the schema.
         promote: False only stores the bundle.
         quick: Train without the gate, in less than half the time. The bundle has no metrics and is never promoted.
         thresholds: Other thresholds of the data gate by name, such as `{"min_days": 5}` (docs/daily-run.md).
         threads: The number of cores to train on. Default: all.
-        progress: True shows progress bars, False doesn't. Default: in a notebook or a terminal. Or a function of the
-            stage and its completed fraction.
+        progress: Show progress bars. Default: in a notebook or a terminal. Or a function of a stage and its fraction.
 
     Returns:
         The result, with the bundle in `bundle`.
@@ -142,35 +145,53 @@ def train(
         ('kept', ('xgb', 'quantile'))
     """
     dataset, kind = Dataset.from_inputs(orders, restaurants, schema), kind_of(orders)
-    gate_thresholds = thresholds_from_settings(thresholds or {})
     plan = FitPlan.from_schema(dataset.schema, threads or cores(), _model_names(models))
-    day = None if date is None else to_date(date, "date")
-    target = temporary_store(kind) if store is None else open_store(store, frame=kind)
+    run = partial(
+        _run_training,
+        dataset,
+        None if date is None else to_date(date, "date"),
+        temporary_store(kind) if store is None else open_store(store, frame=kind),
+        plan,
+        thresholds_from_settings(thresholds or {}),
+        promote=promote,
+        quick=quick,
+        set_alias=store is not None,
+    )
     with progress_bars(progress) as report:
-        audited, places = dataset.audit(progress=report)
-        with tracked_run("train", tracking_settings()) as run:
-            document = trainings.train(
-                audited,
-                places.index,
-                day or day_after(audited),
-                target.core,
-                AuditActor(current_user(), utc_now()),
-                plan=plan,
-                thresholds=gate_thresholds,
-                schema=dataset.schema,
-                allow_promotion=promote,
-                with_gate=not quick,
-                revisions=find_revisions(dataset.orders_location) if is_location(orders) else None,
-                progress=report,
-            )
-            run.log_training(
-                document,
-                target.core,
-                seed=plan.seed,
-                orders=dataset.orders_location or "a data frame",
-                set_alias=store is not None,
-            )
-    return TrainingResult(document, target)
+        return run(report=report)
+
+
+def _run_training(
+    dataset: Dataset,
+    date: dt.date | None,
+    store: BundleStore,
+    plan: FitPlan,
+    thresholds: GateThresholds,
+    *,
+    promote: bool,
+    quick: bool,
+    set_alias: bool,
+    report: ProgressCallback,
+) -> TrainingResult:
+    audited, places = dataset.audit(progress=report)
+    location = dataset.orders_location
+    with tracked_run("train", tracking_settings()) as run:
+        document = trainings.train(
+            audited,
+            places.index,
+            date or day_after(audited),
+            store.core,
+            AuditActor(current_user(), utc_now()),
+            plan=plan,
+            thresholds=thresholds,
+            schema=dataset.schema,
+            allow_promotion=promote,
+            with_gate=not quick,
+            revisions=find_revisions(location) if location else None,
+            progress=report,
+        )
+        run.log_training(document, store.core, seed=plan.seed, orders=location or "a data frame", set_alias=set_alias)
+    return TrainingResult(document, store, (*places.messages, *document.data_gate.notes))
 
 
 @panic_as_error()
@@ -276,14 +297,11 @@ def features(
     rows = source.frame().drop(READER_COLUMNS, strict=False)
     audited, places = replace(dataset, orders=rows, schema=source.schema).audit()
     date = day_after(audited) if as_of is None else to_date(as_of, "as_of")
-    index = replace(places.index, feature_set=FeatureSet.from_schema(dataset.schema))
-    data = TrainingData.from_orders(rows_as_of(audited, places.index, date), index).as_of(date)
-    data = data.with_common_categories(date)
     with progress_bars(progress) as report:
-        matrix = build_feature_matrix(data, data.first_day, date - ONE_DAY, report)
-    positions = data.row_numbers[matrix.rows] - 1
+        matrix = _matrix_as_of(audited, places.index, dataset.schema, date, report)
+    positions, names = matrix.data.row_numbers[matrix.rows] - 1, matrix.data.restaurants.feature_set.names
     table = _identifying_columns(rows[positions], source.schema, matrix, date).hstack(
-        pl.DataFrame(matrix.X, schema=list(index.feature_set.names))
+        pl.DataFrame(matrix.X, schema=list(names))
     )
     frame = from_polars(table, kind_of(orders))
     return (
@@ -291,6 +309,16 @@ def features(
         if is_location(orders) or isinstance(frame, pl.DataFrame)
         else frame.set_index(take_rows(orders, positions).index)
     )
+
+
+def _matrix_as_of(
+    audited: AuditedOrders, places: RestaurantIndex, schema: Schema, date: dt.date, report: ProgressCallback
+) -> FeatureMatrix:
+    """Return the matrix of a training as of a date."""
+    index = replace(places, feature_set=FeatureSet.from_schema(schema))
+    data = TrainingData.from_orders(rows_as_of(audited, places, date), index).as_of(date)
+    data = data.with_common_categories(date)
+    return build_feature_matrix(data, data.first_day, date - ONE_DAY, report)
 
 
 def feature_names(schema: SchemaInput = None) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,15 @@ class TuningResult:
         )
 
 
+@contextmanager
+def _needs_optuna() -> Iterator[None]:
+    """Raise `UsageError`, with the extra, if a package isn't installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise missing_extra_error(error, "preptime.tune", "tune") from error
+
+
 @panic_as_error()
 def tune(
     model: str,
@@ -107,7 +118,7 @@ def tune(
 
     Raises:
         DataError: The orders aren't enough.
-        UsageError: The model can't be tuned, or an argument is invalid.
+        UsageError: An argument is invalid.
 
     Example:
         >>> tuning = preptime.tune("xgb", orders, restaurants, days=4, trials=2, progress=False)
@@ -118,16 +129,14 @@ def tune(
     models = dataset.schema.models
     search_space(model_with(models, model, {}), model)  # a wrong name fails before the orders are read
     plan = searches.SearchPlan(days, trials, retrain_every, seed, threads or cores())
-    day = None if date is None else to_date(date, "date")
     with progress_bars(progress) as report, tempfile.TemporaryDirectory(prefix="preptime-tuning-") as folder:
         audited, places = dataset.audit(progress=report)
-        day, file = day or day_after(audited), Path(study or Path(folder) / "study.jsonl")
+        day = day_after(audited) if date is None else to_date(date, "date")
+        file = Path(study or Path(folder) / "study.jsonl")
         with tracked_run("tune", tracking_settings()) as run:
-            try:
+            with _needs_optuna():
                 document = searches.tune(
                     audited, places.index, day, model, file, plan=plan, models=models, restart=restart, progress=report
                 )
-            except ModuleNotFoundError as error:
-                raise missing_extra_error(error, "preptime.tune", "tune") from error
             run.log_tuning(document, schema=dataset.schema, orders=dataset.orders_location or "a data frame")
     return TuningResult(document, kind)
