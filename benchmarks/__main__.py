@@ -35,6 +35,7 @@ PAGES = (
     "docs/monitoring.md",
     "docs/dashboard.md",
     "docs/schema.md",
+    "docs/python.md",
     "docs/tuning.md",
     "docs/explanations.md",
     "README.md",
@@ -56,6 +57,7 @@ NAMES = (
     "schema_inference",
     "tuning",
     "explanations",
+    "import_time",
 )
 BY_NAME_ONLY = ("peers",)
 """Benchmarks that run only if they're named."""

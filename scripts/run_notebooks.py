@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
@@ -36,7 +37,15 @@ class ThisPython(KernelSpecManager):
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """Return the kernel of this interpreter."""
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        return KernelSpec(argv=command, display_name=kernel_name, language="python")
+        encryption = {"supported_encryption": "curve"}
+        return KernelSpec(argv=command, display_name=kernel_name, language="python", metadata=encryption)
+
+
+class ThisPythonManager(AsyncKernelManager):
+    """Manages a kernel of this interpreter, whose connections are encrypted."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(kernel_spec_manager=ThisPython(), transport_encryption="auto", **settings)
 
 
 def read(path: Path) -> NotebookNode:
@@ -55,7 +64,7 @@ def execute(path: Path) -> NotebookNode:
         shutil.copytree(path.parent, folder, ignore=shutil.ignore_patterns("__pycache__", ".*"))
         client = NotebookClient(
             notebook,
-            km=AsyncKernelManager(kernel_spec_manager=ThisPython()),
+            kernel_manager_class=ThisPythonManager,
             resources={"metadata": {"path": str(folder)}},
             timeout=CELL_TIMEOUT_SECONDS,
             record_timing=False,

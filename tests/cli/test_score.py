@@ -127,6 +127,22 @@ def test_score_travel_column_adds_dispatch_times(
     assert scored["predicted_dispatch_at"].is_null().to_list() == [False, True, False]
 
 
+def test_score_explain_adds_up_to_the_prediction(orders: pl.DataFrame, store: Path) -> None:
+    source, out = store.parent / "explained.csv", store.parent / "out.csv"
+    rows = orders.head(20).with_columns(pl.col("number_of_items").cast(pl.String))
+    rows.with_columns(number_of_items=pl.Series(["many", *rows["number_of_items"][1:]])).write_csv(source)
+    assert score(source, out, store, "--explain").predicted == 19
+    explained = pl.read_csv(out)
+    parts = explained.select(pl.col("^explain_.*_seconds$"))
+    names = ("base", "restaurant", "time", "basket", "place", "rounding")
+    assert parts.columns == [f"explain_{name}_seconds" for name in names]
+    assert parts.row(0) == (None,) * len(names)
+    differences = (parts.sum_horizontal() - explained["predicted_seconds"])[1:].abs()
+    assert differences.to_numpy().max() < 1e-3
+    result = preptime("score", "--date", "2015-06-20", "--explain", "--store", store)
+    assert (result.status, "Use --explain only with INPUT, not with --date." in result.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("status", "options", "message"),
     [

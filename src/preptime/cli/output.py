@@ -353,6 +353,7 @@ def manifest_table(manifest: Manifest) -> Table:
         "training data": f"{window.first_day} to {window.last_day}, fitted through {window.fitted_through}",
         "gate": f"{window.gated_from} to {window.gated_through}" if window.gated_from else "none (--quick)",
         "models": ", ".join(manifest.models),
+        **({"custom models": manifest.custom_models} if manifest.custom_models else {}),
         **({"weak models": f"{', '.join(manifest.weak_models)} ({WEAK_MODEL_NOTE})"} if manifest.weak_models else {}),
         "features": f"{len(manifest.features)}",
         "data fingerprint": manifest.data_fingerprint,

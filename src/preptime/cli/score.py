@@ -86,14 +86,12 @@ def score(
     or a reason. --restaurants describes restaurants that the bundle may not know.
 
     With --date instead of INPUT, the command scores the orders of a local date with the champion as of that date. It
-    writes the predictions to the partition of the date in the results. It also succeeds if there is no champion or no
-    order.
+    writes the predictions to the partition of the date in the results. It also succeeds without a champion or orders.
     """
     context = click.get_current_context()
-    if travel_column is None and (courier_cost is not None or food_cost is not None):
-        raise click.UsageError("Use --courier-cost and --food-cost only with --travel-column.", context)
+    travel = _travel_column(context, travel_column, courier_cost, food_cost)
     if date is not None:
-        _check_day_options(context, {"--live": live, "--explain": explain, "--travel-column": travel_column is not None})
+        _check_day_options(context, {"--live": live, "--explain": explain, "--travel-column": travel})
     if date is not None and input_path is None:
         _score_day(
             output,
@@ -112,12 +110,10 @@ def score(
     elif orders is not None:
         raise click.UsageError("Use --orders only with --date. Without --date, INPUT has the orders.", context)
     else:
-        output_path = default_output(input_path) if out is None else Path(out)
-        travel = None if travel_column is None else _travel_column(travel_column, courier_cost, food_cost)
         _score_file(
             output,
             input_path,
-            output_path,
+            default_output(input_path) if out is None else Path(out),
             travel,
             store=store,
             restaurants=restaurants,
@@ -156,8 +152,17 @@ def default_output(input_path: str) -> Path:
     return (path.resolve().parent if path.is_dir() else path.parent) / f"{stem}.predictions{suffix}"
 
 
-def _travel_column(name: str, courier_cost: float | None, food_cost: float | None) -> TravelColumn:
-    """Return the column with the level that follows from the costs. Raises `UsageError` for an invalid ratio."""
+def _travel_column(
+    context: click.Context, name: str | None, courier_cost: float | None, food_cost: float | None
+) -> TravelColumn | None:
+    """Return the column with the level that follows from the costs, or None without a name.
+
+    Raises `UsageError` for an invalid ratio, or for a cost without a column.
+    """
+    if name is None:
+        if courier_cost is not None or food_cost is not None:
+            raise click.UsageError("Use --courier-cost and --food-cost only with --travel-column.", context)
+        return None
     from preptime.domain.dispatch import dispatch_level
     from preptime.scoring.travel_column import TravelColumn
 
