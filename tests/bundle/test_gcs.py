@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from gcp_storage_emulator.server import create_server
 from google.api_core.retry import exponential_sleep_generator
 
 from preptime.bundle.backends import gcs
@@ -47,18 +46,6 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGcs]:
 def store(fake: FakeGcs, tmp_path: Path) -> Store:
     """Return an empty store in a folder of the bucket."""
     return Store.open(f"gs://{BUCKET}/models", cache=tmp_path / "cache")
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[str]:
-    """Return the address of an emulator with the bucket."""
-    server = create_server("127.0.0.1", 0, in_memory=True, default_bucket=BUCKET)
-    server.start()
-    try:
-        _, port = server._api._httpd.socket.getsockname()
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.stop()
 
 
 def draft(bundle: str, by: str = "test") -> LogEntryDraft:

@@ -11,6 +11,7 @@ import msgspec
 from rich.table import Column, Table
 
 from preptime.bundle.champion_log import Action, ChampionLog, LogEntry
+from preptime.bundle.copying import copy_store
 from preptime.bundle.inventory import list_store
 from preptime.bundle.inventory import prune as prune_store
 from preptime.bundle.isolated_check import check_bundle, load_checked
@@ -86,6 +87,13 @@ class BundlePruneDocument(msgspec.Struct, frozen=True):
 
     bundles: list[str]
     leftovers: list[str]
+
+
+class BundleCopyDocument(msgspec.Struct, frozen=True):
+    """The document of `bundles copy --json`."""
+
+    bundles: tuple[str, ...]
+    log_entries: int
 
 
 class LogRepairDocument(msgspec.Struct, frozen=True):
@@ -383,6 +391,24 @@ def prune(output: Output, store: str, keep: int) -> None:
         BundlePruneDocument(removed.bundles, removed.leftovers),
         *(f"Removed {name}." for name in (*removed.bundles, *removed.leftovers)),
         f"Bundles kept: {len(bundle_store.bundle_ids()):,}.",
+    )
+
+
+@bundles.command()
+@options.store
+@click.option("--to", "target", metavar="FOLDER|URL", required=True, help="Folder or URL of the other store.")
+@with_output
+def copy(output: Output, store: str, target: str) -> None:
+    """Copy bundles and the champion log to another store.
+
+    For a backup, to restore one, or to move to another environment. What the other store has isn't copied again, so a
+    copy that was interrupted continues. The other store must be empty or an earlier copy.
+    """
+    copied = copy_store(options.open_store(store), Store.open(target), progress=output.progress)
+    output.finish(
+        BundleCopyDocument(copied.bundles, len(copied.log_files)),
+        *(f"Copied {name}." for name in copied.bundles),
+        f"Bundles copied: {len(copied.bundles):,}. Log entries copied: {len(copied.log_files):,}.",
     )
 
 
