@@ -12,9 +12,8 @@ from preptime.bundle.copying import copy_store
 from preptime.bundle.store import Store
 from preptime.errors import BundleVerificationError, StoreError
 from scripts import restore_drill
-from tests.bundle.test_gcs import BUCKET, emulator, promote  # a fixture
-
-__all__ = ["emulator"]
+from tests.bundle.fake_gcs import BUCKET
+from tests.bundle.test_gcs import promote
 
 
 @pytest.fixture
@@ -102,10 +101,7 @@ def test_restore_drill_in_folders_reports_what_a_backup_missed(
 
 
 def test_restore_drill_in_a_bucket(
-    source: Store,
-    emulator: str,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    source: Store, emulator: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The emulator of Cloud Storage holds the backup."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator)

@@ -22,8 +22,8 @@ class CopyResult:
 def copy_store(source: Store, target: Store, *, progress: ProgressCallback = no_progress) -> CopyResult:
     """Copy the bundles and the champion log that the target doesn't have.
 
-    The log is copied last and in its order, so that the target is always a valid store of an earlier time, even after an
-    interruption. A second copy continues. A promotion during the copy is part of the next one.
+    The log is copied last and in its order, so that the target is always a valid earlier store. A second copy continues
+    after an interruption. A promotion during the copy is part of the next one.
 
     Raises:
         BundleVerificationError: A bundle of the source is damaged. Nothing of it is copied.
