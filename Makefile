@@ -1,6 +1,6 @@
 # Each target runs a task of dev.py. On Windows, run: python dev.py TASK
 PYTHON ?= python3
-TASKS := setup demo test lint format types docs bench bench-api screenshots \
+TASKS := setup demo test lint format types docs docs-site bench bench-api screenshots \
   airflow serve clean-docker \
   images up down \
   lock clean

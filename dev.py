@@ -121,6 +121,12 @@ def docs(*arguments: str) -> None:
     _run_or_fail(PYTHON, "-m", "scripts.generate_docs", *arguments)
 
 
+def docs_site(*arguments: str) -> None:
+    """Build the documentation site in build/docs-site. --serve: also serve it on this machine."""
+    setup()
+    _run_or_fail(PYTHON, "-m", "scripts.docs_site", *arguments)
+
+
 def bench(*arguments: str) -> None:
     """Run all benchmarks, and write the table."""
     setup()
@@ -198,6 +204,7 @@ TASKS: dict[str, Callable[..., None]] = {
     "format": format_,
     "types": types,
     "docs": docs,
+    "docs-site": docs_site,
     "bench": bench,
     "bench-api": bench_api,
     "airflow": airflow,

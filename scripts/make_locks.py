@@ -13,7 +13,7 @@ LOCKS = ROOT / "locks"
 TOOL_GROUPS = ("airflow", "dvc", "deploy", "mlflow-server")
 """Groups of pyproject.toml with a separate environment."""
 IMAGE_EXTRAS = {
-    "serve": ("gcs",),
+    "serve": ("gcs", "otel"),
     "jobs": ("train", "postgres", "gcp"),
     "ui": ("ui", "gcs"),
 }

@@ -79,6 +79,7 @@ def test_help_lists_every_task() -> None:
         "docs",
         "bench",
         "bench-api",
+        "docs-site",
         "airflow",
         "serve",
         "clean-docker",
