@@ -55,17 +55,18 @@ def python_reference() -> str:
 
 def _class_section(value: type, public_name: str = "") -> str:
     name = public_name or f"{value.__module__}.{value.__qualname__}"
-    more = "\n   :show-inheritance:" if issubclass(value, Exception) else ""
+    more = "\n   :show-inheritance:" if any(is_own_class(base) for base in value.__bases__) else ""
     return f"### {value.__name__}\n{_CLASS.format(name=name, more=more)}"
 
 
 def referenced_classes(values: Iterable[Any]) -> list[type]:
-    """Return the classes for users that public values refer to: in hints, as errors, and in the members of classes."""
+    """Return the classes for users that public values refer to: in hints, as errors, as bases, and in members."""
     public = list(values)
     waiting, found = list(public), dict[type, None]()
     while waiting:
         value = waiting.pop(0)
-        for referenced in (*_hinted_classes(value), *_raised_classes(value)):
+        bases = value.__bases__ if inspect.isclass(value) else ()
+        for referenced in (*_hinted_classes(value), *_raised_classes(value), *bases):
             if referenced not in found and referenced not in public and is_own_class(referenced):
                 found[referenced] = None
                 waiting.append(referenced)
