@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.explanations_file import decode_explanations
-from preptime.bundle.manifest import EXPLANATIONS_FILE
+from preptime.bundle.manifest import EXPLANATIONS_FILE, MANIFEST_FILE
 from preptime.bundle.store import Store
 from preptime.errors import BundleVerificationError, OperationError, UsageError
 from preptime.explanations.explanations import explanation_sentences
@@ -30,6 +31,7 @@ from preptime.synthetic import synthesize_frames
 from preptime.training.publishing import write_refreshed_bundle
 from scripts.make_release_bundle import SYNTHESIS_PLAN
 from tests.bundle.factories import CUSTOM_FEATURES, put_bundle, replace_files
+from tests.bundle.test_damage import RANDOM_DAMAGE, WHOLE_FILES
 from tests.explanations.bundles import release_folder, release_store
 from tests.explanations.trees import make_ensemble
 
@@ -221,6 +223,33 @@ def test_load_rejects_damaged_explanations(tmp_path: Path, edit: Callable[[bytes
     replace_files(folder, {EXPLANATIONS_FILE: edit((folder / EXPLANATIONS_FILE).read_bytes())})
     with pytest.raises(BundleVerificationError, match=rf"explanations\.msgpack: .*{message}"):
         Bundle.load(folder)
+
+
+@pytest.mark.parametrize("damage", RANDOM_DAMAGE)
+def test_random_damage_is_refused_or_keeps_the_sum(tmp_path: Path, damage: Callable[..., bytes]) -> None:
+    """The hashes are correct, so only the checks of the content can find damage. Covers may have any value."""
+    store, bundle_id = release_store(tmp_path)
+    folder = store.fetch(bundle_id)
+    content = (folder / EXPLANATIONS_FILE).read_bytes()
+    expected = Bundle.load(folder)
+    manifest, refusals = (folder / MANIFEST_FILE).read_bytes(), list[str]()
+    for seed in range(6):
+        (folder / MANIFEST_FILE).write_bytes(manifest)
+        replace_files(folder, {EXPLANATIONS_FILE: damage(content, random.Random(seed))})  # noqa: S311
+        try:
+            damaged = Bundle.load(folder)
+        except BundleVerificationError as error:
+            refusals.append(error.facts)
+        else:
+            explained = damaged.explain(expected.golden_orders())
+            assert np.abs(explained.rounding).max() < 0.05
+    assert all("explanations.msgpack: expected" in facts for facts in refusals), refusals
+
+
+@pytest.mark.parametrize("content", WHOLE_FILES.values(), ids=WHOLE_FILES)
+def test_other_content_is_refused(bundle: Bundle, content: bytes) -> None:
+    with pytest.raises(BundleVerificationError, match=r"^explanations\.msgpack: expected trees of the p50, found"):
+        decode_explanations(content, len(bundle.manifest.features), has_live_model=True)
 
 
 def test_explanations_match_the_live_model_and_the_features(bundle: Bundle) -> None:

@@ -10,6 +10,7 @@ from preptime.domain.orders import MEDIAN_INDEX
 from preptime.errors import UsageError
 from preptime.explanations import tree_shap
 from preptime.explanations.tree_shap import LEAF, TreeEnsemble, TreeExplainer, explain
+from preptime.models import quantile
 from preptime.models.catboost_models import CatBoostTrees, FittedCatBoostTrees
 from preptime.models.quantile import QuantileModel
 from tests.explanations.trees import brute_force, expected_value, make_ensemble, random_ensemble, xgboost_ensemble
@@ -115,15 +116,29 @@ def test_ensemble_rejects_incomplete_trees(
         TreeEnsemble(np.array(feature, np.int16), np.array(number, np.float32), np.array(cover, np.float32))
 
 
-def test_explainer_refuses_deep_trees_and_missing_columns() -> None:
-    depth = tree_shap.MAX_PATH_FEATURES + 1
-    # Each split has a leaf on its left side.
-    chain = [node for level in range(depth) for node in ((level, 0.5, 0.0), (LEAF, 1.0, 1.0))]
-    deep = make_ensemble([*chain, (LEAF, 2.0, 1.0)])
-    with pytest.raises(UsageError, match=r"Trees with 18 leaves and up to 17 features on a path can't be explained"):
-        TreeExplainer(deep, depth)
+def chain(depth: int, features: int) -> TreeEnsemble:
+    """Return a tree in which each split has a leaf on its left side."""
+    nodes = [node for level in range(depth) for node in ((level % features, 0.5, 0.0), (LEAF, 1.0, 1.0))]
+    return make_ensemble([*nodes, (LEAF, 2.0, 1.0)])
+
+
+def test_explainer_refuses_large_trees_and_missing_columns() -> None:
+    with pytest.raises(UsageError, match=r"Trees with 17 features on a path can't be explained: the limit is 16\."):
+        TreeExplainer(chain(17, 17), 17)
+    with pytest.raises(UsageError, match=r"Trees with 50,000 levels can't be explained: the limit is 64\."):
+        TreeExplainer(chain(50_000, 2), 2)
+    with pytest.raises(UsageError, match=r"Trees with 120,001 leaves can't be explained: the limit is 100,000\."):
+        TreeExplainer(chain(120_000, 2), 2)
     with pytest.raises(ValueError, match="16 features, but the trees use 17"):
-        TreeExplainer(deep, depth - 1)
+        TreeExplainer(chain(17, 17), 16)
+
+
+def test_explain_many_trees_without_a_large_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(6)
+    ensemble, X = random_ensemble(rng, 4), rng.integers(-3, 4, (50, 4)).astype(np.float32)
+    expected = explain(ensemble, X)[1]
+    monkeypatch.setattr(tree_shap, "MAX_TABLE_ELEMENTS", 1)
+    np.testing.assert_allclose(explain(ensemble, X)[1], expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -153,6 +168,30 @@ def test_explain_equals_catboost_at_other_depths(depth: int) -> None:
     shap = trees.estimator.get_feature_importance(Pool(X[:100]), type="ShapValues")
     np.testing.assert_allclose(contributions, shap[:, :-1], atol=LIMIT_SECONDS)
     np.testing.assert_allclose(base, shap[:, -1], atol=LIMIT_SECONDS)
+
+
+@pytest.mark.parametrize("scale", [-1.0, -0.3, 0.0, 0.4])
+@pytest.mark.parametrize("label_values", [(), (300.0, 600.0, 900.0, 1500.0), (0.0, 60.0, 1000.0)])
+def test_p50_trees_give_the_p50_of_the_model(scale: float, label_values: tuple[float, ...]) -> None:
+    """Also for predictions under 60 s and under 0 s, and close to the border between two label values."""
+    X, y = training_rows(7, rows=300)
+    fitted = QuantileModel(tree_count=10).fit(X, y - 900, threads=1, seed=1)
+    fitted = fitted.calibrated(np.full(4, scale), np.array(label_values))
+    trees = fitted.p50_trees()
+    assert trees is not None
+    p50 = fitted.predict(X)[:, MEDIAN_INDEX]
+    assert trees.distance(X, p50).max() < LIMIT_SECONDS
+    assert trees.distance(X, p50 + np.float32(1)).max() > 0.9
+
+
+def test_too_many_leaves_give_no_explanations(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = training_rows(6, rows=200)
+    fitted = QuantileModel(tree_count=4, depth=3).fit(X, y, threads=1, seed=1)
+    trees = fitted.p50_trees()
+    assert trees is not None
+    assert len(trees.ensemble.cover) == 1 + 4 * 8  # the bias, and four trees
+    monkeypatch.setattr(quantile, "MAX_LEAVES", 32)
+    assert fitted.p50_trees() is None
 
 
 def test_explain_catboost_of_constant_labels() -> None:

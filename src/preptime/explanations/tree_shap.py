@@ -26,8 +26,11 @@ LEAF = -1
 """The feature of a leaf."""
 MAX_TABLE_SPLITS = 6
 """If each tree has at most this many different splits, the contributions of every outcome are tabulated."""
+MAX_TABLE_ELEMENTS = 1 << 23
+"""The largest table: 64 MB."""
 MAX_LEAVES = 100_000
 MAX_PATH_FEATURES = 16
+MAX_DEPTH = 64
 """Larger ensembles are refused: one row takes more than 100 ms."""
 
 _LOWEST = np.finfo(np.float32).min
@@ -90,8 +93,8 @@ class TreeEnsemble:
         return int(self.feature.max()) + 1
 
 
-_Links = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]
-"""The tree of each node, its parent (-1 for a root), and whether it's the right child."""
+_Links = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_], int]
+"""The tree of each node, its parent (-1 for a root), whether it's the right child, and the largest depth."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +116,7 @@ class _Paths:
 
     @classmethod
     def from_ensemble(cls, ensemble: TreeEnsemble, links: _Links) -> Self:
-        tree, parent, is_right = links
+        tree, parent, is_right, _ = links
         share = _shares(ensemble, parent)
         leaves = np.flatnonzero(ensemble.is_leaf)
         steps = []
@@ -167,18 +170,19 @@ def _links(ensemble: TreeEnsemble) -> _Links:
     tree, parent, is_right = [], [], []
     waiting: list[tuple[int, bool]] = []
     """The places that the next nodes take, the next one last."""
-    trees = -1
+    trees, depths = -1, [0] * len(ensemble.feature)
     for node, is_leaf in enumerate(ensemble.is_leaf.tolist()):
         if not waiting:
             trees += 1
             waiting.append((-1, False))
         above, right = waiting.pop()
+        depths[node] = depths[above] + 1 if above >= 0 else 0
         tree.append(trees)
         parent.append(above)
         is_right.append(right)
         if not is_leaf:
             waiting += [(node, True), (node, False)]
-    return np.array(tree, np.intp), np.array(parent, np.intp), np.array(is_right, np.bool_)
+    return np.array(tree, np.intp), np.array(parent, np.intp), np.array(is_right, np.bool_), max(depths)
 
 
 def _shares(ensemble: TreeEnsemble, parent: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -240,7 +244,7 @@ class _OutcomeTable:
         trees = splits[0].astype(np.intp)
         counts = np.bincount(trees, minlength=int(tree[-1]) + 1)
         width = int(counts.max())
-        if width > MAX_TABLE_SPLITS:
+        if width > MAX_TABLE_SPLITS or (len(counts) << width) * n_features > MAX_TABLE_ELEMENTS:
             return None
         position = trees, np.arange(len(trees)) - (np.cumsum(counts) - counts)[trees]
         feature = np.zeros((len(counts), width), np.intp)
@@ -285,6 +289,14 @@ def _rows_by_outcome(feature: NDArray[np.intp], threshold: NDArray[np.float32], 
     return rows
 
 
+def _check_size(what: str, count: int, limit: int) -> None:
+    if count > limit:
+        raise UsageError(
+            f"Trees with {count:,} {what} can't be explained: the limit is {limit:,}.",
+            "Explain a model with smaller trees, for example, quantile.",
+        )
+
+
 class TreeExplainer:
     """An ensemble, prepared for many explanations. Threads can share it."""
 
@@ -296,15 +308,12 @@ class TreeExplainer:
         if n_features < ensemble.min_features:
             raise ValueError(f"{n_features} features, but the trees use {ensemble.min_features}")
         self.n_features = n_features
+        _check_size("leaves", len(ensemble.cover), MAX_LEAVES)
         links = _links(ensemble)
+        _check_size("levels", links[3], MAX_DEPTH)
         self._paths = _Paths.from_ensemble(ensemble, links)
-        leaves, width = self._paths.feature.shape
-        if leaves > MAX_LEAVES or width > MAX_PATH_FEATURES:
-            raise UsageError(
-                f"Trees with {leaves:,} leaves and up to {width} features on a path can't be explained: the limits are "
-                f"{MAX_LEAVES:,} and {MAX_PATH_FEATURES}.",
-                "Explain a model with smaller trees, for example, quantile.",
-            )
+        width = self._paths.width
+        _check_size("features on a path", width, MAX_PATH_FEATURES)
         self.base_value = float(self._paths.value @ self._paths.share.prod(axis=1))
         """The mean of the ensemble's values over its training rows, by their covers."""
         self._table = _OutcomeTable.from_ensemble(ensemble, links[0], self._paths, n_features) if width else None
