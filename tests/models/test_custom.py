@@ -12,9 +12,9 @@ from preptime.errors import OperationError, PreptimeError, UsageError
 from preptime.models.catalogue import CATALOGUE, hyperparameters, left_out, models_of
 from preptime.models.custom import CustomModel, CustomQuantileModel
 from preptime.models.model import Model
+from preptime.models.model_check import check_models
 from preptime.models.onnx_export import check_parity, merge_to_onnx
 from preptime.models.quantile import QuantileModel
-from preptime.models.model_check import check_models
 from preptime.schema.schema import ModelSettings, Schema
 from preptime.schema.toml_file import read_schema
 from tests.models.graphs import run
@@ -135,11 +135,16 @@ def test_load_class_reports_file_and_line(tmp_path: Path, text: str, message: st
         ),
     ],
 )
-def test_load_class_reports_the_line_of_the_file(tmp_path: Path, code: str, message: str) -> None:
+def test_load_class_reports_the_line_of_the_file(
+    tmp_path: Path, code: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both with the absolute path of the schema and with `schema.toml` in the working directory."""
     schema = write_schema(tmp_path, 'mine = "mine.py:A"')
     (tmp_path / "mine.py").write_text(code, encoding="utf-8")
-    with pytest.raises(UsageError, match=message):
-        models_of(schema.models, names=["mine"])
+    monkeypatch.chdir(tmp_path)
+    for models in (schema.models, read_schema(Path("schema.toml")).models):
+        with pytest.raises(UsageError, match=message):
+            models_of(models, names=["mine"])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import polars as pl
 import pytest
 
 from preptime.bundle.bundle import fetch_verified
@@ -255,6 +256,30 @@ def test_offer_with_wrong_name_or_days_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         run_offer(data, folder_store, point_file, **changes)  # type: ignore[arg-type]
+
+
+def test_offered_quantiles_need_orders_to_calibrate(
+    data: SyntheticData, folder_store: Store, quantile_file: Path
+) -> None:
+    """11 and 12 June have too few orders, because most of them were removed. Nothing is fitted."""
+    frame = data.orders.with_row_index("number")
+    late = pl.col("order_acknowledged_at").cast(pl.String) >= "2015-06-12"
+    few = SyntheticData.from_frames(
+        frame.filter(~late | (pl.col("number") % 6 == 0)).drop("number"), data.restaurants, data.audited.schema
+    )
+    steps: list[str] = []
+    with pytest.raises(DataError, match=r"Calibration needs 100 orders after 2015-06-11, .*levels\.onnx was fitted on"):
+        offer(
+            Offer(quantile_file, "mine", june(11)),
+            few.audited,
+            few.restaurant_index,
+            DATE,
+            folder_store,
+            actor=ACTOR,
+            plan=quick_plan(),
+            progress=lambda step, _: steps.append(step),
+        )
+    assert {*steps} == {"Checking the graph in a separate process"}
 
 
 def test_offer_needs_orders_for_all_models(data: SyntheticData, folder_store: Store, point_file: Path) -> None:

@@ -109,6 +109,11 @@ class FittedCatBoostTrees:
 
         return [onnx_export.with_output_name(self.to_tree_node(), "raw")], []
 
+    @property
+    def leaf_count(self) -> int:
+        """The number of leaves of all trees."""
+        return int(self.estimator.get_tree_leaf_counts().sum())
+
     def to_ensemble(self, target: int = 0) -> TreeEnsemble:
         """Return the trees of one target, with the weights of the training rows in their leaves, for explanations."""
         document = self._to_document()

@@ -276,7 +276,7 @@ def load_class(name: str, settings: ModelSettings, folder: Path | None) -> Custo
 def _execute(code: UserCode) -> ModuleType:
     module_name = f"preptime_custom_{code.name}"
     with code.run("loading the file"):
-        spec = importlib.util.spec_from_file_location(module_name, code.path)
+        spec = importlib.util.spec_from_file_location(module_name, code.path.absolute())
         if spec is None or spec.loader is None:
             raise code.fail("Python can't load the file")
         module = importlib.util.module_from_spec(spec)
@@ -343,10 +343,10 @@ def _place(settings: ModelSettings, *path: str) -> str:
 
 def _line_in(error: Exception, path: Path) -> int | None:
     """Return the line of the file in which an exception was raised, if it was."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
+    if isinstance(error, SyntaxError) and error.filename is not None and Path(error.filename) == path.absolute():
         return error.lineno
     frames = traceback.extract_tb(error.__traceback__)
-    return next((frame.lineno for frame in reversed(frames) if frame.filename == str(path)), None)
+    return next((frame.lineno for frame in reversed(frames) if Path(frame.filename) == path.absolute()), None)
 
 
 def _first_line(error: Exception) -> str:

@@ -21,7 +21,7 @@ _CUSTOM_HINT = "The requirements are in docs/custom-models.md."
 
 
 def check_models(models: Mapping[str, Model], X: NDArray[np.float32], y: NDArray[np.float64], *, seed: int) -> None:
-    """Fit each model on at most `CHECKED_ROWS` rows of X [N, F] and y [N] seconds, and check its predictions and export.
+    """Fit each model on at most `CHECKED_ROWS` rows of X [N, F] and y [N] seconds, and check predictions and export.
 
     The predictions must be finite and not negative, and the same bits for a row in every batch. The exported graph must
     predict the same. A custom model must also give the same bits with the same seed.

@@ -32,6 +32,7 @@ PARITY_RELATIVE = 1e-5
 CHUNK_ROWS = 8192
 """Rows compared at a time, so that memory doesn't grow with the matrix."""
 
+Session = onnxruntime.InferenceSession
 BATCH_SIZES = (1, 2, 3, 7, 16)
 """Sizes of batches that must give the same bits."""
 
@@ -115,7 +116,8 @@ def check_batch_invariance(model_bytes: bytes, name: str, X: NDArray[np.float32]
                 raise UsageError(
                     f"Expected the same bits in every batch. Row {start + row} is {expected[start + row]} s in a batch "
                     f"of {len(X)}, and {batch[row]} s in one of {size}.",
-                    "LinearRegressor, Gemm, and MatMul can round differently for few rows. Use Mul and ReduceSum instead.",
+                    "LinearRegressor, Gemm, and MatMul can round differently for few rows. "
+                    "Use Mul and ReduceSum instead.",
                 )
 
 
@@ -336,7 +338,7 @@ def _max_difference(name: str, output: NDArray[np.float32], expected: NDArray[np
         raise OperationError(
             f"{name}{level}, row {start + index[0]}: ONNX predicts {output[index]:.4f} s, the estimator "
             f"{expected[index]:.4f} s. The limit is {PARITY_ABSOLUTE_SECONDS} s + {PARITY_RELATIVE} × the value.",
-            "Install the converter's locked version.",
+            "Compare the model's predict and to_onnx, and the converter's version with the locked one.",
         )
     return float(difference.max())
 

@@ -118,12 +118,11 @@ class FittedQuantileModel:
 
     def p50_trees(self) -> P50Trees | None:
         """Return the trees of the p50 for explanations, or None if they aren't those of CatBoost, or too many."""
-        if not isinstance(self.trees, FittedCatBoostTrees):
+        trees = self.trees
+        if not isinstance(trees, FittedCatBoostTrees) or trees.leaf_count >= MAX_LEAVES:
             return None
-        ensemble, scale = self.trees.to_ensemble(MEDIAN_INDEX), float(self.scale[MEDIAN_INDEX])
-        if len(ensemble.cover) > MAX_LEAVES:
-            return None
-        return P50Trees(ensemble, self.trees.n_features, scale, tuple(self.label_values.tolist()))
+        scale, label_values = float(self.scale[MEDIAN_INDEX]), tuple(self.label_values.tolist())
+        return P50Trees(trees.to_ensemble(MEDIAN_INDEX), trees.n_features, scale, label_values)
 
     def to_onnx(self) -> ModelProto:
         """Return `predict` as an ONNX model."""

@@ -14,7 +14,7 @@ from preptime.evaluation.evaluated_orders import GLOBAL_MEDIAN, LOOKUP, Evaluate
 from preptime.evaluation.segments import SegmentColumns
 from preptime.progress import ProgressCallback, no_progress
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
-from preptime.training.fitting import FitPlan, fit_shortfall, fit_window, check_plan
+from preptime.training.fitting import FitPlan, check_plan, fit_shortfall, fit_window
 from preptime.training.training_data import ONE_DAY, TrainingData, day_number
 
 

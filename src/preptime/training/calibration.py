@@ -125,23 +125,34 @@ def fit_calibrated(
     return calibration.apply(fitted), calibration
 
 
+def check_offered_orders(model: CustomQuantileModel, day: NDArray[np.int64]) -> None:
+    """Raise `DataError` if there are too few orders to calibrate an offered graph, by their local day numbers [N]."""
+    orders = int(_is_held_out(model, day).sum())
+    if orders < MIN_CALIBRATION_ORDERS:
+        raise DataError(
+            f"Calibration needs {MIN_CALIBRATION_ORDERS} orders after {model.fitted_through}, the last day that "
+            f"{model.code.path} was fitted on. Available: {orders}.",
+            "Fit the graph on earlier days (--fitted-through), or choose a later date.",
+        )
+
+
+def _is_held_out(model: CustomQuantileModel, day: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which orders are of the latest days, and later than the days that an offered graph was fitted on."""
+    first = day.min() if model.fitted_through is None else day_number(model.fitted_through) + 1
+    is_held_out: NDArray[np.bool_] = (day >= first) & (day > day.max() - CALIBRATION_DAYS)
+    return is_held_out
+
+
 def _calibrate_offered(
     model: CustomQuantileModel, X: NDArray[np.float32], y: NDArray[np.float64], day: NDArray[np.int64], seed: int
 ) -> tuple[FittedQuantileModel, Calibration]:
     """Return an offered graph with its calibration on the latest days that it wasn't fitted on."""
-    through = model.fitted_through or date_from_day_number(int(day.min()))
-    is_latest = (day > day_number(through)) & (day > day.max() - CALIBRATION_DAYS)
-    orders = int(is_latest.sum())
-    if orders < MIN_CALIBRATION_ORDERS:
-        raise DataError(
-            f"Calibration needs {MIN_CALIBRATION_ORDERS} orders after {through}, the last day that {model.code.path} "
-            f"was fitted on. Available: {orders}.",
-            "Fit the graph on earlier days (--fitted-through), or choose a later date.",
-        )
+    check_offered_orders(model, day)
+    is_held_out = _is_held_out(model, day)
     fitted, label_values = model.fit(X, y, threads=1, seed=seed), few_label_values(y)
-    scale = conformal_scale(conformal_scores(fitted.predict(X[is_latest]), y[is_latest], label_values))
-    days = len(np.unique(day[is_latest]))
-    calibration = Calibration("conformal, relative", days, 1, orders, scale, tuple(label_values.tolist()))
+    scores = conformal_scores(fitted.predict(X[is_held_out]), y[is_held_out], label_values)
+    days, values = len(np.unique(day[is_held_out])), tuple(label_values.tolist())
+    calibration = Calibration("conformal, relative", days, 1, len(scores), conformal_scale(scores), values)
     return calibration.apply(fitted), calibration
 
 

@@ -35,7 +35,7 @@ from preptime.progress import ProgressCallback, no_progress
 from preptime.schema.schema import Schema
 from preptime.training.as_of_features import build_feature_matrix
 from preptime.training.backtest import select_days
-from preptime.training.fitting import FitPlan, FittedWindow, fit_window, check_plan
+from preptime.training.fitting import FitPlan, FittedWindow, check_plan, fit_window
 from preptime.training.gate import has_better_live_model, walk_forward
 from preptime.training.requirements import choose_mode
 from preptime.training.training_data import ONE_DAY, TrainingData

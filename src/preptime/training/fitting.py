@@ -21,9 +21,9 @@ from preptime.models.custom import CustomModel, CustomQuantileModel
 from preptime.models.fitting import fit_all
 from preptime.models.lookup import LookupModel
 from preptime.models.model import FittedModel, Model
+from preptime.models.model_check import check_models
 from preptime.models.onnx_export import check_parity, merge_to_onnx
 from preptime.models.quantile import FittedQuantileModel, QuantileModel
-from preptime.models.model_check import check_models
 from preptime.progress import ProgressCallback, no_progress
 from preptime.schema.schema import Schema
 from preptime.training.as_of_features import FeatureMatrix
@@ -122,10 +122,9 @@ class FittedWindow:
 
     def model_files(self) -> dict[str, bytes]:
         """Return the graphs, and the explanations if `quantile` consists of trees that can be explained, by file."""
-        trees = self.quantile.p50_trees()
-        if trees is None:
+        trees, live = self.quantile.p50_trees(), self.live.p50_trees() if self.live else None
+        if trees is None or (live is None and self.live is not None):
             return self.graphs
-        live = None if self.live is None else self.live.p50_trees()
         return {**self.graphs, EXPLANATIONS_FILE: encode_explanations(ExplanationTrees(trees, live))}
 
     def load_graphs(self) -> BundleGraphs:
@@ -158,7 +157,7 @@ def check_plan(
 ) -> None:
     """Fit and export each model of a plan on few of the orders that were ready by the end of `through`.
 
-    A custom `quantile` is also tried as the live model. Raises the errors of `preptime.models.model_check.check_models`.
+    A custom `quantile` is also checked as the live model. Raises the errors of `models.model_check.check_models`.
     """
     progress("Models: check on few orders", 0.0)
     is_fitted = fitted_rows(features, through)

@@ -26,6 +26,7 @@ from preptime.progress import ProgressCallback, no_progress
 from preptime.schema.keys import is_model_name
 from preptime.schema.schema import Schema
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
+from preptime.training.calibration import check_offered_orders
 from preptime.training.fitting import FitPlan, fitted_rows
 from preptime.training.offered_graph import as_model, check_offered_graph, with_extreme_rows
 from preptime.training.publishing import AuditActor
@@ -136,7 +137,11 @@ def _checked_model(
     reference = merge_to_onnx({DEFAULT_MODEL: QuantileModel().fit(X, y, threads=1, seed=0)}, X.shape[1])
     check = check_offered_graph(content, str(code.path), with_extreme_rows(X), reference, store.check_limits)
     model = as_model(content, code, check.columns, offered.fitted_through)
-    return replace(model, name=DEFAULT_MODEL) if check.columns > 1 else model
+    if isinstance(model, CustomModel):
+        return model
+    data = features.data
+    check_offered_orders(model, data.acknowledged_day[data.is_fitting])
+    return replace(model, name=DEFAULT_MODEL)
 
 
 def _latest_features(

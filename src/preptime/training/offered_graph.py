@@ -18,7 +18,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from onnxruntime import InferenceSession
 
 from preptime.bundle.graph import LOAD_ERRORS
 from preptime.bundle.isolated_check import OUT_OF_MEMORY_TEXTS, IsolatedRun, run_isolated, serve_isolated
@@ -27,7 +26,7 @@ from preptime.domain.orders import QUANTILE_LEVELS
 from preptime.errors import OperationError, PreptimeError, UsageError
 from preptime.models.custom import CustomModel, CustomQuantileModel, UserCode
 from preptime.models.graph_requirements import check_graph, parse_graph, refused
-from preptime.models.onnx_export import INPUT_NAME, check_batch_invariance, create_session, merge_to_onnx
+from preptime.models.onnx_export import INPUT_NAME, Session, check_batch_invariance, create_session, merge_to_onnx
 
 MAX_RELATIVE_TIME = 20.0
 """How many times longer than the model `quantile` a graph can take for the same orders. With this limit, an order takes
@@ -68,7 +67,7 @@ class FittedGraph:
     """A graph with the methods of a fitted custom model."""
 
     content: bytes
-    session: InferenceSession
+    session: Session
 
     def predict(self, X: NDArray[np.float32]) -> NDArray[np.floating]:
         """Return the output of the graph."""

@@ -88,8 +88,7 @@ def train(
         DataError: The data gate failed, or the data isn't enough. Nothing is written.
         OperationError: The export differs from the estimators.
         BundleVerificationError: The champion failed verification. The challenger stays in the store.
-        UsageError: The champion predicts another target, so nothing is written. Or the champion is missing in the
-            store, and the challenger stays there.
+        UsageError: The champion predicts another target (nothing is written), or is missing in the store.
         StoreError: The store can't be written, or another process promoted a bundle meanwhile.
     """
     schema = schema or audited.schema

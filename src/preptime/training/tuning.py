@@ -24,8 +24,8 @@ from preptime.features.restaurant_index import RestaurantIndex
 from preptime.models.catalogue import hyperparameters
 from preptime.models.custom import CustomModel, CustomQuantileModel
 from preptime.models.model import FittedModel, Model
-from preptime.models.quantile import FittedQuantileModel, order_quantiles
 from preptime.models.model_check import check_models
+from preptime.models.quantile import FittedQuantileModel, order_quantiles
 from preptime.progress import ProgressCallback, no_progress
 from preptime.schema.schema import ModelSettings
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
@@ -90,6 +90,8 @@ class TuneDocument(msgspec.Struct, frozen=True):
     first_day: dt.date
     last_day: dt.date
     """The last predicted day: the day before `date`."""
+    fitted_from: dt.date
+    """The first day of the orders. The first fit has the days from it to the day before `first_day`."""
     retrain_every: int
     seed: int
     orders: int
@@ -239,7 +241,7 @@ def tune(
         if len(opened.records()) < plan.trials:  # a model that can't be exported isn't worth a search
             tuning_days.try_model(model_with(models, name, {}), name)
         _run_trials(opened, evaluate, plan.trials, progress, on_trial)
-        return _document(opened, date)
+        return _document(opened, date, data.first_day)
 
 
 def _settings(
@@ -285,7 +287,7 @@ def _progress_text(finished: list[TrialRecord], trials: int) -> str:
     return f"Trials: {len(finished)} of {trials}{best}"
 
 
-def _document(study: TuningStudy, date: dt.date) -> TuneDocument:
+def _document(study: TuningStudy, date: dt.date, fitted_from: dt.date) -> TuneDocument:
     """Return the result of the trials so far. The first one is complete."""
     records, settings = study.records(), study.settings
     complete = [(record, record.daily) for record in records if record.daily is not None]
@@ -296,6 +298,7 @@ def _document(study: TuningStudy, date: dt.date) -> TuneDocument:
         date=date,
         first_day=settings.first_day,
         last_day=settings.last_day,
+        fitted_from=fitted_from,
         retrain_every=settings.retrain_every,
         seed=settings.seed,
         orders=sum(reference.orders),
