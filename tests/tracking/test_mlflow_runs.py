@@ -249,6 +249,16 @@ def test_training_in_a_temporary_store_keeps_the_alias(
     assert client.get_registered_model(settings.model).aliases == {}
 
 
+def test_python_api_is_logged(
+    data: SyntheticData, tracking: TrackingSettings, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FitPlan, "from_schema", small_plan)
+    result = preptime.train(data.orders, data.restaurants, date="2015-06-13", quick=True, progress=False)
+    run = only_run(client, tracking)
+    assert (run.info.run_name, only_dataset(run).name) == ("train 2015-06-13", "a data frame")
+    assert versions(client, tracking) == {result.bundle.id: "1"}
+
+
 def test_tune_command_logs_a_child_run_for_each_trial(
     files: tuple[str, ...], tmp_path: Path, tracking: TrackingSettings, client: MlflowClient
 ) -> None:

@@ -145,12 +145,11 @@ def follow_champion(store: Store, settings: TrackingSettings) -> None:
     Call it after each promotion and rollback. A problem of MLflow or its server gives a warning.
     """
     if settings.uri:
-        with _warn_about_errors(settings):
-            _follow_champion(store, settings)
+        _attempt(settings, lambda: _follow_champion(store, settings))
 
 
 def _write(command: str, run: TrackedRun, settings: TrackingSettings, started_at: float, *, failed: bool) -> None:
-    with _warn_about_errors(settings):
+    def write() -> None:
         from preptime.tracking.run_content import RunContent
         from preptime.tracking.server import TrackingServer
 
@@ -162,6 +161,8 @@ def _write(command: str, run: TrackedRun, settings: TrackingSettings, started_at
         if run.store is not None and run.sets_alias:
             _follow_champion(run.store, settings)
 
+    _attempt(settings, write)
+
 
 def _follow_champion(store: Store, settings: TrackingSettings) -> None:
     from preptime.bundle.champion_log import ChampionLog
@@ -172,15 +173,14 @@ def _follow_champion(store: Store, settings: TrackingSettings) -> None:
         TrackingServer(settings).follow_champion(store, entry.bundle)
 
 
-@contextmanager
-def _warn_about_errors(settings: TrackingSettings) -> Iterator[None]:
-    """Turn any error of the block into one warning: no problem of MLflow may change the result of a command."""
+def _attempt(settings: TrackingSettings, action: Callable[[], None]) -> None:
+    """Call a function, and turn any error into one warning: no problem of MLflow may change a command's result."""
     remember_secrets(settings.uri)
     try:
         from preptime.tracking.server import quiet_client
 
         with quiet_client():
-            yield
+            action()
     except Exception as error:  # noqa: BLE001 — any library below MLflow can fail in its own way
         logger.warning("%s", _warning_text(error, settings.uri))
 
