@@ -56,7 +56,8 @@ class FittedQuantiles:
 
     def predict(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return seconds, [N, 4]. preptime calibrates and orders them."""
-        return np.column_stack([estimator.booster_.predict(X, num_threads=1) for estimator in self.estimators])
+        columns = [np.asarray(estimator.booster_.predict(X, num_threads=1)) for estimator in self.estimators]
+        return np.column_stack(columns)
 
     def to_onnx(self) -> ModelProto:
         """Return the ensembles as one graph with four columns."""

@@ -240,3 +240,10 @@ def test_load_bundle_from_folder_and_store(training: TrainingResult, orders: pl.
         preptime.load_bundle(copied)
     with pytest.raises(UsageError, match="has no bundle '2015-06-01-000000000000'"):
         preptime.load_bundle("2015-06-01-000000000000", training.store)
+
+
+def test_chunks_do_not_change_predictions(bundle: LoadedBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = mixed_rows()
+    expected = bundle.predict(rows)
+    monkeypatch.setattr("preptime.python_api.bundles.CHUNK_ROWS", 7)
+    assert_frame_equal(bundle.predict(rows), expected)

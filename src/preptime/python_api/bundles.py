@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -34,10 +35,11 @@ from preptime.python_api.defaults import default_setting
 from preptime.python_api.evaluations import CHART_PIXELS, Evaluation
 from preptime.schema.schema import Schema
 from preptime.scoring.explanation_columns import explanation_columns
-from preptime.scoring.score_file import make_scorer, replay_kitchens
-from preptime.scoring.scorer import PREDICTED_READY_AT, PassthroughColumns, restaurants_for
+from preptime.scoring.score_file import CHUNK_ROWS, make_scorer, replay_kitchens, worker_count
+from preptime.scoring.scorer import PREDICTED_READY_AT, ChunkScorer, PassthroughColumns, restaurants_for
 from preptime.scoring.travel_column import DISPATCH_AT, TravelColumn
 from preptime.sources.frames import FrameSource
+from preptime.sources.parallel import map_in_order
 from preptime.validation.audit import audit_orders, to_order_columns
 
 if TYPE_CHECKING:
@@ -365,11 +367,19 @@ class LoadedBundle:
         scorer = make_scorer(source, passthrough, self._bundle, self._restaurant_index(restaurants), travel_column)
         if live:
             scorer = replace(scorer, kitchens=replay_kitchens(source, scorer.restaurants, self._bundle))
-        columns = scorer.score(source.rows).frame.drop(source.rows.columns)
+        columns = _score_in_parallel(scorer, source.rows)
         acknowledged = source.rows[source.schema.orders["order_acknowledged_at"].column]
         times = [columns[name] for name in (PREDICTED_READY_AT, DISPATCH_AT) if name in columns.columns]
         columns = columns.with_columns(like_acknowledgements(cells, acknowledged, source.schema) for cells in times)
         return with_columns(frame, columns)
+
+
+def _score_in_parallel(scorer: ChunkScorer, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the prediction columns of rows, which are scored in chunks, as `preptime score` does."""
+    if rows.is_empty():
+        return scorer.score(rows).frame.drop(rows.columns)
+    with closing(map_in_order(rows.iter_slices(CHUNK_ROWS), scorer.score, worker_count(None))) as chunks:
+        return pl.concat([chunk.frame.drop(rows.columns) for chunk in chunks])
 
 
 def _travel_times(frame: Any, travel: str | float) -> pl.Expr | pl.Series:
