@@ -50,7 +50,8 @@ class ThisPythonManager(AsyncKernelManager):
 
 def read(path: Path) -> NotebookNode:
     """Return a stored notebook."""
-    return nbformat.read(path, as_version=4)
+    notebook: NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    return notebook
 
 
 def execute(path: Path) -> NotebookNode:
@@ -82,9 +83,10 @@ def _environment(temporary: Path) -> dict[str, str]:
 
 def normalized(notebook: NotebookNode) -> NotebookNode:
     """Remove what depends on the machine and the time of the execution."""
-    notebook.metadata = nbformat.from_dict(METADATA)
+    notebook.metadata.clear()
+    notebook.metadata.update(METADATA)
     for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict({})
+        cell.metadata.clear()
     return notebook
 
 
@@ -93,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="run-notebooks", description="Execute the example notebooks.")
     parser.add_argument("notebooks", nargs="*", type=Path, default=NOTEBOOKS, help="default: all")
     for path in parser.parse_args(arguments).notebooks:
-        nbformat.write(execute(path), path)
+        nbformat.write(execute(path), path)  # type: ignore[no-untyped-call]
         print(f"{path.name}: {path.stat().st_size / 1024:.0f} KB")
     return 0
 

@@ -35,6 +35,7 @@ SINGLE_IMPORTERS = {
     "preptime.sources.csv_header": "Its own subject: delimiters. With `files` or `csv_rows`, it exceeds 450 lines.",
     "preptime.synthetic.orders": "Its own subject: how the times and values of orders are drawn.",
     "preptime.training.challenger": "Its own subject: fitting and writing a bundle, without the decision about it.",
+    "preptime.training.offered_graph": "A separate process runs it, which must not load what trains.",
     "preptime.training.promotion": "Its own subject: the choice of the champion. With `train`, it exceeds 450 lines.",
     "preptime.tracking.model_folder": "Its own subject: MLflow's format of a model, without MLflow.",
     "preptime.tracking.server": "The only module that imports MLflow. `runs` imports it lazily.",
@@ -50,11 +51,11 @@ def test_source_has_at_most_283_files() -> None:
     assert len(source_files()) <= 283
 
 
-def test_prediction_request_imports_at_most_43_modules() -> None:
+def test_prediction_request_imports_at_most_49_modules() -> None:
     # 38 before dispatch decisions and the live model, each in the domain or features and in the API, and
-    # `bundle.golden`.
+    # `bundle.golden`. 43 before explanations: four of their own, one of the bundle, and one of the API.
     modules = import_closure("preptime.api.handler")
-    assert len(modules) <= 43, sorted(modules)
+    assert len(modules) <= 49, sorted(modules)
 
 
 def test_training_imports_at_most_88_modules() -> None:

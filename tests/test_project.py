@@ -35,6 +35,7 @@ VENDOR_PLACES = {
         "exploration.py",
         "schema/",
         "cli/schema.py",
+        "python_api/",
         "training/",
         "scoring/",
         "monitoring/",
@@ -50,7 +51,10 @@ VENDOR_PLACES = {
     "psycopg": ("sources/postgres/",),
     "optuna": ("training/tuning_study.py",),
     "tomlkit": ("schema/toml_edit.py",),
-    **dict.fromkeys(("pandas", "joblib", "pickle"), ()),
+    "aiohttp": ("client/asynchronous.py",),
+    "tqdm": ("python_api/progress_bars.py",),
+    **dict.fromkeys(("pandas", "pyarrow"), ("python_api/dataframes.py",)),
+    **dict.fromkeys(("joblib", "pickle"), ()),
 }
 """Vendor library to the paths under src/preptime that may import it. An empty tuple means no path."""
 

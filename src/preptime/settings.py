@@ -308,9 +308,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = "preptime"
     mlflow_model: Annotated[
         str,
-        Meta(
-            description="Registered model in MLflow whose versions are the bundles of the store. Use one for each store."
-        ),
+        Meta(description="Registered model in MLflow whose versions are the bundles of a store. One for each store."),
     ] = "preptime"
     metrics_folder: Annotated[
         FolderPath,

@@ -61,6 +61,7 @@ class Search(msgspec.Struct, forbid_unknown_fields=True):
     date: str
     first_day: str
     last_day: str
+    fitted_from: str
     retrain_every: int
     seed: int
     orders: int
@@ -124,6 +125,11 @@ def test_tuned_parameters_are_those_that_training_records(files: Files, folder: 
     again = preptime("tune", "mine", *options, *DAYS, "--trials", "14").succeeded()
     assert "[models.mine] of schema.toml already has the best hyperparameters." in again.out
     assert "0 (start)" in again.out
+    assert "The first fit had" not in again.out
+    early = preptime(
+        "tune", "mine", *options, "--days", "8", "--trials", "1", "--study", folder / "early.jsonl"
+    ).succeeded()
+    assert "The first fit had 3 days of orders, fewer than the search has" in early.out
     assert "Importance for the loss: factor 100%." in again.out
     assert "From --date 2015-06-19, the gate of preptime train has only later days." in again.out
 
@@ -155,6 +161,7 @@ def test_best_parameters_are_written_if_the_difference_allows(tmp_path: Path) ->
             date=dt.date(2015, 6, 17),
             first_day=dt.date(2015, 6, 3),
             last_day=dt.date(2015, 6, 16),
+            fitted_from=dt.date(2015, 5, 1),
             retrain_every=7,
             seed=12,
             orders=2_000,

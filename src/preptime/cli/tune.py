@@ -188,6 +188,12 @@ def render_text(document: TuneDocument, reason: str) -> list[RenderableType]:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in document.importance.items())
         lines.append(f"Importance for the loss: {shares}.")
     lines += [_difference_text(document), reason]
+    fitted_days = (document.first_day - document.fitted_from).days
+    if fitted_days < (document.date - document.first_day).days:
+        lines.append(
+            f"The first fit had {format_count(fitted_days, 'day')} of orders, fewer than the search has, so small "
+            "models had an advantage. Use fewer --days, or provide earlier orders."
+        )
     independent = document.date + dt.timedelta(days=_gate_days())
     lines.append(
         f"The days were used to choose the best of {format_count(len(document.trials), 'trial')}, so its result is "
