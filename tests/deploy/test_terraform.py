@@ -18,7 +18,8 @@ import click
 import pytest
 
 from preptime.cli.app import app
-from preptime.settings import PREFIX, Settings, iter_settings
+from preptime.setting_specs import PREFIX
+from preptime.settings import Settings, iter_settings
 from preptime.sources.results import TRAINING_FILE
 from tests.api.factories import FakeSettings, http_client, make_active_model, make_service
 from tests.deploy.manifests import tool
