@@ -85,7 +85,7 @@ def free_port() -> int:
 
 def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of the tests with these settings instead of its own."""
-    prefixes = ("PREPTIME_", "AIP_", "AIKEY", "FLASK_PORT")
+    prefixes = ("PREPTIME_", "OTEL_", "AIP_", "AIKEY", "FLASK_PORT")
     return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)} | dict(settings)
 
 

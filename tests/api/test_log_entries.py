@@ -78,7 +78,7 @@ def test_types_of_fields_do_not_depend_on_the_request() -> None:
     assert types[0]["orders"] is types[0]["response"] is str
 
 
-def test_order_that_is_too_large_is_null_and_keeps_its_prediction() -> None:
+def test_order_that_is_too_large_is_null_in_its_entry() -> None:
     orders = [{"city": "London"}, {"city": "x" * 300_000}, {"city": "Leeds"}]
     entries = encode_entries(make_record(orders, {"predictions": [1, 2, 3]}))
     assert joined(entries) == ([orders[0], None, orders[2]], {"predictions": [1, 2, 3]})

@@ -6,6 +6,7 @@ It's prepared once per champion and shared by all requests.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,7 @@ from preptime.api.kitchen import KitchenRow
 from preptime.api.parsing import Bounds, LocalTimestamp, integer_parser, number_parser, timestamp_parser
 from preptime.api.request_types import RequestTypes
 from preptime.api.schema import FieldDescription
+from preptime.api.tracing import Part
 from preptime.bundle.bundle import Bundle
 from preptime.domain.cells import NumberFormat
 from preptime.domain.orders import DEFAULT_MODEL, QUANTILE_LEVELS, UNKNOWN_CODE, OrderColumns
@@ -77,14 +79,19 @@ def rows_to_columns(rows: Sequence[OrderRow]) -> OrderColumns:
 
 
 def run_inference(
-    bundle: Bundle, rows: Sequence[OrderRow], with_point_models: bool, kitchens: Mapping[int, KitchenRow] = NO_KITCHENS
+    bundle: Bundle,
+    rows: Sequence[OrderRow],
+    with_point_models: bool,
+    kitchens: Mapping[int, KitchenRow] = NO_KITCHENS,
+    on_features: Callable[[], object] | None = None,
 ) -> list[PredictionRow]:
     """Return the bundle's predictions for these orders, with or without the point models.
 
-    `kitchens` are the states of kitchens by index of the order.
+    `kitchens` are the states of kitchens by index of the order. `on_features` is called before the graph runs.
     """
     models, columns = None if with_point_models else (), rows_to_columns(rows)
-    predictions = bundle.predict(columns, models, kitchen_columns(kitchens, len(rows)) if kitchens else None)
+    states = kitchen_columns(kitchens, len(rows)) if kitchens else None
+    predictions = bundle.predict(columns, models, states, on_features)
     # Not `np.empty`: rounding uninitialized values of the default column can overflow.
     seconds = np.zeros((len(rows), FIRST_POINT_COLUMN + len(predictions.points)))
     seconds[:, FIRST_QUANTILE_COLUMN:FIRST_POINT_COLUMN] = predictions.quantiles
@@ -93,6 +100,23 @@ def run_inference(
     seconds = seconds.round(SECONDS_DECIMALS)  # one call for all: for a single order, the call costs more than the work
     seconds[:, DEFAULT_COLUMN] = predictions.default
     return list(zip(predictions.fallback_level.tolist(), seconds.tolist(), strict=True))
+
+
+def timed_inference(traced: Sequence[list[Part]], batch_requests: int) -> Callable[..., list[PredictionRow]]:
+    """Return `run_inference`, but with the features and the graph as parts of the sampled requests of a batch."""
+
+    def run(*arguments: object) -> list[PredictionRow]:
+        features_at: list[int] = []
+        started_at = time.time_ns()
+        predictions = inference(*arguments, on_features=lambda: features_at.append(time.time_ns()))
+        ended_at = time.time_ns()
+        for parts in traced:
+            parts.append(Part("features", started_at, features_at[0], batch_requests))
+            parts.append(Part("graph", features_at[0], ended_at, batch_requests))
+        return predictions
+
+    inference: Callable[..., list[PredictionRow]] = run_inference
+    return run
 
 
 def kitchen_columns(kitchens: Mapping[int, KitchenRow], row_count: int) -> tuple[NDArray[np.bool_], KitchenStates]:

@@ -51,6 +51,7 @@ from preptime.api.schema import (
     internal_error,
 )
 from preptime.api.service import Service
+from preptime.api.tracing import TRACEPARENT, TRACEPARENT_KEY, canonical_traceparent, trace_id_of
 from preptime.domain.data_dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY, Column
 from preptime.domain.orders import DEFAULT_MODEL
 from preptime.schema.schema import TAKE_HOME_SCHEMA
@@ -122,7 +123,7 @@ def create_app(service: Service) -> Flask:
     app.register_error_handler(HTTPException, _handle_http_exception)
     app.register_error_handler(ApiError, _handle_api_error)
     app.register_error_handler(Exception, _handle_unexpected_error)
-    app.after_request(_add_request_id)
+    app.after_request(_add_request_ids)
     return app
 
 
@@ -289,7 +290,8 @@ def _handle_http_exception(error: HTTPException) -> ResponseReturnValue:
 
 def _handle_unexpected_error(error: Exception) -> Response:
     request_id = get_request_id(request.environ)
-    logger.error("A request failed.", extra={"request_id": request_id}, exc_info=error)
+    trace_id = trace_id_of(canonical_traceparent(request.environ.get(TRACEPARENT_KEY, "")))
+    logger.error("A request failed.", extra={"request_id": request_id, "trace_id": trace_id}, exc_info=error)
     return _flask_response(error_response(internal_error(), _error_formatter(), request_id))
 
 
@@ -297,7 +299,11 @@ def _error_formatter() -> ErrorFormatter:
     return format_take_home_error if request.path == TAKE_HOME_PATH else format_problem
 
 
-def _add_request_id(response: Response) -> Response:
+def _add_request_ids(response: Response) -> Response:
+    """Add the request ID, and the trace context of the caller."""
     if "X-Request-ID" not in response.headers:
         response.headers["X-Request-ID"] = get_request_id(request.environ)
+    traceparent = canonical_traceparent(request.environ.get(TRACEPARENT_KEY, ""))
+    if traceparent is not None and TRACEPARENT not in response.headers:
+        response.headers[TRACEPARENT] = traceparent
     return response

@@ -50,6 +50,7 @@ from preptime.api.schema import (
     internal_error,
 )
 from preptime.api.service import ApiSettings, PredictionRecord, Service
+from preptime.api.tracing import TRACEPARENT, TRACEPARENT_KEY, RequestTrace, begin_trace, trace_id_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -110,9 +111,11 @@ def prediction_endpoints(settings: ApiSettings) -> tuple[Endpoint, ...]:
 def handle_prediction(endpoint: Endpoint, environ: WSGIEnvironment, service: Service) -> HttpResponse:
     """Handle one POST. Never raises: an unexpected error is logged and becomes a 500 response with the request ID."""
     started_at = time.perf_counter()
-    request = _Request(
-        environ, started_at, None, False, False, endpoint, service, get_request_id(environ), endpoint.default_key_name
-    )
+    traceparent, trace = None, None
+    if TRACEPARENT_KEY in environ or service.trace_exporter is not None:
+        traceparent, trace = begin_trace(environ, service.trace_exporter)
+    request_id, key_name = get_request_id(environ), endpoint.default_key_name
+    request = _Request(environ, started_at, None, False, False, endpoint, service, request_id, key_name, trace)
     orders = 0
     try:
         active_model, admission, size = _admit(request)
@@ -124,7 +127,7 @@ def handle_prediction(endpoint: Endpoint, environ: WSGIEnvironment, service: Ser
         orders = len(result.orders)
         response = HttpResponse(result.status, _headers(JSON, result.body, request.id), result.body)
         if endpoint.is_recorded:
-            service.record(_build_record(request, active_model, result, body))
+            _record(request, active_model, result, body)
         if result.notes:
             _count_notes(result, service)
     except ApiError as error:
@@ -132,11 +135,16 @@ def handle_prediction(endpoint: Endpoint, environ: WSGIEnvironment, service: Ser
             service.metrics.count_rejection(error.rejection_cause)
         response = error_response(error, endpoint.format_error, request.id)
     except Exception:  # The outermost layer: every client gets a response.
-        logger.exception("A prediction failed.", extra={"request_id": request.id})
+        extra = {"request_id": request.id, "trace_id": trace_id_of(traceparent)}
+        logger.exception("A prediction failed.", extra=extra)
         response = error_response(internal_error(), endpoint.format_error, request.id)
     service.metrics.observe(
         endpoint.name, response.status.value, time.perf_counter() - started_at, orders, request.key_name
     )
+    if traceparent is not None:
+        response.headers.append((TRACEPARENT, traceparent))
+        if trace is not None:
+            _export(trace, request, response.status, orders)
     return response
 
 
@@ -148,6 +156,29 @@ class _Request(PendingBody, gc=False, eq=False):
     id: str
     key_name: str | None
     """Name of the API key, when the key is checked."""
+    trace: RequestTrace | None
+    """The trace of the request, if it's sampled."""
+
+
+def _export(trace: RequestTrace, request: _Request, status: HTTPStatus, orders: int) -> None:
+    """Export the trace of a sampled request."""
+    exporter = request.service.trace_exporter
+    if exporter is None:
+        return
+    attributes: dict[str, str | int] = {"preptime.request_id": request.id, "preptime.orders": orders}
+    if request.key_name is not None:
+        attributes["preptime.key_name"] = request.key_name
+    exporter.export(trace, request.endpoint.path, attributes, status.value)
+
+
+def _record(request: _Request, active_model: ActiveModel, result: PredictionResult, body: bytes) -> None:
+    """Add a request to the queue of the prediction log."""
+    if request.trace is None:
+        request.service.record(_build_record(request, active_model, result, body))
+        return
+    started_at = time.time_ns()
+    request.service.record(_build_record(request, active_model, result, body))
+    request.trace.add_part("log", started_at)
 
 
 def _count_notes(result: PredictionResult, service: Service) -> None:
@@ -219,7 +250,9 @@ def _read_body(request: _Request, admission: Admission, size: int | None) -> byt
 
 def _predict(request: _Request, body: bytes, active_model: ActiveModel, admission: Admission) -> PredictionResult:
     service = request.service
-    job = PredictionJob(request.endpoint.reader, body, active_model, OrderLimit(service.settings.max_orders, admission))
+    parts = None if request.trace is None else request.trace.parts
+    order_limit = OrderLimit(service.settings.max_orders, admission)
+    job = PredictionJob(request.endpoint.reader, body, active_model, order_limit, parts)
     result = service.batcher.submit(job, len(body))
     if isinstance(result, ApiError):
         try:

@@ -33,7 +33,7 @@ DRAIN_SECONDS = 2.0
 _END_OF_TEXT = b"\0end of text\0"
 _FATAL_WORDS = ("panicked", "Traceback", "Fatal")
 
-EXTRA_FIELDS = ("request_id", "endpoint", "status", "key_name", "bundle")
+EXTRA_FIELDS = ("request_id", "trace_id", "endpoint", "status", "key_name", "bundle")
 """Fields that a log message can have in addition to its text: `logger.error("…", extra={"request_id": …})`."""
 
 logger = logging.getLogger(__name__)

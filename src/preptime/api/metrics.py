@@ -83,6 +83,12 @@ def render_metrics(folder: Path, *, stale_seconds: float = STALE_SECONDS) -> byt
     )
 
 
+def collect_metrics(folder: Path) -> Iterator[Metric]:
+    """Return the metric families of all processes that share `folder`. Raises `OSError` if they can't be read."""
+    states = read_live_states(folder, stale_seconds=STALE_SECONDS)
+    return _MetricsCollector(read_shared_counts(folder), states, time.time()).collect()
+
+
 def format_exposition(counts: SharedCounts, states: Iterable[WorkerState], now: float) -> bytes:
     """Return these counts and worker states as Prometheus text. `now` is in seconds since 1970."""
     from prometheus_client.exposition import generate_latest

@@ -7,6 +7,7 @@ the other orders in the run: the tests verify that features and graph give ident
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -25,6 +26,7 @@ from preptime.api.active_model import (
     OrderRow,
     PredictionRow,
     run_inference,
+    timed_inference,
 )
 from preptime.api.kitchen import KitchenRow
 from preptime.api.limits import (
@@ -54,6 +56,7 @@ from preptime.api.schema import (
     RowError,
     VertexResponse,
 )
+from preptime.api.tracing import Part
 from preptime.domain.orders import DEFAULT_MODEL, FALLBACK_LEVELS
 
 MAX_BATCH_BYTES = 16_384
@@ -96,6 +99,8 @@ class PreparedRequest(msgspec.Struct, frozen=True, gc=False):
     build_result: Callable[[Sequence[PredictionRow]], PredictionResult]
     kitchens: Mapping[int, KitchenRow] = NO_KITCHENS
     """The states of kitchens, by index of the row."""
+    parts: list[Part] | None = None
+    """Receives the measured parts of a sampled request."""
 
 
 ModelColumns = Sequence[tuple[str, int]]
@@ -161,6 +166,8 @@ class PredictionJob(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     active_model: ActiveModel
     order_limit: OrderLimit
+    parts: list[Part] | None = None
+    """Receives the measured parts of a sampled request."""
 
 
 def read_request(body: bytes, active_model: ActiveModel, limit: OrderLimit) -> PreparedRequest:
@@ -206,7 +213,7 @@ def predict(
 
 def predict_batch(jobs: Sequence[PredictionJob]) -> Sequence[PredictionResult | ApiError]:
     """Return the result or the error of each job. Jobs for the same bundle and models share a run of the graph."""
-    requests = [_read(job) for job in jobs]
+    requests = [_read(job) if job.parts is None else _read_timed(job, job.parts) for job in jobs]
     if _share_a_run(requests):  # The usual case, which needs no groups.
         return _predict_group(requests)
     groups: dict[tuple[int, bool], list[PreparedRequest]] = {}
@@ -233,6 +240,14 @@ def _read(job: PredictionJob) -> PreparedRequest | ApiError:
         return error.with_traceback(None)
 
 
+def _read_timed(job: PredictionJob, parts: list[Part]) -> PreparedRequest | ApiError:
+    """Return the same as `_read`, and add the validation to the parts of a sampled request."""
+    started_at = time.time_ns()
+    request = _read(job)
+    parts.append(Part("validation", started_at, time.time_ns()))
+    return request if isinstance(request, ApiError) else msgspec.structs.replace(request, parts=parts)
+
+
 def _share_a_run(requests: list[PreparedRequest | ApiError]) -> TypeGuard[list[PreparedRequest]]:
     """Return whether all requests are valid, and need the same models of the same bundle."""
     first = requests[0]
@@ -251,15 +266,17 @@ def _predict_group(requests: list[PreparedRequest]) -> list[PredictionResult]:
     """Return the results of requests that need the same models of the same bundle."""
     first = requests[0]
     bundle, with_point_models = first.active_model.bundle, first.with_point_models
+    traced = [request.parts for request in requests if request.parts is not None]
+    run = timed_inference(traced, len(requests)) if traced else run_inference
     if len(requests) == 1:
-        return [first.build_result(run_inference(bundle, first.rows, with_point_models, first.kitchens))]
+        return [first.build_result(run(bundle, first.rows, with_point_models, first.kitchens))]
     rows: list[OrderRow] = []
     kitchens: dict[int, KitchenRow] = {}
     for request in requests:
         if request.kitchens:
             kitchens |= {len(rows) + index: kitchen for index, kitchen in request.kitchens.items()}
         rows += request.rows
-    predictions = iter(run_inference(bundle, rows, with_point_models, kitchens))
+    predictions = iter(run(bundle, rows, with_point_models, kitchens))
     return [request.build_result(list(islice(predictions, len(request.rows)))) for request in requests]
 
 

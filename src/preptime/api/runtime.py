@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import os
 import threading
 import time
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from preptime.api.metrics import WorkerMetrics
 from preptime.api.metrics_store import WorkerState
 from preptime.api.prediction_log import DailyFileSink, LogSink, PredictionLog, StdoutLock, StdoutSink
 from preptime.api.service import Service
+from preptime.api.telemetry import OtlpTraceExporter, open_trace_exporter
 from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.store import CheckLimits, Store
 from preptime.keys import Keys
@@ -54,6 +56,7 @@ class ServiceRuntime:
     metrics: WorkerMetrics
     limits: dict[str, float]
     """Values of the settings that limit requests."""
+    trace_exporter: OtlpTraceExporter | None = None
     _stopping: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
 
     def start(self) -> None:
@@ -69,6 +72,8 @@ class ServiceRuntime:
         self.log.close(timeout_seconds=timeout_seconds)
         self.watcher.stop()
         self._publish_state()
+        if self.trace_exporter is not None:
+            self.trace_exporter.close(timeout_seconds)
 
     def _heartbeat(self) -> None:
         while not self._stopping.wait(HEARTBEAT_SECONDS):
@@ -97,7 +102,9 @@ def build_runtime(settings: Settings, keys: Keys, *, stdout_lock: StdoutLock | N
     log = PredictionLog(_open_sink(settings, stdout_lock))
     metrics = WorkerMetrics(Path(settings.metrics_folder) if settings.metrics_folder else None)
     limit_values = {field: float(getattr(settings, field)) for field in LIMIT_FIELDS}
-    return ServiceRuntime(Service(settings, watcher, keys, log, metrics), watcher, log, metrics, limit_values)
+    trace_exporter = open_trace_exporter(os.environ)
+    service = Service(settings, watcher, keys, log, metrics, trace_exporter)
+    return ServiceRuntime(service, watcher, log, metrics, limit_values, trace_exporter)
 
 
 def _open_sink(settings: Settings, stdout_lock: StdoutLock | None) -> LogSink | None:

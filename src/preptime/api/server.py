@@ -30,6 +30,7 @@ from preptime.api.limits import RESERVED_THREADS, check_limits
 from preptime.api.metrics import STALE_SECONDS
 from preptime.api.metrics_store import MetricsStore, WorkerState, read_live_states, temporary_metrics_folder
 from preptime.api.supervision import WorkerServer
+from preptime.api.telemetry import check_telemetry, export_metrics
 from preptime.api.worker import (
     DEFAULT_APPLICATION,
     WorkerApplicationLoader,
@@ -63,6 +64,7 @@ def serve(settings: Settings, application_spec: str = DEFAULT_APPLICATION) -> No
     check_limits(settings)
     check_costs(settings)
     configured_api_keys(settings)
+    check_telemetry(os.environ)
     address = resolve_free_address(settings.host, settings.port, "PREPTIME_PORT")
     _check_health_port(settings)
     require_store_folder(settings)
@@ -90,6 +92,7 @@ def serve(settings: Settings, application_spec: str = DEFAULT_APPLICATION) -> No
             threading.Thread(target=_measure_prediction_log, args=arguments, name="log-size", daemon=True).start()
         if settings.health_port is not None:
             exit_stack.enter_context(run_health_server(address, settings.health_port, metrics_folder, is_alive))
+        exit_stack.enter_context(export_metrics(metrics_folder, os.environ))
         exit_stack.enter_context(_announce_readiness(settings, address, metrics_folder))
         try:
             server.serve(

@@ -17,6 +17,7 @@ from preptime.api.limits import MAX_CONCURRENT_REJECTIONS, ConcurrencyLimiter, L
 from preptime.api.predict import MAX_BATCH_BYTES, PredictionJob, PredictionResult, predict_batch
 from preptime.api.request_body import BodyDeadline
 from preptime.api.schema import ApiError
+from preptime.api.tracing import TraceExporter
 
 NO_CHAMPION_REASON = "The store has no champion yet. Train or promote a bundle. The server loads it automatically."
 
@@ -138,6 +139,8 @@ class Service:
     keys: Keys
     log: PredictionRecorder
     metrics: RequestMetrics
+    trace_exporter: TraceExporter | None = None
+    """Exports traces, if that's enabled."""
     batcher: RequestBatcher[PredictionJob, PredictionResult | ApiError] = field(init=False, repr=False)
     """Batches the predictions of all threads."""
     limits: RequestLimits = field(init=False, repr=False)

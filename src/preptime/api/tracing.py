@@ -31,7 +31,10 @@ _SAMPLED, _KNOWN_FLAGS = 0x01, 0x03
 _LOW_64_BITS = 2**64 - 1
 
 # Version, trace ID, span ID, flags, and what later versions append.
-_FORMAT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+_FORMAT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_CANONICAL = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[0-3]")
+_TRACE_ID = slice(3, 35)
+"""Where it is in version 00."""
 
 
 class TraceParent(NamedTuple):
@@ -44,11 +47,6 @@ class TraceParent(NamedTuple):
     flags: int
     """Bit 0: the caller has sampled the trace. Bit 1: the trace ID is random."""
 
-    @property
-    def is_sampled(self) -> bool:
-        """Whether the caller has sampled the trace."""
-        return bool(self.flags & _SAMPLED)
-
     def header(self) -> str:
         """Return it as the value of a header, in version 00."""
         return f"00-{self.trace_id}-{self.span_id}-{self.flags:02x}"
@@ -57,8 +55,8 @@ class TraceParent(NamedTuple):
 def read_traceparent(header: str | None) -> TraceParent | None:
     """Return the trace context in a header, or None if there's none or it's invalid.
 
-    >>> read_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").is_sampled
-    True
+    >>> read_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").flags
+    1
     """
     match = _FORMAT.fullmatch(header) if header else None
     if match is None:
@@ -67,6 +65,14 @@ def read_traceparent(header: str | None) -> TraceParent | None:
     if version == "ff" or (version == "00" and appended) or not int(trace_id, 16) or not int(span_id, 16):
         return None
     return TraceParent(trace_id, span_id, int(flags, 16) & _KNOWN_FLAGS)
+
+
+def canonical_traceparent(header: str) -> str | None:
+    """Return a header in version 00 and with known flags only, or None if it's invalid."""
+    if _CANONICAL.fullmatch(header) is not None:  # The usual case: one call for all checks.
+        return header
+    parent = read_traceparent(header)
+    return None if parent is None else parent.header()
 
 
 class Part(NamedTuple):
@@ -81,22 +87,21 @@ class Part(NamedTuple):
 
 
 class RequestTrace(msgspec.Struct, gc=False, eq=False):
-    """The trace that a request belongs to."""
+    """The trace of a sampled request."""
 
     context: TraceParent
-    """The context of the request's own span, or the caller's context if the request isn't sampled."""
-    parent: TraceParent | None = None
+    """The context of the request's own span."""
+    parent: TraceParent | None
     """The caller's context."""
-    state: str = ""
+    state: str
     """The caller's `tracestate`."""
-    started_at: int = 0
-    parts: list[Part] | None = None
-    """Measured parts. None if the request isn't sampled."""
+    started_at: int
+    """Nanoseconds since 1970-01-01 00:00 UTC."""
+    parts: list[Part]
 
     def add_part(self, name: str, started_at: int) -> None:
-        """Add a part that ends now, if the request is sampled."""
-        if self.parts is not None:
-            self.parts.append(Part(name, started_at, time.time_ns()))
+        """Add a part that ends now."""
+        self.parts.append(Part(name, started_at, time.time_ns()))
 
 
 class Sampler(msgspec.Struct, frozen=True):
@@ -113,7 +118,7 @@ class Sampler(msgspec.Struct, frozen=True):
         name = environ.get(SAMPLER_VARIABLE, "").strip() or DEFAULT_SAMPLER
         kind = name.removeprefix(_PARENT_BASED)
         if kind == "traceidratio":
-            ratio = _read_ratio(environ, DEFAULT_RATIO if SAMPLER_VARIABLE not in environ else 1.0)
+            ratio = _read_ratio(environ, 1.0 if environ.get(SAMPLER_VARIABLE) else DEFAULT_RATIO)
         elif kind in _FIXED_RATIOS:
             ratio = _FIXED_RATIOS[kind]
         else:
@@ -123,10 +128,10 @@ class Sampler(msgspec.Struct, frozen=True):
             )
         return cls(name.startswith(_PARENT_BASED), round(ratio * 2**64))
 
-    def is_sampled(self, parent: TraceParent | None, trace_id: int) -> bool:
-        """Return whether to sample a request with this trace ID."""
-        if parent is not None and self.is_parent_based:
-            return parent.is_sampled
+    def is_sampled(self, traceparent: str | None, trace_id: int) -> bool:
+        """Return whether to sample a request with this trace ID and this valid `traceparent` in version 00."""
+        if traceparent is not None and self.is_parent_based:
+            return traceparent[-1] in "13"
         return trace_id & _LOW_64_BITS < self.bound
 
 
@@ -144,9 +149,8 @@ def _read_ratio(environ: Mapping[str, str], default: float) -> float:
 class TraceExporter(Protocol):
     """Exports the traces of sampled requests."""
 
-    @property
-    def sampler(self) -> Sampler:
-        """Decides which requests are sampled."""
+    sampler: Sampler
+    """Decides which requests are sampled."""
 
     def export(self, trace: RequestTrace, path: str, attributes: Mapping[str, str | int], status: int) -> None:
         """Queue the spans of a sampled request that ends now. Never blocks and never raises.
@@ -159,15 +163,27 @@ class TraceExporter(Protocol):
         """
 
 
-def begin_trace(environ: WSGIEnvironment, exporter: TraceExporter | None) -> RequestTrace | None:
-    """Return the trace of a request, or None if it neither continues a trace nor is sampled."""
-    parent = read_traceparent(environ.get(TRACEPARENT_KEY))
-    if exporter is not None:
-        trace_id = random.getrandbits(128) if parent is None else int(parent.trace_id, 16)
-        if exporter.sampler.is_sampled(parent, trace_id):
-            flags = _SAMPLED | (_KNOWN_FLAGS if parent is None else parent.flags)
-            context = TraceParent(f"{trace_id or 1:032x}", f"{random.getrandbits(64) or 1:016x}", flags)
-            return RequestTrace(
-                context, parent, environ.get(TRACESTATE_KEY, "") if parent else "", time.time_ns(), []
-            )
-    return None if parent is None else RequestTrace(parent, parent)
+def begin_trace(environ: WSGIEnvironment, exporter: TraceExporter | None) -> tuple[str | None, RequestTrace | None]:
+    """Return the `traceparent` of the response, if the request continues a trace or is sampled, and a sampled trace."""
+    header = environ.get(TRACEPARENT_KEY)
+    if header is not None:
+        header = canonical_traceparent(header)
+    if exporter is None:
+        return header, None
+    trace_id = random.getrandbits(128) if header is None else int(header[_TRACE_ID], 16)
+    if not exporter.sampler.is_sampled(header, trace_id):
+        return header, None
+    trace = _begin_sampled(header, trace_id, environ)
+    return trace.context.header(), trace
+
+
+def _begin_sampled(header: str | None, trace_id: int, environ: WSGIEnvironment) -> RequestTrace:
+    parent = read_traceparent(header)
+    flags = _SAMPLED if parent is None else _SAMPLED | parent.flags
+    context = TraceParent(f"{trace_id or 1:032x}", f"{random.getrandbits(64) or 1:016x}", flags)
+    return RequestTrace(context, parent, "" if parent is None else environ.get(TRACESTATE_KEY, ""), time.time_ns(), [])
+
+
+def trace_id_of(traceparent: str | None) -> str | None:
+    """Return the trace ID in a valid `traceparent` of version 00, for the log."""
+    return None if traceparent is None else traceparent[_TRACE_ID]

@@ -7,7 +7,7 @@ predictions are stored in the bundle, and compares the results. This detects cod
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,6 +155,7 @@ class Bundle:
         orders: OrderColumns,
         models: Collection[str] | None = None,
         kitchens: tuple[NDArray[np.bool_], KitchenStates] | None = None,
+        on_features: Callable[[], object] | None = None,
     ) -> Predictions:
         """Return predictions for N orders, in the same order. N can be 0.
 
@@ -163,12 +164,15 @@ class Bundle:
             models: Names of the point models to compute. None computes all of them. The quantiles are always computed.
             kitchens: A mask [N] of the orders whose state of the kitchen is known, and these states. Their quantiles
                 are those of the live model, if the bundle has one. The others don't change.
+            on_features: Called when the features are computed, before the graph runs.
 
         Raises:
             KeyError: The bundle doesn't contain a model of that name.
         """
         row_index = self.history.row_index(orders)
         features = feature_matrix(orders, self.history, row_index)
+        if on_features is not None:
+            on_features()
         fallback_level = self.history.fallback_level[row_index]
         points: dict[str, NDArray[np.float32]] = {}
         if models is None or models:
