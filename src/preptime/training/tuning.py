@@ -62,7 +62,8 @@ MIN_DAYS = 2
 """Quantiles of a day are calibrated on the other days, and a standard error needs two."""
 DEFAULT_TRIALS = 30
 DEFAULT_RETRAIN_EVERY = 7
-"""A weekly fit ranks parameters as a daily one does, in a seventh of the time (docs/tuning.md)."""
+"""A weekly fit takes a seventh of the time of a daily one. The rank correlation of their losses is 0.83 for `xgb` on
+synthetic orders (`python -m benchmarks tuning`)."""
 _MEDIAN = QUANTILE_LEVELS.index(0.5)
 
 START = "start"
