@@ -38,7 +38,7 @@ TEST_ENVIRONMENTS = ("dev", *(name for name in TOOL_ENVIRONMENTS if os.name != "
 PARALLEL_TESTS = (f"--numprocesses={min(os.cpu_count() or 1, 4)}", "--dist=loadgroup")
 """Options of pytest. Many tests wait for servers, so two processes finish in much less time than one."""
 
-CODE_PATHS = ("src", "tests", "dags", "dev.py", "scripts", "benchmarks", "deploy")
+CODE_PATHS = ("src", "tests", "dags", "dev.py", "scripts", "benchmarks", "deploy", "examples")
 
 GENERATED_PATHS = (
     *("build", "dist", "demo", "predictions", "catboost_info"),

@@ -84,13 +84,21 @@ def file_lengths(source: Path = SOURCE) -> dict[str, int]:
 
 
 def function_lengths(source: Path = SOURCE) -> dict[str, int]:
-    """Lines of each function and method, without decorators."""
+    """Lines of each function and method, without decorators and its docstring."""
     lengths = {}
     for name, path in modules(source).items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
-                lengths[f"{name}:{node.lineno} {node.name}"] = node.end_lineno - node.lineno + 1
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lengths[f"{name}:{node.lineno} {node.name}"] = _line_count(node) - _docstring_lines(node)
     return lengths
+
+
+def _line_count(node: ast.stmt) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def _docstring_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    return _line_count(node.body[0]) if ast.get_docstring(node) is not None else 0
 
 
 def percentile(values: list[int], share: float) -> int:

@@ -23,6 +23,7 @@ SINGLE_IMPORTERS = {
     "preptime.api.openapi": "Its own subject: the OpenAPI document. Merged with `app`, it exceeds 450 lines.",
     "preptime.api.custom_features": "Its own subject: one order's custom features. Also bound in `active_model`.",
     "preptime.api.dispatch": "Its own subject: dispatch requests. With `predict`, it exceeds 450 lines.",
+    "preptime.api.log_entries": "Its own subject: the prediction log in entries of a platform's log.",
     "preptime.api.prediction_log": "Its own subject: the prediction log and its sinks.",
     "preptime.api.runtime": "`worker` imports it lazily, so that the main process loads no prediction libraries.",
     "preptime.api.supervision": "Its own subject: the workers as processes, which only the main process supervises.",
@@ -33,6 +34,7 @@ SINGLE_IMPORTERS = {
     "preptime.monitoring.shift_rules": "Merged with `monitor` or `rule_evaluation`, it exceeds 450 lines.",
     "preptime.python_api.training": "Its own subject: what `preptime` exports for training. `tuning` is another.",
     "preptime.sources.csv_header": "Its own subject: delimiters. With `files` or `csv_rows`, it exceeds 450 lines.",
+    "preptime.sources.cloud_logging": "The client of Cloud Logging, imported only for its addresses.",
     "preptime.synthetic.orders": "Its own subject: how the times and values of orders are drawn.",
     "preptime.training.challenger": "Its own subject: fitting and writing a bundle, without the decision about it.",
     "preptime.training.offered_graph": "A separate process runs it, which must not load what trains.",
@@ -46,38 +48,44 @@ SINGLE_IMPORTERS = {
 """Modules whose only importer is in the same folder, with the reason why they're separate."""
 
 
-def test_source_has_at_most_283_files() -> None:
+def test_source_has_at_most_340_files() -> None:
     # 268 before dispatch decisions, the live model, waiting costs, the walk-forward gate, and the checks of labels.
-    assert len(source_files()) <= 283
+    # 283 before the Python API, custom models, tuning, explanations, MLflow, OpenTelemetry, and places of the log.
+    assert len(source_files()) <= 340
 
 
-def test_prediction_request_imports_at_most_49_modules() -> None:
+def test_prediction_request_imports_at_most_50_modules() -> None:
     # 38 before dispatch decisions and the live model, each in the domain or features and in the API, and
-    # `bundle.golden`. 43 before explanations: four of their own, one of the bundle, and one of the API.
+    # `bundle.golden`. 43 before explanations: four of their own, one of the bundle, and one of the API. 49 before traces.
     modules = import_closure("preptime.api.handler")
-    assert len(modules) <= 49, sorted(modules)
+    assert len(modules) <= 50, sorted(modules)
 
 
-def test_training_imports_at_most_88_modules() -> None:
-    # 74 before the walk-forward gate, the live model, waiting costs, the reduced set, and the checks of labels.
+def test_training_imports_at_most_98_modules() -> None:
+    # 74 before the walk-forward gate, the live model, waiting costs, the reduced set, and the checks of labels. 88 before
+    # explanations, custom models, their check before long fits, and the settings of models.
     modules = import_closure("preptime.training.train")
-    assert len(modules) <= 88, sorted(modules)
+    assert len(modules) <= 98, sorted(modules)
 
 
 def test_single_importers_have_a_reason() -> None:
     assert set(single_importers()) == set(SINGLE_IMPORTERS)
-    # 22 before `training.train` became three: the challenger, its gate, and the decision about it.
-    assert len(SINGLE_IMPORTERS) <= 23
+    # 22 before `training.train` became three: the challenger, its gate, and the decision about it. 23 before MLflow, tuning,
+    # offered graphs, and the places of the prediction log: five modules that are the only ones to import a library, or to
+    # run in a process of their own.
+    assert len(SINGLE_IMPORTERS) <= 28
     assert all(SINGLE_IMPORTERS.values())
 
 
 def test_files_have_at_most_450_lines() -> None:
     lengths = file_lengths()
-    assert percentile(list(lengths.values()), 0.9) <= 350
+    # 350 before the docstrings of the Python API, which have sections and examples.
+    assert percentile(list(lengths.values()), 0.9) <= 360
     assert {path: lines for path, lines in lengths.items() if lines > 450} == {}
 
 
-def test_functions_have_at_most_60_lines() -> None:
+def test_functions_have_at_most_56_lines() -> None:
+    """Without the docstring: a public function of the Python API has one of about 30 lines."""
     lengths = function_lengths()
     assert percentile(list(lengths.values()), 0.5) <= 6
-    assert {name: lines for name, lines in lengths.items() if lines > 60} == {}
+    assert {name: lines for name, lines in lengths.items() if lines > 56} == {}

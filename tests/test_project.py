@@ -17,7 +17,7 @@ from benchmarks import __main__ as benchmarks
 from tests.requirements import ROOT, requires
 
 IMAGE_LOCKS = ("images/serve", "images/jobs", "images/ui")
-LOCKS = ("run", "dev", "airflow", "dvc", "deploy", "images/build", *IMAGE_LOCKS)
+LOCKS = ("run", "dev", "airflow", "dvc", "deploy", "mlflow-server", "images/build", *IMAGE_LOCKS)
 
 VENDOR_PLACES = {
     "catboost": ("models/catboost_models.py",),

@@ -28,7 +28,8 @@ from preptime.cli import inputs
 from preptime.client import Client
 from preptime.errors import OperationError, PreptimeError, UsageError
 from preptime.redaction import remember_secrets
-from preptime.settings import SETTING_SPECS, Settings, SettingSpec
+from preptime.setting_specs import SettingSpec
+from preptime.settings import SETTING_SPECS, Settings
 from preptime.training.fitting import FitPlan
 from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, clean_environment, running_server
 from tests.cli.run_command import CommandResult, preptime
@@ -41,19 +42,23 @@ from tests.ui.stores import clear_caches
 
 DATE, NEXT_DATE = "2015-06-12", "2015-06-13"
 VALID_VALUES = {
+    "as_of": NEXT_DATE,
     "bundle": "2015-06-12-aaaaaaaa",
     "challenger": "2015-06-12-aaaaaaaa",
     "database_url": "postgresql://127.0.0.1:1/db",
     "date": NEXT_DATE,
     "days": "3",
     "first_day": "2015-06-10",
+    "fitted_through": "2015-06-10",
     "keep": "3",
     "last_day": "2015-06-11",
+    "model": "xgb",
     "name": "name",
     "orders": "data/orders.csv",
     "out": "out",
     "reason": "reason",
     "restaurants": "data/restaurants.csv",
+    "target": "copies",
 }
 """Values of the required parameters of all commands. Paths are relative to the fixture `folder`."""
 PARAMETERS = {str(parameter): parameter for parameter in text_parameters(VALID_VALUES)}

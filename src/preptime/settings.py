@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Meta, inspect, structs
+from msgspec import Meta
 
 from preptime.env_file import DAG_SETTING_NAMES, read_env_file
 from preptime.errors import UsageError
 from preptime.network import find_service_links, is_loopback
-from preptime.redaction import HIDDEN, has_secret, redact_address, remember_secret, remember_secrets
+from preptime.setting_specs import FOLDER_PATTERN, PREFIX, SettingSpec, iter_specs
 
-PREFIX = "PREPTIME_"
 TEST_SETTING_NAMES = frozenset({"PREPTIME_REQUIRE", "PREPTIME_REAL_DATA"})
 """Settings of the project's tests. They have the same prefix, but only the tests read them."""
 
 PortNumber = Annotated[int, Meta(ge=1, le=65_535)]
 RoutePath = Annotated[str, Meta(pattern="^/[^ ]*$")]
-_FOLDER_PATTERN = "^(?!.*://)"
-FolderPath = Annotated[str, Meta(pattern=_FOLDER_PATTERN)]
+FolderPath = Annotated[str, Meta(pattern=FOLDER_PATTERN)]
 BasePath = Annotated[str, Meta(pattern="^(/[A-Za-z0-9._~-]+)*/?$")]
 SECRET_EXTRA = {"secret": True}
 
@@ -377,95 +374,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return f"Settings({', '.join(f'{name}={value}' for name, value in self.redacted().items())})"
 
 
-class SettingSpec(msgspec.Struct, frozen=True):
-    """The declaration of one setting."""
-
-    field: str
-    names: tuple[str, ...]
-    """Environment variables that set it. If several are set, the first one counts."""
-    default: str
-    description: str
-    expected: str
-    secret: bool
-    is_folder: bool = False
-    """Whether it's a folder on this machine."""
-    is_integer: bool = False
-    minimum: int | None = None
-    maximum: int | None = None
-    """Range of an integer."""
-    choices: tuple[str, ...] = ()
-    """All values, if there are only a few."""
-
-    def convert(self, name: str, value: str) -> object:
-        """Return the text `value` of the variable `name` as the field's type. The error doesn't repeat a secret."""
-        if not (self.is_folder and has_secret(value)):
-            with suppress(msgspec.ValidationError):
-                return getattr(msgspec.convert({self.field: value}, Settings, strict=False), self.field)
-        value_text = "another value" if self.secret else repr(redact_address(value))
-        raise UsageError(f"{name}: expected {self.expected}, found {value_text}.", "See docs/settings.md.")
-
-    def redact(self, value: str) -> str:
-        """Return `set` for a secret, and another value without the secrets in it."""
-        redacted = HIDDEN if self.secret else redact_address(value)
-        return "set" if redacted == HIDDEN else redacted
-
-    def remember_secrets(self, value: str) -> None:
-        """Hide the secrets in a value of this setting from every message and log of this process."""
-        if self.secret and not has_secret(value):
-            remember_secret(value)
-        else:
-            remember_secrets(value)
-
-
-class _SettingExtra(msgspec.Struct, frozen=True):
-    """The part of a declaration that isn't in the type."""
-
-    names: tuple[str, ...] = ()
-    secret: bool = False
-
-
 def iter_settings() -> Iterator[SettingSpec]:
     """Yield every setting in the order of declaration."""
-    for field in structs.fields(Settings):
-        field_type = inspect.type_info(field.type)
-        extra: dict[str, object] = {}
-        schema: dict[str, object] = {}
-        while isinstance(field_type, inspect.Metadata):
-            extra, schema = extra | (field_type.extra or {}), schema | (field_type.extra_json_schema or {})
-            field_type = field_type.type
-        if isinstance(field_type, inspect.UnionType):  # a type or None
-            field_type = field_type.types[0]
-        setting_extra = msgspec.convert(extra, _SettingExtra)
-        yield SettingSpec(
-            field=field.name,
-            names=setting_extra.names or (PREFIX + field.name.upper(),),
-            default="" if field.default is None else str(field.default),
-            description=str(schema["description"]),
-            expected=_describe_type(field_type),
-            secret=setting_extra.secret,
-            is_folder=isinstance(field_type, inspect.StrType) and field_type.pattern == _FOLDER_PATTERN,
-            is_integer=isinstance(field_type, inspect.IntType),
-            minimum=field_type.ge if isinstance(field_type, inspect.IntType) else None,
-            maximum=field_type.le if isinstance(field_type, inspect.IntType) else None,
-            choices=tuple(map(str, field_type.values)) if isinstance(field_type, inspect.LiteralType) else (),
-        )
-
-
-def _describe_type(field_type: inspect.Type) -> str:
-    match field_type:
-        case inspect.IntType():
-            return f"a whole number {_describe_range(field_type.ge, field_type.le)}"
-        case inspect.FloatType():
-            return f"a number {_describe_range(field_type.ge, field_type.le)}"
-        case inspect.LiteralType():
-            return "one of " + ", ".join(str(value) for value in field_type.values)
-        case inspect.StrType() if field_type.pattern:
-            return "a folder, not a URL" if field_type.pattern == _FOLDER_PATTERN else "a path that starts with /"
-    return "text"
-
-
-def _describe_range(minimum: float | None, maximum: float | None) -> str:
-    return f"from {minimum}" + ("" if maximum is None else f" to {maximum}")
+    return iter_specs(Settings)
 
 
 SETTING_SPECS: dict[str, SettingSpec] = {spec.field: spec for spec in iter_settings()}

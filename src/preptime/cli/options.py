@@ -19,7 +19,8 @@ from preptime.env_file import ENV_FILE, read_env_file
 from preptime.errors import UsageError
 from preptime.network import is_service_link
 from preptime.redaction import has_secret, redact_address
-from preptime.settings import SETTING_SPECS, Settings, SettingSpec
+from preptime.setting_specs import SettingSpec
+from preptime.settings import SETTING_SPECS, Settings
 
 if TYPE_CHECKING:
     from preptime.bundle.store import Store

@@ -20,6 +20,7 @@ class DAG:
         dag_id: str,
         *,
         description: str | None = ...,
+        doc_md: str | None = ...,
         schedule: CronTriggerTimetable,
         start_date: datetime,
         catchup: bool,
