@@ -38,6 +38,7 @@ PAGES = (
     "docs/python.md",
     "docs/tuning.md",
     "docs/explanations.md",
+    "docs/opentelemetry.md",
     "README.md",
 )
 NAMES = (
@@ -57,6 +58,7 @@ NAMES = (
     "schema_inference",
     "tuning",
     "explanations",
+    "telemetry",
     "import_time",
 )
 BY_NAME_ONLY = ("peers",)

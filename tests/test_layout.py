@@ -56,23 +56,23 @@ def test_source_has_at_most_340_files() -> None:
 
 def test_prediction_request_imports_at_most_50_modules() -> None:
     # 38 before dispatch decisions and the live model, each in the domain or features and in the API, and
-    # `bundle.golden`. 43 before explanations: four of their own, one of the bundle, and one of the API. 49 before traces.
+    # `bundle.golden`. 43 before explanations: four of their own, one of the bundle, and one of the API. Then traces.
     modules = import_closure("preptime.api.handler")
     assert len(modules) <= 50, sorted(modules)
 
 
 def test_training_imports_at_most_98_modules() -> None:
-    # 74 before the walk-forward gate, the live model, waiting costs, the reduced set, and the checks of labels. 88 before
-    # explanations, custom models, their check before long fits, and the settings of models.
+    # 74 before the walk-forward gate, the live model, waiting costs, the reduced set, and the checks of labels.
+    # 88 before explanations, custom models, their check before long fits, and the settings of models.
     modules = import_closure("preptime.training.train")
     assert len(modules) <= 98, sorted(modules)
 
 
 def test_single_importers_have_a_reason() -> None:
     assert set(single_importers()) == set(SINGLE_IMPORTERS)
-    # 22 before `training.train` became three: the challenger, its gate, and the decision about it. 23 before MLflow, tuning,
-    # offered graphs, and the places of the prediction log: five modules that are the only ones to import a library, or to
-    # run in a process of their own.
+    # 22 before `training.train` became three: the challenger, its gate, and the decision about it. 23 before MLflow,
+    # tuning, offered graphs, and the places of the prediction log: five modules that alone import a library, or that run
+    # in a process of their own.
     assert len(SINGLE_IMPORTERS) <= 28
     assert all(SINGLE_IMPORTERS.values())
 
