@@ -71,8 +71,8 @@ def test_training_imports_at_most_98_modules() -> None:
 def test_single_importers_have_a_reason() -> None:
     assert set(single_importers()) == set(SINGLE_IMPORTERS)
     # 22 before `training.train` became three: the challenger, its gate, and the decision about it. 23 before MLflow,
-    # tuning, offered graphs, and the places of the prediction log: five modules that alone import a library, or that run
-    # in a process of their own.
+    # tuning, offered graphs, and the places of the prediction log: five modules that alone import a library or run in
+    # a process of their own.
     assert len(SINGLE_IMPORTERS) <= 28
     assert all(SINGLE_IMPORTERS.values())
 

@@ -42,7 +42,7 @@ def test_commands_in_readme_exist() -> None:
     used_names = re.findall(r"^preptime ([a-z]+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert {"demo", "score", "monitor", "train", "serve", "ui"} <= {"demo", *used_names} <= COMMANDS.keys()
     assert {name.partition(" ")[2] for name in COMMANDS if name.startswith("bundles ")} == {
-        *("list", "show", "compare", "promote", "rollback", "verify", "prune", "repair-log")
+        *("list", "show", "compare", "offer", "promote", "rollback", "verify", "copy", "prune", "repair-log")
     }
 
 

@@ -97,7 +97,7 @@ def test_train_incomplete_last_day_is_data_error(files: Files, orders: pl.DataFr
 def test_train_gate_option_changes_threshold(files: Files, orders: pl.DataFrame, tmp_path: Path) -> None:
     few = write_orders(orders.filter(pl.col("order_acknowledged_at") >= "2015-06-06"), files, tmp_path)
     call: tuple[str | Path, ...] = ("train", *few, "--date", DATE, "--store", tmp_path / "models", "--json")
-    assert "6 days" in error_document(preptime(*call), 1, "DataError").facts
+    assert "6 days" in error_document(preptime(*call), 4, "PermanentDataError").facts
     result = preptime(*call, "--gate", "min_days=3", "--gate", "min_orders=500").succeeded()
     assert {rule.name: rule.threshold for rule in result.document(TrainDocument).data_gate.checks}["days"] == 3
 
@@ -106,7 +106,7 @@ def test_train_options_of_the_message_are_enough(files: Files, orders: pl.DataFr
     """The message of a refusal has the options that accept the data, ready to paste."""
     few = write_orders(orders.filter(pl.col("order_acknowledged_at") >= "2015-06-06"), files, tmp_path)
     call: tuple[str | Path, ...] = ("train", *few, "--date", DATE, "--store", tmp_path / "models", "--json")
-    options = re.findall(r"--gate \S+[^.\s]", error_document(preptime(*call), 1, "DataError").hint)
+    options = re.findall(r"--gate \S+[^.\s]", error_document(preptime(*call), 4, "PermanentDataError").hint)
     assert options[0] == "--gate min_days=6"
     preptime(*call, *" ".join(options).split()).succeeded()
 
