@@ -21,7 +21,7 @@ from werkzeug.test import Client
 
 from preptime.api.active_model import ActiveModel
 from preptime.api.predict import OrderLimit, PredictionJob, predict_batch, read_request
-from preptime.api.telemetry import check_telemetry, is_enabled
+from preptime.api.telemetry import RareMessages, check_telemetry, is_enabled
 from preptime.api.tracing import Part, Sampler, TraceParent, canonical_traceparent, read_traceparent
 from preptime.errors import UsageError
 from tests.api.factories import HEADERS, ORDER, ServiceSetup, http_client
@@ -347,8 +347,14 @@ def test_absent_collector_delays_nothing(tmp_path: Path, hangs: bool) -> None:
             assert [post(server)[0] for _ in range(20)] == [200] * 20
             assert server.stop() == 0
     assert "didn't stop within the shutdown timeout" not in server.stderr_text()
-    exporter_messages = [
-        line for line in server.stderr_text().splitlines() if json.loads(line)["logger"].startswith("opentelemetry")
-    ]
-    assert len(exporter_messages) <= 2
     assert "Traceback" not in server.stderr_text()
+
+
+def test_exporter_logs_one_message_per_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("preptime.api.telemetry.time.monotonic", lambda: now[0])
+    rare, record = RareMessages(), logging.makeLogRecord({})
+    passed = []
+    for now[0] in (1000.0, 1001.0, 1059.9, 1060.0, 1061.0):
+        passed.append(rare.filter(record))
+    assert passed == [True, False, False, True, False]

@@ -213,7 +213,7 @@ def _resource(attributes: Mapping[str, str | int]) -> Resource:
     return resource
 
 
-class _RareMessages(logging.Filter):
+class RareMessages(logging.Filter):
     """Lets one message pass per `WARNING_SECONDS`. The exporter logs every failure, and every attempt of it."""
 
     def __init__(self) -> None:
@@ -231,7 +231,7 @@ class _RareMessages(logging.Filter):
 
 
 def _limit_messages(module: str) -> None:
-    logging.getLogger(f"opentelemetry.exporter.otlp.proto.http.{module}").addFilter(_RareMessages())
+    logging.getLogger(f"opentelemetry.exporter.otlp.proto.http.{module}").addFilter(RareMessages())
 
 
 @contextmanager
