@@ -17,7 +17,9 @@ from preptime.errors import UsageError
 from preptime.evaluation.overview import summarize_bundle
 from preptime.evaluation.summary_text import format_minutes
 from preptime.settings import Settings
+from preptime.tracking.runs import TrackingSettings
 from preptime.ui.login import allowed_keys
+from preptime.ui.models import promotion
 from tests.cli.conftest import damage_file
 from tests.ui.browser import API_KEY, OPERATOR_KEY, key_entry
 from tests.ui.page_rendering import html_bodies, page_text, render_page, table_column
@@ -230,6 +232,20 @@ def test_operator_promotes_after_confirmation_and_rolls_back(open_view: OpenView
     entry = log_of(store_copy).current()
     assert entry is not None
     assert (entry.bundle, entry.action, entry.by) == (before, "rollback", "olga")
+
+
+def test_alias_in_mlflow_follows_a_promotion(
+    open_view: OpenView, store_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tests/tracking test `follow_champion` with a real server. Here, a function records its calls."""
+    calls = []
+    monkeypatch.setattr(
+        promotion, "follow_champion", lambda store, settings: calls.append((champion_of(Path(store.url)), settings))
+    )
+    other = log_of(store_copy).entries()[0].bundle
+    at = open_view("Change the champion", MLFLOW_TRACKING_URI="http://127.0.0.1:9", PREPTIME_MLFLOW_MODEL="kitchens")
+    promote(at, other, "it was better on Fridays").button("change-confirm").click().run()
+    assert calls == [(other, TrackingSettings("http://127.0.0.1:9", "preptime", "kitchens"))]
 
 
 def test_cancel_changes_nothing(open_view: OpenView, store_copy: Path) -> None:

@@ -14,6 +14,7 @@ from preptime.domain.time_units import TimeUnit
 from preptime.errors import PreptimeError
 from preptime.evaluation.overview import summarize_bundle
 from preptime.evaluation.summary_text import format_time
+from preptime.tracking.runs import TrackingSettings, follow_champion
 from preptime.ui.components import caption, show_error, show_info, show_success
 from preptime.ui.connections import DashboardContext, clear_champion_cache
 from preptime.ui.formatting import error_message
@@ -178,6 +179,11 @@ def _confirmation_form(
             st.rerun()
 
 
+def _tracking_settings(context: DashboardContext) -> TrackingSettings:
+    settings = context.settings
+    return TrackingSettings(settings.mlflow_tracking_uri, settings.mlflow_experiment_name, settings.mlflow_model)
+
+
 def _apply_change(context: DashboardContext, change: ChampionChange, operator_name: str) -> None:
     log = ChampionLog(context.store)
     timestamp = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
@@ -196,6 +202,7 @@ def _apply_change(context: DashboardContext, change: ChampionChange, operator_na
                 entry = log.rollback(
                     reason=change.reason, by=operator_name, at=timestamp, expected_number=change.seen_entry
                 )
+            follow_champion(context.store, _tracking_settings(context))
     except PreptimeError as error:
         show_error(*error_message(error))
         return
