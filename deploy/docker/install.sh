@@ -3,7 +3,7 @@
 # preptime doesn't import: the libraries' tests, and ONNX Runtime's conversion tools.
 set -eu
 environment="$1"
-/opt/tools/bin/pip --python "$environment/bin/python" --quiet install \
+/opt/tools/bin/pip --python "$environment/bin/python" --quiet --timeout 120 install \
   --no-deps --no-compile --no-warn-script-location --require-hashes --only-binary :all: -r /opt/lock
 find "$environment/lib" -type d -name tests -prune -exec rm -rf {} +
 for unused in transformers tools quantization datasets; do

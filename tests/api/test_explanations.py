@@ -99,7 +99,7 @@ def test_explanations_require_a_key_and_a_bundle_with_trees(http: Client) -> Non
     assert http.post(EXPLANATIONS_PATH, json=ORDER).status_code == 401
     response = http.post(EXPLANATIONS_PATH, json=ORDER, headers=HEADERS)
     problem = cast(Document, response.json)
-    assert (response.status_code, problem["status"]) == (422, 422)
+    assert (response.status_code, problem["status"]) == (409, 409)
     assert "has no explanations: its model quantile doesn't consist of trees of CatBoost" in problem["detail"]
     assert http.get(EXPLANATIONS_PATH, headers=HEADERS).status_code == 405
 

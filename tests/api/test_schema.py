@@ -21,7 +21,7 @@ from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from preptime.api.active_model import ActiveModel
-from preptime.api.handler import DISPATCH_PATH, PREDICTIONS_PATH, TAKE_HOME_PATH
+from preptime.api.handler import DISPATCH_PATH, EXPLANATIONS_PATH, PREDICTIONS_PATH, TAKE_HOME_PATH
 from preptime.api.request_types import DISPATCH_FIELDS, KITCHEN_FIELD
 from tests.api.factories import HEADERS, TAKE_HOME_FIELDS, make_service, make_wsgi_app
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 PREDICTION_OPERATIONS = tuple(
-    f"POST {path}" for path in (PREDICTIONS_PATH, DISPATCH_PATH, TAKE_HOME_PATH, "/vertex/predict")
+    f"POST {path}" for path in (PREDICTIONS_PATH, DISPATCH_PATH, EXPLANATIONS_PATH, TAKE_HOME_PATH, "/vertex/predict")
 )
 KEY_OPERATIONS = ("GET /v1/bundle", "GET /v1/schema", "GET /v1/data-dictionary")
 PUBLIC_OPERATIONS = ("GET /healthz", "GET /readyz", "GET /metrics", "GET /vertex/health")

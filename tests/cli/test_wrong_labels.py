@@ -68,7 +68,7 @@ def test_labels_in_minutes_are_refused_and_open_orders_are_not(tmp_path: Path) -
     """12.5% of the orders are open. The champion of the accepted orders stays when the labels are in minutes."""
     store = tmp_path / "models"
     minutes = write_files(tmp_path, MINUTES)
-    refusal = error_document(preptime("train", *minutes, "--store", store, "--json"), 1, "DataError")
+    refusal = error_document(preptime("train", *minutes, "--store", store, "--json"), 4, "PermanentDataError")
     assert not store.exists()
     assert "2,999 of 3,000 labels are under a minute; the maximum is 40% (now 99.97%)." in refusal.facts
     assert "The median is 13 s. Are the labels in minutes?" in refusal.facts
@@ -84,7 +84,7 @@ def test_labels_in_minutes_are_refused_and_open_orders_are_not(tmp_path: Path) -
         preptime("bundles", "promote", document.bundle, "--store", store, "--reason", "Test.").succeeded()
 
     minutes = write_files(tmp_path, MINUTES)
-    again = error_document(preptime("refresh", *minutes, "--store", store, "--json"), 1, "DataError")
+    again = error_document(preptime("refresh", *minutes, "--store", store, "--json"), 4, "PermanentDataError")
     assert again.facts == refusal.facts
     assert 'unit = "min" }. A refresh uses the schema of the champion, so train with the changed one.' in again.hint
     current = ChampionLog(Store.open(str(store))).current()

@@ -91,12 +91,12 @@ EXAMPLE_EXPLANATION: dict[str, object] = {
 def read_explanation_request(body: bytes, active_model: ActiveModel, limit: OrderLimit) -> PreparedRequest:
     """Parse a request to `POST /v1/explanations`. Raises `ApiError`, also if the bundle has no explanations."""
     bundle = active_model.bundle
+    decoded = decode_request(body, active_model.types)
+    parsed = parse_orders(body, decoded, active_model, limit)
     try:
         bundle.require_explanations()
     except UsageError as error:
-        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, error.facts, error.hint) from None
-    decoded = decode_request(body, active_model.types)
-    parsed = parse_orders(body, decoded, active_model, limit)
+        raise ApiError(HTTPStatus.CONFLICT, error.facts, error.hint) from None
     build_body = partial(
         ExplanationResponse, bundle.manifest.id, weak_models=requested_weak_models(decoded.models, active_model)
     )

@@ -74,10 +74,11 @@ _ERROR_DESCRIPTIONS = {
     400: "The body isn't valid JSON.",
     401: "The API key is missing or invalid.",
     408: "The body wasn't complete after the time limit. Send fewer orders per request.",
+    409: "The active bundle has no explanations.",
     413: "The body is larger than the limit.",
     415: "The content type or the content encoding isn't supported.",
     422: "The JSON has another structure, more orders than the limit, a model that's unknown or named twice, or "
-    "costs whose ratio is outside 1:9 to 9:1. Or the active bundle has no explanations.",
+    "costs whose ratio is outside 1:9 to 9:1.",
     500: "Unexpected error. The server log has details for the request ID.",
     503: "No bundle is loaded, or too many requests are concurrent. Retry after the seconds in `Retry-After`.",
 }
@@ -302,6 +303,7 @@ def _explain_operation(orders: list[JsonObject]) -> JsonObject:
         "ExplanationResponse",
         examples={"one order": orders[0], "several orders": {"orders": orders, "models": []}},
         response_example={"bundle": "2015-06-01-b51f7ce3ce65", "predictions": [explained, EXAMPLE_ERROR]},
+        unused_errors=(),
     )
 
 
@@ -330,6 +332,7 @@ def _vertex_operation(orders: list[JsonObject], types: RequestTypes) -> JsonObje
         examples={"objects": {"instances": orders}, "arrays": {"instances": arrays}},
         response_example={"predictions": _EXAMPLE_PREDICTIONS},
         requires_key=False,
+        unused_errors=(401, 409),
     )
 
 
@@ -349,6 +352,7 @@ def _post_operation(
     status: int = 200,
     error_schema: str = "Problem",
     requires_key: bool = True,
+    unused_errors: Sequence[int] = (409,),
 ) -> JsonObject:
     media: JsonObject = {
         "schema": _schema_ref(request),
@@ -363,7 +367,7 @@ def _post_operation(
         "responses": {
             str(status): _json_response("A prediction or an error for every order.", response, example=response_example)
         }
-        | _error_responses(error_schema, [error for error in _ERROR_DESCRIPTIONS if error != 401 or requires_key]),
+        | _error_responses(error_schema, [error for error in _ERROR_DESCRIPTIONS if error not in unused_errors]),
     }
 
 

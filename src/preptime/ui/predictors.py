@@ -186,7 +186,7 @@ class ApiPredictor:
         try:
             (explained,) = self.client.explain(request_rows(order, self.schema).to_dicts())
         except ApiStatusError as error:
-            if error.status in {HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY}:
+            if error.status in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}:
                 return None  # an older server, or a bundle without explanations
             raise
         explanation, p50 = explained.explanation, explained.p50
