@@ -5,7 +5,7 @@ locals {
   }
 
   apis = [
-    "artifactregistry", "bigquery", "cloudresourcemanager", "cloudscheduler", "iam", "iamcredentials", "iap", "logging", "monitoring",
+    "artifactregistry", "bigquery", "billingbudgets", "cloudresourcemanager", "cloudscheduler", "iam", "iamcredentials", "iap", "logging", "monitoring",
     "run", "secretmanager", "storage", "sts",
   ]
 
@@ -227,6 +227,7 @@ module "alerting" {
   source = "./modules/alerting"
 
   project     = var.project
+  region      = var.region
   emails      = var.alert_emails
   channels    = var.alert_channels
   api_host    = trimprefix(module.api.uri, "https://")

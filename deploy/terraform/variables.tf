@@ -81,6 +81,12 @@ variable "alert_channels" {
   default     = []
 }
 
+variable "budget" {
+  type        = object({ billing_account = string, amount = number })
+  description = "Monthly budget of the project, in the currency of the billing account. An email follows at 50%, 90%, and 100%, and if the forecast exceeds it. Null: no budget."
+  default     = null
+}
+
 variable "repository" {
   type        = object({ id = string, owner_id = string })
   description = "GitHub's IDs of the repository whose workflows deploy: gh api repos/OWNER/NAME --jq '.id, .owner.id'."

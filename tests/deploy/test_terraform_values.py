@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import msgspec
@@ -13,6 +14,7 @@ from preptime.settings import Settings
 from preptime.sources.bigquery.prediction_log import BigQueryPredictionLog
 from preptime.sources.prediction_logs import open_prediction_log
 from tests.deploy.terraform_runs import Plan, Values
+from tests.requirements import ROOT
 
 SERVICES = {name: f"module.{name}.google_cloud_run_v2_service.service" for name in ("api", "ui")}
 
@@ -226,3 +228,79 @@ def test_jobs_read_the_dataset_of_the_prediction_log(production: Plan) -> None:
         log = open_prediction_log(source)
         assert isinstance(log, BigQueryPredictionLog)
         assert (log.address.dataset, log.address.table) == (dataset, "run_googleapis_com_stdout")
+
+
+def test_each_alert_links_to_a_runbook(production: Plan) -> None:
+    """The host of the API is unknown in a plan, so the text of some alerts is, too."""
+    texts = [
+        values["documentation"][0].get("content")
+        for address, values in production.resources.items()
+        if ".google_monitoring_alert_policy." in address
+    ]
+    assert len(texts) == 8
+    known = [text for text in texts if text is not None]
+    assert len(known) >= 5
+    assert all("/docs/runbooks/" in text for text in known)
+    module = ROOT / "deploy" / "terraform" / "modules" / "alerting"
+    code = "".join(path.read_text(encoding="utf-8") for path in module.glob("*.tf"))
+    named = re.findall(r"runbooks}/(\w+)\.md", code) + re.findall(r'runbook *= "(\w+)"', code)
+    assert len(named) == 6
+    assert all((ROOT / "docs" / "runbooks" / f"{name}.md").is_file() for name in named)
+
+
+def test_objectives_are_those_of_the_prometheus_rules(production: Plan) -> None:
+    """The alerts compare a long and a short window, and the factors are those of deploy/k8s/alerts/alerts.yaml."""
+    module = "module.alerting.google_monitoring_slo"
+    assert production.resources[f"{module}.availability"]["goal"] == 0.999
+    latency = production.resources[f"{module}.latency"]
+    (sli,) = latency["request_based_sli"]
+    assert (latency["goal"], sli["distribution_cut"][0]["range"][0]["max"]) == (0.99, 250)
+    factors = {
+        address.partition('"')[2].rstrip('"]'): [
+            condition["condition_threshold"][0]["threshold_value"] for condition in values["conditions"]
+        ]
+        for address, values in production.resources.items()
+        if ".google_monitoring_alert_policy.budget" in address
+    }
+    fast, slow = [14.4, 14.4], [3, 3]
+    assert factors == {
+        "availability-fast": fast, "availability-slow": slow, "latency-fast": fast, "latency-slow": slow
+    }  # fmt: skip
+    rules = (ROOT / "deploy" / "k8s" / "alerts" / "alerts.yaml").read_text(encoding="utf-8")
+    for expression in ("1h > 14.4 * 0.001", "1d > 3 * 0.001", "1h > 14.4 * 0.01", "1d > 3 * 0.01"):
+        assert f"ratio_rate{expression}" in rules
+
+
+def test_budget_is_only_for_environments_that_set_one(plans: dict[str, Plan]) -> None:
+    address = "google_billing_budget.project[0]"
+    assert address not in plans["staging"].resources
+    budget = plans["production"].resources[address]
+    assert budget["amount"][0]["specified_amount"][0]["units"] == "300"
+    shares = [rule["threshold_percent"] for rule in budget["threshold_rules"]]
+    assert sorted(shares) == [0.5, 0.9, 1, 1]
+
+
+@pytest.mark.parametrize("environment", ["production", "staging"])
+def test_environment_has_its_own_state(environment: str) -> None:
+    """Two environments in one folder: each has variables, and a bucket for its state."""
+    folder = ROOT / "deploy" / "terraform" / "environments"
+    project = re.findall(r'^project +\= "([^"]+)"', (folder / f"{environment}.tfvars").read_text("utf-8"), re.MULTILINE)
+    assert (folder / f"{environment}.backend").read_text("utf-8") == f'bucket = "{project[0]}-terraform"\n'
+
+
+def test_dashboard_has_the_metrics_of_the_objectives(production: Plan) -> None:
+    """Its charts fill rows of two, and each has a metric of Cloud Run."""
+    dashboard = json.loads(
+        production.resources["module.alerting.google_monitoring_dashboard.preptime"]["dashboard_json"]
+    )
+    tiles = dashboard["mosaicLayout"]["tiles"]
+    assert {(tile["xPos"], tile["yPos"]) for tile in tiles} == {(0, 0), (24, 0), (0, 16), (24, 16)}
+    queries = [tile["widget"]["xyChart"]["dataSets"][0]["timeSeriesQuery"]["timeSeriesFilter"] for tile in tiles]
+    metrics = [re.findall(r'metric\.type="run\.googleapis\.com/([a-z_/]+)"', query["filter"]) for query in queries]
+    assert metrics == [
+        ["request_count"],
+        ["request_latencies"],
+        ["container/instance_count"],
+        ["job/completed_execution_count"],
+    ]
+    assert all(query["aggregation"]["perSeriesAligner"].startswith("ALIGN_") for query in queries)

@@ -11,6 +11,9 @@ images = {
 ui_members   = ["group:preptime@example.com"]
 alert_emails = ["preptime@example.com"]
 
+# From: gcloud billing accounts list
+budget = { billing_account = "000000-000000-000000", amount = 300 }
+
 # From: gh api repos/OWNER/NAME --jq '.id, .owner.id'
 repository = { id = "123456789", owner_id = "1234567" }
 

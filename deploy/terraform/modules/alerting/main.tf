@@ -1,7 +1,7 @@
 # Notifications. Each policy has a description with the next step.
 
 locals {
-  runbook = "See docs/operations.md and docs/deploy-gcp.md."
+  runbooks = "https://github.com/preptime/preptime/blob/main/docs/runbooks"
 
   service = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${var.api_service}\""
 }
@@ -68,70 +68,7 @@ resource "google_monitoring_alert_policy" "unavailable" {
   }
 
   documentation {
-    content = "For the reason, request ${var.api_host}${var.ready_path}. ${local.runbook}"
-  }
-}
-
-resource "google_monitoring_alert_policy" "errors" {
-  display_name          = "preptime: the API returns server errors"
-  combiner              = "OR"
-  notification_channels = local.channels
-  severity              = "ERROR"
-
-  conditions {
-    display_name = "More than 1% of responses are 5xx for five minutes"
-
-    condition_threshold {
-      filter             = "${local.service} AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code_class=\"5xx\""
-      denominator_filter = "${local.service} AND metric.type=\"run.googleapis.com/request_count\""
-      comparison         = "COMPARISON_GT"
-      threshold_value    = 0.01
-      duration           = "300s"
-
-      aggregations {
-        alignment_period     = "60s"
-        per_series_aligner   = "ALIGN_RATE"
-        cross_series_reducer = "REDUCE_SUM"
-      }
-
-      denominator_aggregations {
-        alignment_period     = "60s"
-        per_series_aligner   = "ALIGN_RATE"
-        cross_series_reducer = "REDUCE_SUM"
-      }
-    }
-  }
-
-  documentation {
-    content = "Check the log of ${var.api_service} for entries with severity ERROR. ${local.runbook}"
-  }
-}
-
-resource "google_monitoring_alert_policy" "latency" {
-  display_name          = "preptime: the API has a high latency"
-  combiner              = "OR"
-  notification_channels = local.channels
-  severity              = "WARNING"
-
-  conditions {
-    display_name = "The 99th percentile of the latency is over 250 ms for ten minutes"
-
-    condition_threshold {
-      filter          = "${local.service} AND metric.type=\"run.googleapis.com/request_latencies\""
-      comparison      = "COMPARISON_GT"
-      threshold_value = 250
-      duration        = "600s"
-
-      aggregations {
-        alignment_period     = "60s"
-        per_series_aligner   = "ALIGN_DELTA"
-        cross_series_reducer = "REDUCE_PERCENTILE_99"
-      }
-    }
-  }
-
-  documentation {
-    content = "Check whether the API has reached its maximum number of instances. ${local.runbook}"
+    content = "For the reason, request ${var.api_host}${var.ready_path}. See ${local.runbooks}/PreptimeNoReplica.md."
   }
 }
 
@@ -159,7 +96,7 @@ resource "google_monitoring_alert_policy" "champion_rejected" {
   }
 
   documentation {
-    content = "The previous champion still predicts. For the reason, see the log and ${var.ready_path}. ${local.runbook}"
+    content = "The previous champion still predicts. For the reason, see the log and ${var.ready_path}. See ${local.runbooks}/PreptimeChampionRejected.md."
   }
 }
 
@@ -188,7 +125,7 @@ resource "google_monitoring_alert_policy" "job_failed" {
   }
 
   documentation {
-    content = "The execution's log ends with the reason. ${local.runbook}"
+    content = "The execution's log ends with the reason. See ${local.runbooks}/PreptimeJobFailed.md."
   }
 }
 
@@ -217,7 +154,7 @@ resource "google_monitoring_alert_policy" "training_missing" {
   }
 
   documentation {
-    content = "The champion still predicts, with the history of an earlier date. ${local.runbook}"
+    content = "The champion still predicts, with the history of an earlier date. See ${local.runbooks}/PreptimeStaleHistory.md."
   }
 }
 

@@ -3,6 +3,11 @@ variable "project" {
   description = "Project ID."
 }
 
+variable "region" {
+  type        = string
+  description = "Region of the API."
+}
+
 variable "emails" {
   type        = list(string)
   description = "Email addresses that get alerts."
