@@ -9,10 +9,12 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from preptime import redaction
 from tests.postgres import Postgres, run_postgres
-from tests.requirements import ROOT, is_allowed_skip
+from tests.requirements import is_allowed_skip
 
 os.environ.pop("MLFLOW_TRACKING_URI", None)  # no test may log to a server of the developer
 
@@ -20,12 +22,17 @@ FOLDERS_WITH_COSTLY_FIXTURES = ("cli", "dags", "daily", "deploy", "tracking", "t
 """Folders whose tests share trainings, servers, or images. If several processes run tests, one runs each folder."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file, or of a folder with costly fixtures, in one process (`pytest --dist=loadgroup`)."""
-    for item in items:
-        path = item.path.relative_to(ROOT / "tests")
-        group = path.parts[0] if path.parts[0] in FOLDERS_WITH_COSTLY_FIXTURES else path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
+class _GroupScheduling(LoadScopeScheduling):
+    """Runs the tests of a file, or of a folder with costly fixtures, in one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder, *others = nodeid.partition("::")[0].removeprefix("tests/").split("/")
+        return folder if folder in FOLDERS_WITH_COSTLY_FIXTURES else "/".join((folder, *others))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Return how pytest-xdist distributes tests to processes."""
+    return _GroupScheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def test_form_has_one_field_for_each_feature_of_a_request(monkeypatch: pytest.Mo
     assert all(value is not None for _, value in numbers.values())
     protocol = at.selectbox("order_feature_protocol")
     assert protocol.options == ["app", "call", "tablet", "other"]
-    assert len(at.get("vega_lite_chart")) == 9  # the timeline, and eight what-if charts
+    assert len(at.get("vega_lite_chart")) == 10  # the timeline, the waterfall chart, and eight what-if charts
     titles = {title for _, title in chart_axes(at)}
     assert {"order value, USD", "busy couriers, people", "distance to the customer, km"} <= titles
 
