@@ -18,8 +18,10 @@ from tests.requirements import is_allowed_skip
 
 os.environ.pop("MLFLOW_TRACKING_URI", None)  # no test may log to a server of the developer
 
-FOLDERS_WITH_COSTLY_FIXTURES = ("cli", "dags", "daily", "deploy", "tracking", "training", "ui")
+FOLDERS_WITH_COSTLY_FIXTURES = ("cli", "dags", "daily", "tracking", "training")
 """Folders whose tests share trainings, servers, or images. If several processes run tests, one runs each folder."""
+TESTS_WITH_BROWSER_OR_DOCKER = ("deploy", "ui", "test_docs_site.py")
+"""One process runs all of them: a starting Docker engine changes the network, and Chromium then ends its requests."""
 
 
 class _GroupScheduling(LoadScopeScheduling):
@@ -27,6 +29,8 @@ class _GroupScheduling(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         folder, *others = nodeid.partition("::")[0].removeprefix("tests/").split("/")
+        if folder in TESTS_WITH_BROWSER_OR_DOCKER:
+            return "browser and Docker"
         return folder if folder in FOLDERS_WITH_COSTLY_FIXTURES else "/".join((folder, *others))
 
 

@@ -162,8 +162,9 @@ def open_page(
         page.wait_for_selector("h1")
         wait_until_idle(page)
         yield page
-        assert external_urls == []
-        assert [error for error in errors if not any(text in error for text in expected_errors)] == []
+        assert external_urls == [], external_urls
+        unexpected = [error for error in errors if not any(text in error for text in expected_errors)]
+        assert unexpected == [], unexpected
     finally:
         context.close()
 
