@@ -17,6 +17,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -116,14 +117,14 @@ def _measure(bundle: Bundle, orders: OrderColumns, labels: NDArray[np.float64]) 
         expected = library(rows)
         difference = np.abs(explainer.contributions(rows) - expected[:, :-1]).max()
         results[f"trees of {name}"] = {
-            "one": _seconds(lambda: explainer.contributions(X[:1])),  # noqa: B023 — called in this round
-            "many": _seconds(lambda: explainer.contributions(X[:ROWS])),  # noqa: B023 — called in this round
+            "one": _seconds(partial(explainer.contributions, X[:1])),
+            "many": _seconds(partial(explainer.contributions, rows)),
             "first": first,
             "difference": float(max(difference, abs(explainer.base_value - expected[0, -1]))),
         }
         results[f"{name} itself"] = {
-            "one": _seconds(lambda: library(X[:1])),  # noqa: B023 — called in this round
-            "many": _seconds(lambda: library(X[:ROWS])),  # noqa: B023 — called in this round
+            "one": _seconds(partial(library, X[:1])),
+            "many": _seconds(partial(library, rows)),
         }
     return results
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 import pytest
@@ -204,7 +204,8 @@ def test_hidden_details_are_not_public(active_model: ActiveModel, app_kind: str)
     setup = make_service(active_model, FakeSettings(public_details=False, vertex_health_route="/ready"))
     http = http_client(setup.service, app_kind)
     assert http.get("/metrics").status_code == 404
-    assert "/metrics" not in http.get("/openapi.json").json["paths"]  # type: ignore[index]
+    document = cast(dict[str, dict[str, object]], http.get("/openapi.json").json)
+    assert "/metrics" not in document["paths"]
     setup.champions.error = "gs://bucket/models: 403 the account has no access"
     for model, status in ((active_model, 200), (None, 503)):
         setup.champions.model = model

@@ -71,9 +71,10 @@ def test_build_secrets_have_index_settings_only(monkeypatch: pytest.MonkeyPatch,
     certificates = tmp_path / "certificates.pem"
     certificates.touch()
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    first, second = "https://first.invalid", "https://second.invalid"
     for name, value in {
-        "PIP_INDEX_URL": "https://index.invalid/simple",
-        "PIP_EXTRA_INDEX_URL": "file:///srv/packages https://more.invalid/simple",
+        "PIP_INDEX_URL": first,
+        "PIP_EXTRA_INDEX_URL": f"file:///srv/packages {second}",
         "PIP_FIND_LINKS": "/srv/wheels",
         "PIP_CERT": str(certificates),
     }.items():
@@ -82,8 +83,8 @@ def test_build_secrets_have_index_settings_only(monkeypatch: pytest.MonkeyPatch,
         secrets = dict(re.findall(r"id=(\w+),src=(\S+)", " ".join(options)))
         configuration = Path(secrets["pip"]).read_text(encoding="utf-8")
     assert secrets["certificates"] == str(certificates)
-    assert "index-url = https://index.invalid/simple\n" in configuration
-    assert "extra-index-url = https://more.invalid/simple\n" in configuration
+    assert f"index-url = {first}\n" in configuration
+    assert f"extra-index-url = {second}\n" in configuration
     assert f"cert = {images.CERTIFICATES_PATH}\n" in configuration
     assert "/srv" not in configuration
     assert not Path(secrets["pip"]).exists()

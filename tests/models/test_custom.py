@@ -10,7 +10,7 @@ import pytest
 
 from preptime.errors import OperationError, PreptimeError, UsageError
 from preptime.models.catalogue import CATALOGUE, hyperparameters, left_out, models_of
-from preptime.models.custom import CustomModel, CustomQuantileModel
+from preptime.models.custom import CustomPointModel, CustomQuantileModel
 from preptime.models.model import Model
 from preptime.models.model_check import check_models
 from preptime.models.onnx_export import check_parity, merge_to_onnx
@@ -74,7 +74,7 @@ def test_stacking_without_its_bases_has_their_hyperparameters() -> None:
 
 def test_custom_point_model_fits_exports_and_reports(tmp_path: Path) -> None:
     model = custom(tmp_path, 'mine = { class = "mine.py:Scaled", factor = 2 }')
-    assert isinstance(model, CustomModel)
+    assert isinstance(model, CustomPointModel)
     assert dict(model.parameters) == {"factor": 2, "column": 0}
     fitted = model.fit(X, Y, threads=1, seed=SEED)
     seconds = fitted.predict(X)

@@ -155,23 +155,7 @@ def _document(date: dt.date, london: float) -> MonitoringDocument:
         metrics=make_metrics(n, 431.0),
         recent_metrics=make_metrics(n // 2, 434.0),
         recent_days=DateRange(first=dates[-7], last=dates[-1]),
-        prediction_counts=PredictionCounts(
-            orders=n + 320,
-            usable=n + 310,
-            unusable=10,
-            with_prediction=n + 60,
-            without_prediction=250,
-            before_first_prediction=0,
-            first_prediction=dates[0],
-            without_outcome=21,
-            evaluated=n,
-            from_batch=n + 41,
-            from_api=40,
-            in_both=12,
-            duplicates=3,
-            unreadable_log_lines=1,
-            without_order_key=0,
-        ),
+        prediction_counts=_prediction_counts(n, dates[0]),
         days=days,
         bundles=tuple(
             BundleMetrics(
@@ -190,23 +174,47 @@ def _document(date: dt.date, london: float) -> MonitoringDocument:
             _ratio_series("type_of_food", "italian", dates, rng, 1.0),
         ),
         drift=_drift(dates, rng),
-        label_audit=LabelAudit(
-            rows=n + 320,
-            evaluable=n,
-            reasons=(
-                LabelReason(reason="label_zero", description="The label is zero", orders=44, orders_on_last_day=3),
-                LabelReason(
-                    reason="label_under_a_minute",
-                    description="The label is between 1 and 59 seconds",
-                    orders=390,
-                    orders_on_last_day=28,
-                ),
-                LabelReason(
-                    reason="label_over_cap",
-                    description="The label is longer than 10,800 s",
-                    orders=83,
-                    orders_on_last_day=6,
-                ),
+        label_audit=_label_audit(n),
+    )
+
+
+def _prediction_counts(n: int, first: dt.date) -> PredictionCounts:
+    return PredictionCounts(
+        orders=n + 320,
+        usable=n + 310,
+        unusable=10,
+        with_prediction=n + 60,
+        without_prediction=250,
+        before_first_prediction=0,
+        first_prediction=first,
+        without_outcome=21,
+        evaluated=n,
+        from_batch=n + 41,
+        from_api=40,
+        in_both=12,
+        duplicates=3,
+        unreadable_log_lines=1,
+        without_order_key=0,
+    )
+
+
+def _label_audit(n: int) -> LabelAudit:
+    return LabelAudit(
+        rows=n + 320,
+        evaluable=n,
+        reasons=(
+            LabelReason(reason="label_zero", description="The label is zero", orders=44, orders_on_last_day=3),
+            LabelReason(
+                reason="label_under_a_minute",
+                description="The label is between 1 and 59 seconds",
+                orders=390,
+                orders_on_last_day=28,
+            ),
+            LabelReason(
+                reason="label_over_cap",
+                description="The label is longer than 10,800 s",
+                orders=83,
+                orders_on_last_day=6,
             ),
         ),
     )

@@ -16,7 +16,7 @@ from typing import Any
 from preptime.domain.orders import DEFAULT_MODEL
 from preptime.errors import UsageError
 from preptime.models.catboost_models import CatBoostModel
-from preptime.models.custom import CustomModel, CustomQuantileModel, load_class
+from preptime.models.custom import CustomModel, load_class
 from preptime.models.model import Model
 from preptime.models.quantile import QuantileModel
 from preptime.models.sklearn_models import GradientBoostingModel, RandomForestModel, StackingModel
@@ -91,7 +91,7 @@ def check_names(names: Sequence[str], known: Collection[str]) -> None:
 
 def hyperparameters(model: Model) -> dict[str, int | float | str | bool]:
     """Return the hyperparameters of a model by name. Those of the base models of `stacking` aren't included."""
-    if isinstance(model, CustomModel | CustomQuantileModel):
+    if isinstance(model, CustomModel):
         return dict(model.parameters)
     fields: dict[str, Any] = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}  # type: ignore[arg-type]
     return {

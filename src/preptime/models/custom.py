@@ -14,6 +14,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 
 from preptime.domain.orders import DEFAULT_MODEL, MEDIAN_INDEX, QUANTILE_LEVELS
 from preptime.errors import PreptimeError, UsageError
-from preptime.models.model import as_seconds, check_training_rows, normalized_shares
+from preptime.models.model import FittedModel, as_seconds, check_training_rows, normalized_shares
 from preptime.models.quantile import FittedQuantileModel
 from preptime.schema.keys import expected_number
 from preptime.schema.schema import ModelSettings
@@ -81,8 +82,8 @@ class UserCode:
 
 
 @dataclass(frozen=True)
-class CustomModel:
-    """A point model of a user's class."""
+class CustomModel(ABC):
+    """A model of a user's class, or an offered graph."""
 
     libraries: ClassVar[tuple[str, ...]] = ()
 
@@ -96,23 +97,21 @@ class CustomModel:
     fitted_through: dt.date | None = None
     """For an offered graph: the last day that it was fitted on. Only later days can calibrate and evaluate it."""
 
-    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedCustomModel:
+    @abstractmethod
+    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedModel:
         """Return the fitted model. Raises `UsageError` if the class fails or returns another kind of object."""
+
+
+class CustomPointModel(CustomModel):
+    """A custom model that predicts [N]."""
+
+    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedCustomModel:
+        """Return the fitted model. Raises `UsageError` as `CustomModel.fit`."""
         return FittedCustomModel(_fit(self, X, y, threads, seed))
 
 
-@dataclass(frozen=True)
-class CustomQuantileModel:
-    """A user's class that predicts [N, 4] and replaces the model `quantile`. It's calibrated in the same way."""
-
-    libraries: ClassVar[tuple[str, ...]] = ()
-
-    name: str
-    instance: Any
-    code: UserCode
-    parameters: Parameters
-    sha256: str
-    fitted_through: dt.date | None = None
+class CustomQuantileModel(CustomModel):
+    """A custom model that predicts [N, 4] and replaces the model `quantile`. It's calibrated in the same way."""
 
     def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedQuantileModel:
         """Return the fitted model, uncalibrated. Raises `UsageError` as `CustomModel.fit`."""
@@ -244,7 +243,7 @@ class CustomQuantiles:
         return graph_requirements.quantile_nodes(self.inner.to_onnx(), self.n_features)
 
 
-def load_class(name: str, settings: ModelSettings, folder: Path | None) -> CustomModel | CustomQuantileModel:
+def load_class(name: str, settings: ModelSettings, folder: Path | None) -> CustomModel:
     """Return the custom model of a class, created with its hyperparameters. Each call executes the file again.
 
     The class of `quantile` predicts [N, 4], and the others [N].
@@ -269,7 +268,7 @@ def load_class(name: str, settings: ModelSettings, folder: Path | None) -> Custo
     parameters = _parameters(code, loaded, settings)
     with code.run("the constructor"):
         instance = loaded(**{key: value for key, value in parameters.items() if key in settings.parameters})
-    model_type = CustomQuantileModel if name == DEFAULT_MODEL else CustomModel
+    model_type = CustomQuantileModel if name == DEFAULT_MODEL else CustomPointModel
     return model_type(name, instance, code, parameters, hashlib.sha256(content).hexdigest())
 
 
@@ -318,9 +317,7 @@ def _parameters(code: UserCode, loaded: type, settings: ModelSettings) -> dict[s
     return {key: value for key, value in values.items() if isinstance(value, int | float | str | bool)}
 
 
-def _fit(
-    model: CustomModel | CustomQuantileModel, X: NDArray[np.float32], y: NDArray[np.float64], threads: int, seed: int
-) -> FittedClass:
+def _fit(model: CustomModel, X: NDArray[np.float32], y: NDArray[np.float64], threads: int, seed: int) -> FittedClass:
     check_training_rows(X, y)
     with model.code.run("fit"):
         fitted = model.instance.fit(X, y, threads=threads, seed=seed)

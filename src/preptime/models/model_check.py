@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.errors import PreptimeError, UsageError
-from preptime.models.custom import CustomModel, CustomQuantileModel
+from preptime.models.custom import CustomModel
 from preptime.models.fitting import fit_all
 from preptime.models.model import FittedModel, Model, StackedModel
 from preptime.models.onnx_export import check_batch_invariance, check_parity, merge_to_onnx
@@ -43,12 +43,12 @@ def check_models(models: Mapping[str, Model], X: NDArray[np.float32], y: NDArray
                 fitted[name] = model.fit_with_bases(known, X, y, threads=1, seed=seed)
             else:
                 fitted.update(fit_all({name: model}, X, y, threads=1, seed=seed))
-        if isinstance(model, CustomModel | CustomQuantileModel):
+        if isinstance(model, CustomModel):
             _check_predictions(name, fitted[name], X)
             with _step(name, "second fit with the same seed", len(X)):
                 _check_same_bits(model.fit(X, y, threads=2, seed=seed).predict(X), fitted[name].predict(X))
         _check_export(name, fitted[name], X)
-        if isinstance(model, CustomModel | CustomQuantileModel):
+        if isinstance(model, CustomModel):
             _check_batches(name, fitted[name], X)
 
 

@@ -29,7 +29,7 @@ from preptime.evaluation.summary_text import weak_models
 from preptime.features.history_state import HistoryState
 from preptime.features.shrinkage import build_history
 from preptime.models.catalogue import hyperparameters
-from preptime.models.custom import CustomModel, CustomQuantileModel
+from preptime.models.custom import CustomModel
 from preptime.models.model import Model
 from preptime.progress import ProgressCallback, no_progress
 from preptime.schema.schema import Schema
@@ -134,7 +134,7 @@ def train_challenger(
 
 def model_details(model: Model) -> ModelDetails:
     """Return what a manifest records about a model: hyperparameters, and the name and hash of a custom model's file."""
-    if isinstance(model, CustomModel | CustomQuantileModel):
+    if isinstance(model, CustomModel):
         source = ":".join(filter(None, (model.code.path.name, model.code.class_name)))
         return ModelDetails(
             hyperparameters=hyperparameters(model),

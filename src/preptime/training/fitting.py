@@ -71,7 +71,7 @@ class FitPlan:
         days = [
             model.fitted_through
             for model in self.models.values()
-            if isinstance(model, CustomModel | CustomQuantileModel) and model.fitted_through is not None
+            if isinstance(model, CustomModel) and model.fitted_through is not None
         ]
         return max(days, default=None)
 

@@ -120,16 +120,14 @@ def offer(
     )
 
 
-def plan_with(plan: FitPlan, model: CustomModel | CustomQuantileModel) -> FitPlan:
+def plan_with(plan: FitPlan, model: CustomModel) -> FitPlan:
     """Return a plan with an offered model. An offered `quantile` has no live model: it doesn't read the kitchen."""
     models = {name: other for name, other in plan.models.items() if name not in {model.name, DEFAULT_MODEL}}
     models |= {model.name: model} | ({} if model.name == DEFAULT_MODEL else {DEFAULT_MODEL: plan.models[DEFAULT_MODEL]})
     return replace(plan, models=models, with_live_model=plan.with_live_model and model.name != DEFAULT_MODEL)
 
 
-def _checked_model(
-    offered: Offer, features: FeatureMatrix, date: dt.date, store: Store
-) -> CustomModel | CustomQuantileModel:
+def _checked_model(offered: Offer, features: FeatureMatrix, date: dt.date, store: Store) -> CustomModel:
     content, code = offered.path.read_bytes(), UserCode(offered.name, offered.path, "", "")
     rows = np.flatnonzero(fitted_rows(features, date - ONE_DAY))
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), CHECKED_ROWS)).astype(np.intp)]
@@ -137,7 +135,7 @@ def _checked_model(
     reference = merge_to_onnx({DEFAULT_MODEL: QuantileModel().fit(X, y, threads=1, seed=0)}, X.shape[1])
     check = check_offered_graph(content, str(code.path), with_extreme_rows(X), reference, store.check_limits)
     model = as_model(content, code, check.columns, offered.fitted_through)
-    if isinstance(model, CustomModel):
+    if not isinstance(model, CustomQuantileModel):
         return model
     data = features.data
     check_offered_orders(model, data.acknowledged_day[data.is_fitting])

@@ -24,7 +24,7 @@ from preptime.bundle.isolated_check import OUT_OF_MEMORY_TEXTS, IsolatedRun, run
 from preptime.bundle.store import CheckLimits
 from preptime.domain.orders import QUANTILE_LEVELS
 from preptime.errors import OperationError, PreptimeError, UsageError
-from preptime.models.custom import CustomModel, CustomQuantileModel, UserCode
+from preptime.models.custom import CustomModel, CustomPointModel, CustomQuantileModel, UserCode
 from preptime.models.graph_requirements import check_graph, parse_graph, refused
 from preptime.models.onnx_export import INPUT_NAME, Session, check_batch_invariance, create_session, merge_to_onnx
 
@@ -98,11 +98,9 @@ def check_offered_graph(
     return result
 
 
-def as_model(
-    content: bytes, code: UserCode, columns: int, fitted_through: dt.date | None = None
-) -> CustomModel | CustomQuantileModel:
+def as_model(content: bytes, code: UserCode, columns: int, fitted_through: dt.date | None = None) -> CustomModel:
     """Return an offered graph as a custom model."""
-    model_type = CustomModel if columns == 1 else CustomQuantileModel
+    model_type = CustomPointModel if columns == 1 else CustomQuantileModel
     sha256 = hashlib.sha256(content).hexdigest()
     return model_type(code.name, OfferedGraph(content, str(code.path)), code, {}, sha256, fitted_through)
 

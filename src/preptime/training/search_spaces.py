@@ -13,7 +13,7 @@ import msgspec
 
 from preptime.errors import UsageError
 from preptime.models.catalogue import hyperparameters, models_of
-from preptime.models.custom import CustomModel, CustomQuantileModel
+from preptime.models.custom import CustomModel
 from preptime.models.model import Model
 from preptime.schema.schema import ModelSettings
 
@@ -98,7 +98,7 @@ def search_space(model: Model, name: str) -> SearchSpace:
         >>> search_space(QuantileModel(), "quantile")["depth"]
         NumberRange(low=3, high=6, is_log=False)
     """
-    is_custom = isinstance(model, CustomModel | CustomQuantileModel)
+    is_custom = isinstance(model, CustomModel)
     instance = getattr(model, "instance", None)  # the object of a custom model's class
     declared = getattr(instance, "search_space", None) if is_custom else SEARCH_SPACES.get(name)
     if declared is None:

@@ -22,7 +22,7 @@ from preptime.evaluation.metrics import MAE, quantile_scores
 from preptime.evaluation.paired import PairedDifference, paired_difference_of_days
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.models.catalogue import hyperparameters
-from preptime.models.custom import CustomModel, CustomQuantileModel
+from preptime.models.custom import CustomModel
 from preptime.models.model import FittedModel, Model
 from preptime.models.model_check import check_models
 from preptime.models.quantile import FittedQuantileModel, order_quantiles
@@ -387,4 +387,4 @@ def _given(models: Mapping[str, ModelSettings], name: str, current: Parameters, 
 
 def _code(model: Model) -> str:
     """Return the hash of a custom model's file. Empty for a model of the catalogue."""
-    return model.sha256[:16] if isinstance(model, CustomModel | CustomQuantileModel) else ""
+    return model.sha256[:16] if isinstance(model, CustomModel) else ""
