@@ -21,6 +21,7 @@ from preptime.cli import inputs, options
 from preptime.cli.output import FAILURE, Output, comparison_conclusion, comparison_table, manifest_table, with_output
 from preptime.errors import BundleVerificationError
 from preptime.formatting import format_count
+from preptime.python_api.defaults import current_user, utc_now
 from preptime.tracking.runs import follow_champion
 
 if TYPE_CHECKING:
@@ -305,7 +306,7 @@ def offer(
             restaurant_index,
             date,
             bundle_store,
-            actor=AuditActor(options.current_user(), options.utc_now()),
+            actor=AuditActor(current_user(), utc_now()),
             plan=plan,
             thresholds=thresholds,
             schema=dataset.schema,
@@ -330,7 +331,7 @@ def promote(output: Output, bundle: str, store: str, reason: str) -> None:
     """
     bundle_store = options.open_store(store)
     log = ChampionLog(bundle_store)
-    entry = log.override(bundle, reason=reason, by=options.current_user(), at=options.utc_now())
+    entry = log.override(bundle, reason=reason, by=current_user(), at=utc_now())
     follow_champion(bundle_store, options.tracking_settings())
     output.finish(entry, _format_log_entry(entry))
 
@@ -346,7 +347,7 @@ def rollback(output: Output, store: str, reason: str) -> None:
     """
     bundle_store = options.open_store(store)
     log = ChampionLog(bundle_store)
-    entry = log.rollback(reason=reason, by=options.current_user(), at=options.utc_now())
+    entry = log.rollback(reason=reason, by=current_user(), at=utc_now())
     follow_champion(bundle_store, options.tracking_settings())
     output.finish(entry, _format_log_entry(entry))
 
@@ -421,7 +422,7 @@ def repair_log(output: Output, store: str) -> None:
     Existing entries don't change. The bundle of a missing entry is known from the entry after it. Prefer a backup of
     the store if you have one.
     """
-    entries = tuple(ChampionLog(Store.open(store)).repair(by=options.current_user(), at=options.utc_now()))
+    entries = tuple(ChampionLog(Store.open(store)).repair(by=current_user(), at=utc_now()))
     output.finish(
         LogRepairDocument(entries),
         *(_format_log_entry(entry) for entry in entries),

@@ -20,6 +20,7 @@ from preptime.cli.train import render_text as train_text
 from preptime.env_file import ENV_FILE
 from preptime.errors import UsageError
 from preptime.keys import new_key
+from preptime.python_api.defaults import current_user, utc_now
 from preptime.redaction import redact_address
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def demo(
         restaurant_index,
         date,
         store,
-        AuditActor(options.current_user(), options.utc_now()),
+        AuditActor(current_user(), utc_now()),
         plan=FitPlan.from_schema(dataset.schema, threads),
         thresholds=thresholds,
         schema=dataset.schema,

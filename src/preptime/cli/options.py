@@ -6,7 +6,6 @@ A setting option gets its value from the command line, the environment, `.env`, 
 from __future__ import annotations
 
 import datetime as dt
-import getpass
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -18,6 +17,7 @@ import click
 from preptime.env_file import ENV_FILE, read_env_file
 from preptime.errors import UsageError
 from preptime.network import is_service_link
+from preptime.python_api.defaults import cores
 from preptime.redaction import has_secret, redact_address
 from preptime.setting_specs import SettingSpec
 from preptime.settings import SETTING_SPECS, Settings
@@ -245,7 +245,7 @@ reason = click.option("--reason", required=True, help="The reason, for the champ
 threads = click.option(
     "--threads",
     type=click.IntRange(1),
-    default=os.cpu_count() or 1,
+    default=cores(),
     show_default="all cores",
     help="Number of cores to train on.",
 )
@@ -254,19 +254,6 @@ threads = click.option(
 def parse_models(names: str | None) -> tuple[str, ...] | None:
     """Return the names in the option `--models`, or None for all models."""
     return None if names is None else tuple(name.strip() for name in names.split(",") if name.strip())
-
-
-def current_user() -> str:
-    """Return the name of the user, for the champion log."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container may run as a user without a name
-        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
-
-
-def utc_now() -> str:
-    """Return the current time in UTC, for the champion log. No decision depends on it."""
-    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
 def abandoned_before() -> float:

@@ -9,6 +9,7 @@ import click
 from preptime.cli import inputs, options
 from preptime.cli.output import Output, with_output
 from preptime.formatting import format_count
+from preptime.python_api.defaults import current_user, utc_now
 
 
 @click.command()
@@ -38,7 +39,7 @@ def refresh(
         inputs.read_restaurants(dataset, source),
         date,
         bundle_store,
-        AuditActor(options.current_user(), options.utc_now()),
+        AuditActor(current_user(), utc_now()),
         thresholds=thresholds_from_settings(options.parse_thresholds(gate)),
         progress=output.progress,
     )

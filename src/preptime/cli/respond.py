@@ -15,6 +15,7 @@ from preptime.cli import inputs, options
 from preptime.cli.output import REFUSED_OR_ALERT, Output, with_output
 from preptime.domain.time_units import convert_minutes
 from preptime.errors import DataError, UsageError
+from preptime.python_api.defaults import utc_now
 
 if TYPE_CHECKING:
     from preptime.bundle.store import Store
@@ -191,7 +192,7 @@ class _DailyResponse:
     def _actor(self) -> AuditActor:
         from preptime.training.publishing import AuditActor
 
-        return AuditActor(ACTOR_NAME, options.utc_now())
+        return AuditActor(ACTOR_NAME, utc_now())
 
     def review(self) -> ChampionReview:
         """Review the champion, and roll it back if its predecessor is better."""

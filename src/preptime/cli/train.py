@@ -12,6 +12,7 @@ import msgspec
 from preptime.cli import inputs, options
 from preptime.cli.output import Output, comparison_conclusion, comparison_table, evaluation_text, with_output
 from preptime.domain.time_units import MINUTES, TimeUnit, convert_minutes
+from preptime.python_api.defaults import current_user, utc_now
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -83,7 +84,7 @@ def train(
             *completed_orders,
             date,
             bundle_store,
-            AuditActor(options.current_user(), options.utc_now()),
+            AuditActor(current_user(), utc_now()),
             plan=plan,
             thresholds=thresholds,
             schema=dataset.schema,

@@ -16,19 +16,14 @@ from preptime.domain.time_units import MINUTES, TimeUnit, convert_times
 from preptime.domain.validation_reasons import ValidationReason, validation_rule
 from preptime.evaluation import aggregates, charts
 from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS
+from preptime.evaluation.chart_set import NamedChart, hour_and_calibration_charts, prediction_charts
 from preptime.evaluation.charts import Chart, Palette, with_size, with_theme
 from preptime.evaluation.documents import BacktestDocument, Score, SegmentDimension
 from preptime.evaluation.evaluated_orders import LABEL_SETS, LabelSet
-from preptime.evaluation.metrics import REGRESSION_MIN_ORDERS
 from preptime.evaluation.overview import SegmentComparison, summarize_bundle
 from preptime.evaluation.report_data import ReportData, backtest_from_manifest
 from preptime.evaluation.summary_text import (
-    calibration_caption,
-    density_caption,
-    errors_caption,
-    hours_caption,
     importance_caption,
-    quartile_rows,
     summary_sentences,
 )
 from preptime.features.feature_set import FeatureSet
@@ -197,51 +192,20 @@ def _prediction_charts(manifest: Manifest, report_data: ReportData | None) -> No
             f"An earlier release trained it. Bundles trained with this release contain the data.{report_hint}",
         )
         return
-    predictions, unit = report_data.predictions, manifest.schema.target.time_unit
-    left, right = st.columns(2)
-    with left:
-        chart_card(
-            "Predicted vs. actual",
-            density_caption(predictions, unit),
-            lambda width, palette: charts.predicted_vs_actual(
-                aggregates.density_rows(predictions.density, unit),
-                quartile_rows(predictions, unit),
-                predictions.axis_limit_minutes,
-                width,
-                palette,
-                unit=unit,
-            ),
-        )
-    with right:
-        chart_card(
-            "Distribution of errors",
-            errors_caption(predictions, unit),
-            lambda width, palette: charts.error_distribution(
-                aggregates.error_rows(predictions.error_counts, predictions.orders, unit),
-                next(iter(predictions.error_counts)),
-                width,
-                palette,
-                unit,
-            ),
-        )
+    unit = manifest.schema.target.time_unit
+    _chart_row(prediction_charts(report_data.predictions, unit), ("Predicted vs. actual", "Distribution of errors"))
 
 
 def _hour_and_calibration_charts(backtest: BacktestDocument, unit: TimeUnit) -> None:
-    hour_rows = aggregates.segment_rows(backtest.segments, ("hour",), unit)
-    calibration_rows = aggregates.calibration_rows(backtest.segments, REGRESSION_MIN_ORDERS)
-    left, right = st.columns(2)
-    with left:
-        chart_card(
-            "Mean error by local hour",
-            hours_caption(hour_rows, unit),
-            lambda width, palette: charts.hour_errors(hour_rows, width, palette, unit),
-        )
-    with right:
-        chart_card(
-            "Calibration of the quantiles",
-            calibration_caption(calibration_rows),
-            lambda width, palette: charts.calibration(calibration_rows, width, palette),
-        )
+    titles = ("Mean error by local hour", "Calibration of the quantiles")
+    _chart_row(hour_and_calibration_charts(backtest, unit), titles)
+
+
+def _chart_row(named_charts: Sequence[NamedChart], titles: Sequence[str]) -> None:
+    """Draw charts of the report next to each other, with shorter titles."""
+    for column, chart, title in zip(st.columns(len(titles)), named_charts, titles, strict=True):
+        with column:
+            chart_card(title, chart.caption, chart.draw)
 
 
 def _segment_section(backtest: BacktestDocument, unit: TimeUnit) -> None:
