@@ -49,7 +49,6 @@ VALID_VALUES = {
     "date": NEXT_DATE,
     "days": "3",
     "first_day": "2015-06-10",
-    "fitted_through": "2015-06-10",
     "keep": "3",
     "last_day": "2015-06-11",
     "model": "xgb",

@@ -119,5 +119,8 @@ def test_offered_lightgbm_predicts_the_same_in_the_bundle(files: Files, schema: 
     assert bundle.manifest.custom_models == "mine: model.onnx, fitted through 2015-06-08"
     assert "Checking the graph in a separate process" in result.err
     graph.write_bytes(EXAMPLE.read_bytes())
-    error = error_document(preptime(*command), 2, "UsageError")
+    without_last_day = [part for part in command if part not in days[2:]]
+    refused = preptime(*without_last_day)
+    assert "The days after 2015-06-04 evaluate mine." in " ".join(refused.err.split())
+    error = error_document(refused, 2, "UsageError")
     assert error.facts == f"{graph} doesn't meet the requirement on format: expected an ONNX model, found other bytes."

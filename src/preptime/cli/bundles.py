@@ -18,7 +18,15 @@ from preptime.bundle.isolated_check import check_bundle, load_checked
 from preptime.bundle.manifest import JsonObject, Manifest, to_json_object
 from preptime.bundle.store import Store
 from preptime.cli import inputs, options
-from preptime.cli.output import FAILURE, Output, comparison_conclusion, comparison_table, manifest_table, with_output
+from preptime.cli.output import (
+    FAILURE,
+    Output,
+    comparison_conclusion,
+    comparison_table,
+    manifest_table,
+    print_message,
+    with_output,
+)
 from preptime.errors import BundleVerificationError
 from preptime.formatting import format_count
 from preptime.python_api.defaults import current_user, utc_now
@@ -251,8 +259,8 @@ def _table_of(comparison: Comparison, manifest: Manifest) -> Table:
 @click.option(
     "--fitted-through",
     type=options.DATE,
-    required=True,
-    help="Last day that the model was fitted on. Only later days calibrate and evaluate it.",
+    help="Last day that the model was fitted on. Only later days calibrate and evaluate it.  [default: the day before "
+    "the seven days before --as-of]",
 )
 @options.orders
 @options.restaurants
@@ -269,7 +277,7 @@ def offer(
     *,
     name: str,
     date: dt.date,
-    fitted_through: dt.date,
+    fitted_through: dt.date | None,
     orders: str,
     restaurants: str | None,
     schema: str | None,
@@ -289,12 +297,18 @@ def offer(
     from preptime.cli.train import render_text
     from preptime.sources.data_versions import find_revisions
     from preptime.training.fitting import FitPlan
-    from preptime.training.offer import Offer
+    from preptime.training.offer import Offer, day_before_gate
     from preptime.training.offer import offer as run_offer
     from preptime.training.publishing import AuditActor
     from preptime.validation.data_gate import thresholds_from_settings
 
     thresholds = thresholds_from_settings(options.parse_thresholds(gate))
+    if fitted_through is None:
+        fitted_through = day_before_gate(date)
+        print_message(
+            f"The days after {fitted_through} evaluate {name}. If it was fitted on any of them, its metrics are too "
+            "good: state the last day that it was fitted on with --fitted-through."
+        )
     dataset = inputs.Dataset.from_options(orders, restaurants, schema)
     plan = FitPlan.from_schema(dataset.schema, threads, options.parse_models(models))
     audited_orders, restaurant_index = inputs.read_completed_orders(output, dataset)

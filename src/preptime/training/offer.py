@@ -30,7 +30,7 @@ from preptime.training.calibration import check_offered_orders
 from preptime.training.fitting import FitPlan, fitted_rows
 from preptime.training.offered_graph import as_model, check_offered_graph, with_extreme_rows
 from preptime.training.publishing import AuditActor
-from preptime.training.requirements import choose_mode
+from preptime.training.requirements import GATE_DAYS, choose_mode
 from preptime.training.train import TrainDocument, train
 from preptime.training.training_data import ONE_DAY, TrainingData, rows_as_of
 from preptime.validation.audit import AuditedOrders
@@ -118,6 +118,16 @@ def offer(
         revisions=revisions,
         progress=progress,
     )
+
+
+def day_before_gate(date: dt.date) -> dt.date:
+    """Return the last day that a graph can be fitted on if all days of the gate as of `date` evaluate it.
+
+    Example:
+        >>> day_before_gate(dt.date(2015, 6, 17))
+        datetime.date(2015, 6, 9)
+    """
+    return date - (GATE_DAYS + 1) * ONE_DAY
 
 
 def plan_with(plan: FitPlan, model: CustomModel) -> FitPlan:
