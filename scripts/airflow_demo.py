@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from preptime.validation.data_gate import MAX_LATE_DAYS
+
 ROOT = Path(__file__).resolve().parent.parent
 PREPTIME = Path(sys.executable).parent / "preptime"
-MAX_LATE_DAYS = 7
-"""The data gate refuses an export whose last order is older, and Airflow doesn't retry (`PermanentDataError`)."""
 
 
 def demo_settings(

@@ -284,7 +284,7 @@ class Bundle:
         return {name: self._read_again(name) for name in MODEL_FILES if name in self.manifest.files}
 
     def _read_again(self, name: str) -> bytes:
-        return _read_file(self.folder, name, self.manifest.files[name])
+        return read_verified_file(self.folder, name, self.manifest.files[name])
 
 
 def _check_predictions(bundle: Bundle, contents: BundleContents) -> None:
@@ -359,7 +359,7 @@ def read_contents(folder: Path) -> BundleContents:
         required |= {LIVE_FILE}
     for name in sorted(required - manifest.files.keys()):
         raise refused_bundle_error(name, "a file", "no file")
-    contents = {name: _read_file(folder, name, expected) for name, expected in manifest.files.items()}
+    contents = {name: read_verified_file(folder, name, expected) for name, expected in manifest.files.items()}
     return BundleContents(
         manifest, hashlib.sha256(raw_manifest).hexdigest(), {name: contents[name] for name in required}
     )
@@ -377,7 +377,7 @@ def parse_history(manifest: Manifest, files: Mapping[str, bytes]) -> History:
     return history
 
 
-def _read_file(folder: Path, name: str, expected: FileInfo) -> bytes:
+def read_verified_file(folder: Path, name: str, expected: FileInfo) -> bytes:
     """Return the content of a file. Raises `BundleVerificationError` unless it's the one in the manifest."""
     path = folder / name
     if not path.is_file():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from preptime.bundle.manifest import MANIFEST_FILE, describe_files, refused_bundle_error
+from preptime.bundle.bundle import read_verified_file
+from preptime.bundle.manifest import MANIFEST_FILE
 from preptime.bundle.store import Store
-from preptime.errors import StoreError
+from preptime.errors import BundleVerificationError, StoreError
 from preptime.progress import ProgressCallback, no_progress
 
 
@@ -60,15 +61,10 @@ def _different_log(target: Store, name: str) -> StoreError:
 
 
 def _read_bundle(source: Store, bundle: str) -> dict[str, bytes]:
-    """Return the files of a bundle with its manifest. Raises `BundleVerificationError` if a hash is wrong."""
-    folder = source.fetch(bundle)
-    manifest = source.read_manifest(bundle)
+    """Return the files of a bundle with its manifest. Raises `BundleVerificationError` if one is damaged."""
+    folder, manifest = source.fetch(bundle), source.read_manifest(bundle)
     try:
-        files = {name: (folder / name).read_bytes() for name in manifest.files}
-    except FileNotFoundError as error:
-        raise refused_bundle_error(f"{bundle}/{error.filename}", "a file", "no file") from error
-    actual = describe_files(files)
-    for name, expected in manifest.files.items():
-        if actual[name] != expected:
-            raise refused_bundle_error(f"{bundle}/{name}", f"SHA-256 {expected.sha256}", actual[name].sha256)
+        files = {name: read_verified_file(folder, name, expected) for name, expected in manifest.files.items()}
+    except BundleVerificationError as error:
+        raise BundleVerificationError(f"{bundle}/{error.facts}", error.hint) from error
     return files | {MANIFEST_FILE: (folder / MANIFEST_FILE).read_bytes()}
