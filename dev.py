@@ -30,7 +30,7 @@ LOCKS = ROOT / "locks"
 VENV = ROOT / ".venv"
 VENV_BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = VENV_BIN / ("python.exe" if os.name == "nt" else "python")
-TOOL_ENVIRONMENTS = ("airflow", "dvc", "deploy", "mlflow-server")
+TOOL_ENVIRONMENTS = ("airflow", "dvc", "deploy", "mlflow-server", "spark")
 """Groups of pyproject.toml with their own lock and environment, `.venv-NAME`."""
 TEST_ENVIRONMENTS = ("dev", *(name for name in TOOL_ENVIRONMENTS if os.name != "nt" or name != "airflow"))
 """The environments that the tests use. Airflow doesn't run on Windows."""
@@ -266,7 +266,14 @@ def _install(venv_path: Path, lock_file: Path) -> None:
     """Install a lock, and in .venv also the project. Raises `TaskError`."""
     python = _venv_python(venv_path)
     pip = (python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--no-deps", "--no-compile")
-    _run_or_fail(*pip, "--require-hashes", "--only-binary", ":all:", "-r", lock_file)
+    wheels = (*pip, "--require-hashes", "--only-binary", ":all:")
+    build_lock = LOCKS / "build" / lock_file.name
+    if build_lock.is_file():
+        # A package of the lock has no wheel. pip builds it with these tools, and keeps the wheel in its cache.
+        _run_or_fail(*wheels, "-r", build_lock)
+        _run_or_fail(*pip, "--require-hashes", "--no-build-isolation", "-r", lock_file)
+    else:
+        _run_or_fail(*wheels, "-r", lock_file)
     if venv_path == VENV:
         # The project itself, built by the hatchling of the lock, so that pip downloads nothing without a hash.
         _run_or_fail(*pip, "--no-index", "--no-build-isolation", "--editable", ROOT)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "locks"
-TOOL_GROUPS = ("airflow", "dvc", "deploy", "mlflow-server")
+TOOL_GROUPS = ("airflow", "dvc", "deploy", "mlflow-server", "spark")
 """Groups of pyproject.toml with a separate environment."""
 IMAGE_EXTRAS = {
     "serve": ("gcs", "otel"),
@@ -30,7 +30,7 @@ INDEX_OPTIONS = ("--no-emit-index-url", "--no-emit-find-links")
 
 def lock_requests() -> dict[str, tuple[str, ...]]:
     """Return uv's arguments for each lock, by name. `-` means the build requirements on standard input."""
-    project_arguments = ("--all-extras", "pyproject.toml", "-")
+    project_arguments = ("--extra", "all", "pyproject.toml", "-")
     constraint = ("--constraint", "locks/run.lock")
     images = {
         f"images/{name}": (*constraint, *(part for extra in extras for part in ("--extra", extra)), "pyproject.toml")
@@ -40,6 +40,8 @@ def lock_requests() -> dict[str, tuple[str, ...]]:
         "run": project_arguments,
         "dev": ("--group", "dev", "--group", "bench", "--group", "docs", *constraint, *project_arguments),
         **{name: ("--group", name) for name in TOOL_GROUPS},
+        # pyspark has no wheel: dev.py builds it with these tools.
+        "build/spark": ("--group", "spark-build"),
         "images/build": (*constraint, "-"),
         **images,
         **{
@@ -60,7 +62,8 @@ def main(arguments: list[str]) -> int:
     ]
     # hatchling needs `editables` for an editable install.
     build_requirements = "\n".join([*build_backend_requirements, "editables"])
-    (LOCKS / "images").mkdir(parents=True, exist_ok=True)
+    for folder in ("build", "images"):
+        (LOCKS / folder).mkdir(parents=True, exist_ok=True)
     for name, request in lock_requests().items():
         print(f"Resolving locks/{name}.lock", flush=True)
         command = [uv, "pip", "compile", "--quiet", *COMPILE_OPTIONS, *INDEX_OPTIONS, *arguments]

@@ -18,7 +18,7 @@ from tests.requirements import is_allowed_skip
 
 os.environ.pop("MLFLOW_TRACKING_URI", None)  # no test may log to a server of the developer
 
-FOLDERS_WITH_COSTLY_FIXTURES = ("cli", "dags", "daily", "tracking", "training")
+FOLDERS_WITH_COSTLY_FIXTURES = ("cli", "dags", "daily", "spark", "tracking", "training")
 """Folders whose tests share trainings, servers, or images. If several processes run tests, one runs each folder."""
 TESTS_WITH_BROWSER_OR_DOCKER = ("deploy", "ui", "test_docs_site.py")
 """One process runs all of them: a starting Docker engine changes the network, and Chromium then ends its requests."""

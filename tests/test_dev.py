@@ -27,9 +27,9 @@ def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks" / "build").mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text("", encoding="utf-8")
-    for lock in ("run", "dev", "airflow", "dvc", "deploy", "mlflow-server"):
+    for lock in ("run", "dev", "airflow", "dvc", "deploy", "mlflow-server", "spark", "build/spark"):
         (tmp_path / "locks" / f"{lock}.lock").write_text(f"{lock} packages", encoding="utf-8")
     venv = tmp_path / ".venv"
     monkeypatch.setattr(module, "ROOT", tmp_path)
@@ -199,9 +199,19 @@ def test_test_task_creates_every_environment(dev: ModuleType, commands: list[str
     dev.test("tests/api")
     installed = {command.rpartition("/")[2] for command in commands if "--require-hashes" in command}
     assert installed == {f"{name}.lock" for name in dev.TEST_ENVIRONMENTS}
-    assert set(dev.TEST_ENVIRONMENTS) == {"dev", "airflow", "dvc", "deploy", "mlflow-server"}
+    assert set(dev.TEST_ENVIRONMENTS) == {"dev", "airflow", "dvc", "deploy", "mlflow-server", "spark"}
     assert all((tmp_path / f".venv-{name}").is_dir() for name in dev.TOOL_ENVIRONMENTS)
     assert commands[-1].endswith(" ".join(["-m pytest", *dev.PARALLEL_TESTS, "tests/api"]))
+
+
+def test_only_a_package_without_a_wheel_is_built(dev: ModuleType, commands: list[str]) -> None:
+    """The tools that build it come from wheels with hashes, too."""
+    dev.setup("spark")
+    build, install = (command for command in commands if "--require-hashes" in command)
+    assert "--only-binary :all:" in build
+    assert build.endswith("build/spark.lock")
+    assert "--no-build-isolation" in install
+    assert install.endswith("locks/spark.lock")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM")

@@ -17,7 +17,12 @@ from benchmarks import __main__ as benchmarks
 from tests.requirements import ROOT, requires
 
 IMAGE_LOCKS = ("images/serve", "images/jobs", "images/ui")
-LOCKS = ("run", "dev", "airflow", "dvc", "deploy", "mlflow-server", "images/build", *IMAGE_LOCKS)
+LOCKS = (
+    *("run", "dev", "airflow", "dvc", "deploy", "mlflow-server", "spark", "build/spark", "images/build"),
+    *IMAGE_LOCKS,
+)
+LOCK_OF_SPARK = {"pyspark": "spark", "setuptools": "build/spark"}
+"""Packages that only the tests of Spark need, and their locks."""
 
 VENDOR_PLACES = {
     "catboost": ("models/catboost_models.py",),
@@ -39,6 +44,7 @@ VENDOR_PLACES = {
         "training/",
         "scoring/",
         "monitoring/",
+        "spark/",
         "ui/",
     ),
     "flask": ("api/",),
@@ -53,7 +59,9 @@ VENDOR_PLACES = {
     "tomlkit": ("schema/toml_edit.py",),
     "aiohttp": ("client/asynchronous.py",),
     "tqdm": ("python_api/progress_bars.py",),
-    **dict.fromkeys(("pandas", "pyarrow"), ("python_api/dataframes.py",)),
+    "pandas": ("python_api/dataframes.py",),
+    "pyarrow": ("python_api/dataframes.py", "spark/"),
+    "pyspark": ("spark/",),
     **dict.fromkeys(("joblib", "pickle"), ()),
 }
 """Vendor library to the paths under src/preptime that may import it. An empty tuple means no path."""
@@ -85,10 +93,12 @@ def declared() -> Iterator[tuple[str, Requirement]]:
     extras = [text for extra in project["project"]["optional-dependencies"].values() for text in extra]
     for text in (*project["project"]["dependencies"], *extras, *project["build-system"]["requires"]):
         if not text.startswith("preptime["):
-            yield "run", Requirement(text)
+            requirement = Requirement(text)
+            yield LOCK_OF_SPARK.get(requirement.name, "run"), requirement
     for name, group in project["dependency-groups"].items():
+        requirements = [Requirement(text) for text in group if isinstance(text, str)]
         lock = name if name in LOCKS else "dev"
-        yield from ((lock, Requirement(text)) for text in group if isinstance(text, str))
+        yield from ((LOCK_OF_SPARK.get(requirement.name, lock), requirement) for requirement in requirements)
 
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:
