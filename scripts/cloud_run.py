@@ -13,7 +13,8 @@ revision with the image that has the traffic, and with the current settings and 
 
 The script needs the standard library and `gcloud` only, which provides the access token and the project. It uses the
 Cloud Run Admin API, because `gcloud run deploy` can name the new revision, and the next change by Terraform would use
-the name again. The workflows in .github/workflows call this script, and you can too. The exit status is 1 on failure.
+the name again. The workflows in .github/workflows call this script, and you can too. For the requests that a
+candidate gets with 10%, see canary.py. The exit status is 1 on failure.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ LATEST = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
 NAMED = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
 API_URL_VARIABLE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN"
 """gcloud's variable for another address of the Cloud Run Admin API."""
+MONITORING_URL_VARIABLE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING"
+"""gcloud's variable for another address of the Cloud Monitoring API."""
 POLL_SECONDS = 2.0
 """Time between two requests for the state of an operation."""
 OPERATION_TIMEOUT_SECONDS = 900.0
@@ -101,8 +104,17 @@ class CloudRunService:
     def request(self, path: str, change: Document | None = None) -> Document:
         """Request a resource of the Cloud Run Admin API, or change it. Raises `ReleaseError`."""
         base = os.environ.get(API_URL_VARIABLE, "https://run.googleapis.com/").rstrip("/")
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        return _request_json(f"{base}/v2/{path}", headers, change, "GET" if change is None else "PATCH")
+        return _request_json(f"{base}/v2/{path}", self.headers, change, "GET" if change is None else "PATCH")
+
+    def time_series(self, query: str) -> Document:
+        """Request time series of the project from Cloud Monitoring. Raises `ReleaseError`."""
+        base = os.environ.get(MONITORING_URL_VARIABLE, "https://monitoring.googleapis.com/").rstrip("/")
+        return _request_json(f"{base}/v3/projects/{self.project}/timeSeries?{query}", self.headers, None, "GET")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of a request to Google."""
+        return {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
 
     @property
     def path(self) -> str:
@@ -198,8 +210,14 @@ def deploy_candidate(cloud_run: CloudRunService, image: str) -> str:
 
 def set_image(service: Document, image: str) -> None:
     """Set the image of the next revision. Cloud Run chooses the name of the revision."""
-    service["template"]["containers"][0]["image"] = image
+    main_container(service["template"])["image"] = image
     service["template"].pop("revision", None)
+
+
+def main_container(revision: Document) -> Document:
+    """Return the container that gets the requests. Another one can read its metrics."""
+    containers: list[Document] = revision["containers"]
+    return next((container for container in containers if container.get("ports")), containers[0])
 
 
 def shift_traffic(cloud_run: CloudRunService, percent: int) -> str:
@@ -227,7 +245,7 @@ def restart(cloud_run: CloudRunService) -> str:
     """Replace the serving revision by one with the same image and the current settings and secrets. Return its name."""
     service = cloud_run.describe()
     revision = cloud_run.request(f"{cloud_run.path}/revisions/{serving_revision(service)}")
-    set_image(service, revision["containers"][0]["image"])
+    set_image(service, main_container(revision)["image"])
     annotations = service["template"].get("annotations", {})
     service["template"]["annotations"] = annotations | {RESTARTED_ANNOTATION: f"{time.time():.3f}"}
     service["traffic"] = [{"type": LATEST, "percent": 100}]

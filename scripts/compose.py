@@ -1,4 +1,4 @@
-"""Run the whole system on one machine with Docker Compose: `up [PROFILE]` and `down [--volumes]`.
+"""Run the whole system on one machine with Docker Compose: `up [PROFILE] [--monitoring]` and `down [--volumes]`.
 
 `up` generates the secrets that .env doesn't have, stores them in .env.secrets (which git ignores), starts the services,
 waits until they are healthy, and prints their URLs. `down` removes this project's containers and network. With
@@ -14,25 +14,36 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from preptime.env_file import ENV_FILE, read_env_file
 from preptime.errors import OperationError, PreptimeError, UsageError
 from preptime.keys import new_key
-from scripts.image_digests import read_digests
+from scripts.image_digests import read_digest
 from scripts.images import find_docker
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRETS_FILE = ROOT / ".env.secrets"
 PROFILES = ("api", "ui", "airflow", "all")
+MONITORING_PROFILE = "monitoring"
+"""The profile that `--monitoring` adds: Prometheus and Grafana, with the API."""
+IMAGE_PROFILES = {
+    "POSTGRES_IMAGE": {"airflow", "all"},
+    "PROMETHEUS_IMAGE": {MONITORING_PROFILE},
+    "GRAFANA_IMAGE": {MONITORING_PROFILE},
+}
+"""Variables of published images, and the profiles that use them."""
 STARTUP_TIMEOUT_SECONDS = 300
+UNUSED = "unused"
+"""The value of a variable that no started service uses. Compose requires a value for every variable of the file."""
 
 SECRET_GENERATORS: dict[str, Callable[[], str]] = {
     "POSTGRES_PASSWORD": lambda: secrets.token_hex(16),
     "AIRFLOW_SECRET": lambda: secrets.token_hex(32),
     "AIRFLOW_FERNET_KEY": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
     "_AIRFLOW_WWW_USER_PASSWORD": lambda: secrets.token_urlsafe(12),
+    "GRAFANA_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(12),
 }
 """The secrets of an installation, and the functions that generate them."""
 DASHBOARD_KEY_NAME = "dashboard"
@@ -64,10 +75,10 @@ def add_missing_secrets(settings: Mapping[str, str], saved_secrets: Mapping[str,
     return generated
 
 
-def compose_environment(settings: Mapping[str, str]) -> dict[str, str]:
+def compose_environment(settings: Mapping[str, str], profiles: Collection[str]) -> dict[str, str]:
     """Return the variables of compose.yaml. The environment and .env have precedence over generated secrets.
 
-    Raises `UsageError` if PostgreSQL's image is neither pinned nor set.
+    Raises `UsageError` if a published image of these profiles is neither pinned nor set.
     """
     saved_secrets = read_env_file(SECRETS_FILE) if SECRETS_FILE.is_file() else {}
     all_secrets = add_missing_secrets(settings, saved_secrets)
@@ -80,19 +91,21 @@ def compose_environment(settings: Mapping[str, str]) -> dict[str, str]:
         result["PREPTIME_API_KEYS"] = ",".join(
             filter(None, (settings.get("PREPTIME_API_KEYS"), all_secrets["PREPTIME_API_KEYS"]))
         )
-    result.setdefault("POSTGRES_IMAGE", settings.get("POSTGRES_IMAGE") or read_digests()["POSTGRES_IMAGE"])
+    for name, profiles_with_image in IMAGE_PROFILES.items():
+        if name not in result:
+            result[name] = UNUSED if profiles_with_image.isdisjoint(profiles) else read_digest(name)
     return result
 
 
-def up(profile: str) -> None:
-    """Start a profile. Raises `PreptimeError`."""
+def up(profile: str, *, monitoring: bool) -> None:
+    """Start a profile, with Prometheus and Grafana on request. Raises `PreptimeError`."""
     env_file = ROOT / (os.environ.get("ENV_FILE") or ENV_FILE)
     settings = {**(read_env_file(env_file) if env_file.is_file() else {}), **os.environ}
-    environment_values = compose_environment(settings)
+    profiles = [profile, MONITORING_PROFILE] if monitoring else [profile]
+    environment_values = compose_environment(settings, profiles)
     command = [
         *compose_command(find_docker()),
-        "--profile",
-        profile,
+        *(f"--profile={name}" for name in profiles),
         "up",
         "--detach",
         "--wait",
@@ -103,38 +116,48 @@ def up(profile: str) -> None:
         raise OperationError(
             "Not all services are healthy.", "Check `docker compose logs`. To build the images, run `make images`."
         )
-    for line in describe_addresses(profile, environment_values, settings):
+    for line in describe_addresses(profiles, environment_values, settings):
         print(line)
 
 
-def describe_addresses(profile: str, environment_values: Mapping[str, str], settings: Mapping[str, str]) -> list[str]:
+def describe_addresses(
+    profiles: Collection[str], environment_values: Mapping[str, str], settings: Mapping[str, str]
+) -> list[str]:
     """Return lines with URLs, and with the places of credentials, because the lines can be in the log of a job."""
+
+    def url(name: str, default_port: int) -> str:
+        return f"http://localhost:{environment_values.get(name) or default_port}"
 
     def describe_secret(name: str) -> str:
         return f"{name} in {'.env' if settings.get(name) else SECRETS_FILE.name}"
 
+    started = set(profiles)
     lines = []
-    if profile != "airflow":
-        lines.append(f"API: http://localhost:{environment_values.get('PREPTIME_PORT') or 8000}/docs")
-    if profile in {"ui", "all"}:
-        lines.append(f"Dashboard: http://localhost:{environment_values.get('PREPTIME_UI_PORT') or 8501}")
+    if started != {"airflow"}:
+        lines.append(f"API: {url('PREPTIME_PORT', 8000)}/docs")
+    if started & {"ui", "all"}:
+        lines.append(f"Dashboard: {url('PREPTIME_UI_PORT', 8501)}")
     if lines:
         lines.append(f"API key: {describe_secret('PREPTIME_API_KEY')}")
-    if profile in {"airflow", "all"}:
+    if started & {"airflow", "all"}:
         user = environment_values.get("_AIRFLOW_WWW_USER_USERNAME") or "airflow"
-        lines.append(f"Airflow: http://localhost:{environment_values.get('AIRFLOW_PORT') or 8080}")
+        lines.append(f"Airflow: {url('AIRFLOW_PORT', 8080)}")
         lines.append(f"Airflow user: {user}, password: {describe_secret('_AIRFLOW_WWW_USER_PASSWORD')}")
+    if MONITORING_PROFILE in started:
+        lines.append(f"Prometheus: {url('PROMETHEUS_PORT', 9090)}")
+        lines.append(f"Grafana: {url('GRAFANA_PORT', 3000)}")
+        lines.append(f"Grafana user: admin, password: {describe_secret('GRAFANA_ADMIN_PASSWORD')}")
     return lines
 
 
 def down(*, volumes: bool) -> None:
     """Remove the services that `up` started. Raises `OperationError`."""
-    # Compose requires a value for every variable of the file, even to remove services.
     environment_values = {
         **os.environ,
-        **dict.fromkeys((*SECRET_GENERATORS, "PREPTIME_API_KEY", "PREPTIME_API_KEYS", "POSTGRES_IMAGE"), "unused"),
+        **dict.fromkeys((*SECRET_GENERATORS, "PREPTIME_API_KEY", "PREPTIME_API_KEYS", *IMAGE_PROFILES), UNUSED),
     }
-    command = [*compose_command(find_docker()), "--profile", "all", "down", "--remove-orphans"]
+    profiles = ("--profile=all", f"--profile={MONITORING_PROFILE}")
+    command = [*compose_command(find_docker()), *profiles, "down", "--remove-orphans"]
     if volumes:
         command.append("--volumes")
     if subprocess.run(command, cwd=ROOT, env=environment_values, check=False).returncode:
@@ -149,11 +172,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="command", required=True)
     up_parser = subparsers.add_parser("up")
     up_parser.add_argument("profile", nargs="?", default="all", choices=PROFILES)
+    up_parser.add_argument("--monitoring", action="store_true", help="also start Prometheus and Grafana")
     subparsers.add_parser("down").add_argument("--volumes", action="store_true", help="also remove the data")
     options = parser.parse_args(arguments)
     try:
         if options.command == "up":
-            up(options.profile)
+            up(options.profile, monitoring=options.monitoring)
         else:
             down(volumes=options.volumes)
     except UsageError as error:

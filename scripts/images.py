@@ -23,7 +23,7 @@ from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.isolated_check import load_checked
 from preptime.bundle.store import Store
 from preptime.errors import OperationError, PreptimeError, UsageError
-from scripts.image_digests import read_digests, write_digests
+from scripts.image_digests import read_digest, write_digests
 from scripts.sbom import write_sbom
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -160,7 +160,7 @@ def build_images(options: argparse.Namespace) -> None:
     if options.pin:
         write_digests(client)
         return
-    base = options.base or read_digests()["BASE"]
+    base = options.base or read_digest("BASE")
     arguments = [
         f"--build-arg=BASE={base}",
         f"--build-arg=VERSION={version('preptime')}",

@@ -1,4 +1,4 @@
-# All permissions. A comment explains each grant. Two grants are for the whole project, because their roles require it.
+# All permissions. A comment explains each grant. A few grants are for the whole project, because their roles require it.
 
 locals {
   member = { for role, account in google_service_account.roles : role => "serviceAccount:${account.email}" }
@@ -110,6 +110,17 @@ resource "google_secret_manager_secret_iam_member" "ui_reads_keys" {
   member    = local.member["ui"]
 }
 
+# --- Metrics ---------------------------------------------------------------------------------------------------------
+
+# The API's sidecar may write metrics. A metric belongs to a project, so the grant is for the whole project.
+resource "google_project_iam_member" "api_writes_metrics" {
+  count = var.metrics_sidecar == "" ? 0 : 1
+
+  project = var.project
+  role    = "roles/monitoring.metricWriter"
+  member  = local.member["api"]
+}
+
 # --- Access ----------------------------------------------------------------------------------------------------------
 
 # The API has no grant: it checks its own keys, and Cloud Run checks no caller (modules/service, `access`). A grant to
@@ -145,6 +156,17 @@ resource "google_cloud_run_v2_job_iam_member" "scheduler_starts_jobs" {
   location = var.region
   role     = "roles/run.invoker"
   member   = local.member["scheduler"]
+}
+
+# --- Alerts ----------------------------------------------------------------------------------------------------------
+
+# Cloud Monitoring may publish alerts to the topics in var.alert_topics.
+resource "google_pubsub_topic_iam_member" "monitoring_publishes" {
+  for_each = toset(var.alert_topics)
+
+  topic  = each.key
+  role   = "roles/pubsub.publisher"
+  member = "serviceAccount:service-${data.google_project.project.number}@gcp-sa-monitoring-notification.iam.gserviceaccount.com"
 }
 
 # --- CI --------------------------------------------------------------------------------------------------------------

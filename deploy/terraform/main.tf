@@ -40,8 +40,9 @@ resource "google_artifact_registry_repository" "images" {
   location      = var.region
   format        = "DOCKER"
   description   = "preptime images."
+  kms_key_name  = var.kms_key
 
-  #checkov:skip=CKV_GCP_84:Google's keys encrypt the images, which contain public code. If you need your own key, add kms_key_name.
+  #checkov:skip=CKV_GCP_84:Google's keys encrypt the images, which contain public code. If you need your own key, set kms_key.
 
   # CI deploys digests, so tags can move. Immutable tags would prevent the cleanup.
   cleanup_policy_dry_run = false
@@ -65,7 +66,7 @@ resource "google_artifact_registry_repository" "images" {
     }
   }
 
-  depends_on = [google_project_service.apis]
+  depends_on = [google_project_service.apis, google_kms_crypto_key_iam_member.service_agents]
 }
 
 module "store" {
@@ -73,9 +74,10 @@ module "store" {
 
   project             = var.project
   region              = var.region
+  kms_key             = var.kms_key
   deletion_protection = var.deletion_protection
 
-  depends_on = [google_project_service.apis]
+  depends_on = [google_project_service.apis, google_kms_crypto_key_iam_member.service_agents]
 }
 
 module "warehouse" {
@@ -84,9 +86,10 @@ module "warehouse" {
   project             = var.project
   region              = var.region
   api_service         = module.api.name
+  kms_key             = var.kms_key
   deletion_protection = var.deletion_protection
 
-  depends_on = [google_project_service.apis]
+  depends_on = [google_project_service.apis, google_kms_crypto_key_iam_member.service_agents]
 }
 
 module "api" {
@@ -97,9 +100,11 @@ module "api" {
   image               = var.images.serve
   account             = google_service_account.roles["api"].email
   access              = "keys"
-  ingress             = var.ingress
+  metrics_sidecar     = var.metrics_sidecar
+  ingress             = local.ingress
+  kms_key             = var.kms_key
   port                = 8000
-  health_port         = 9000 # Clients with slow headers can occupy all connections of the other port.
+  health_port         = 8080 # Clients with slow headers can occupy all connections of the other port.
   health_path         = "/healthz"
   cpu                 = var.api.cpu
   memory              = var.api.memory
@@ -108,6 +113,9 @@ module "api" {
   concurrency         = var.api.concurrency
   deletion_protection = var.deletion_protection
 
+  default_uri_disabled = local.default_uri_disabled
+  egress               = local.egress
+
   # The API polls the champion log and writes predictions between requests too.
   cpu_between_requests = true
 
@@ -115,7 +123,7 @@ module "api" {
     PREPTIME_STORE                 = local.store_url
     PREPTIME_HOST                  = "0.0.0.0"
     PREPTIME_PORT                  = "8000"
-    PREPTIME_HEALTH_PORT           = "9000"
+    PREPTIME_HEALTH_PORT           = "8080" # The port that the metrics' sidecar reads without a configuration.
     PREPTIME_WORKERS               = tostring(var.api.cpu)
     PREPTIME_CHAMPION_POLL_SECONDS = "30"
     # Parts of the instance's memory: see docs/operations.md, "Limits and memory".
@@ -126,7 +134,7 @@ module "api" {
     PREPTIME_SHUTDOWN_TIMEOUT_SECONDS = "8"
     # Clients can't reach /readyz, because Cloud Run reserves paths that end in z. This route returns the same response.
     AIP_HEALTH_ROUTE = "/ready"
-    # Metrics name clients and their load, and reasons name the bucket. Both stay on port 9000, which clients can't reach.
+    # Metrics name clients and their load, and reasons name the bucket. Both stay on port 8080, which clients can't reach.
     PREPTIME_PUBLIC_DETAILS = "false"
   }
 
@@ -145,7 +153,8 @@ module "ui" {
   image               = var.images.ui
   account             = google_service_account.roles["ui"].email
   access              = "iap"
-  ingress             = var.ingress
+  ingress             = local.ingress
+  kms_key             = var.kms_key
   port                = 8501
   health_port         = 8501 # Streamlit has one port.
   health_path         = "/_stcore/health"
@@ -158,13 +167,15 @@ module "ui" {
   deletion_protection = var.deletion_protection
 
   cpu_between_requests = false
+  default_uri_disabled = local.default_uri_disabled
+  egress               = local.egress
 
   settings = {
     PREPTIME_STORE   = local.store_url
     PREPTIME_RESULTS = local.results
     PREPTIME_UI_HOST = "0.0.0.0"
     PREPTIME_UI_PORT = "8501"
-    PREPTIME_API_URL = module.api.uri
+    PREPTIME_API_URL = local.api_url
     # Cloud Run accepts requests of up to 32 MB. Its files are in memory: 3 × 160 MB, and 400 MB for the process.
     PREPTIME_UI_MAX_UPLOAD_MB       = "32"
     PREPTIME_UI_MAX_TOTAL_UPLOAD_MB = "160"
@@ -203,6 +214,8 @@ module "jobs" {
   timeout             = each.value.timeout
   retries             = each.value.retries
   settings            = local.job_settings
+  kms_key             = var.kms_key
+  egress              = local.egress
   deletion_protection = var.deletion_protection
 
   mounts = {
@@ -230,13 +243,16 @@ module "alerting" {
   region      = var.region
   emails      = var.alert_emails
   channels    = var.alert_channels
-  api_host    = trimprefix(module.api.uri, "https://")
+  topics      = var.alert_topics
+  api_host    = trimprefix(local.api_url, "https://")
   api_service = module.api.name
   ready_path  = "/ready"
   train_job   = module.jobs["train"].name
+  metrics     = var.metrics_sidecar != ""
 
   # With a check every minute, the API would never scale to zero.
-  uptime_check = var.api.min_instances > 0
+  # Its locations are on the internet.
+  uptime_check = var.api.min_instances > 0 && local.ingress != "INGRESS_TRAFFIC_INTERNAL_ONLY"
 
   depends_on = [google_project_service.apis]
 }

@@ -1,10 +1,10 @@
 output "api_url" {
-  value       = module.api.uri
+  value       = local.api_url
   description = "URL of the API."
 }
 
 output "ui_url" {
-  value       = module.ui.uri
+  value       = local.ui_url
   description = "URL of the dashboard, for the members in ui_members."
 }
 
@@ -36,4 +36,9 @@ output "workload_identity_provider" {
 output "deployer" {
   value       = google_service_account.roles["deployer"].email
   description = "Service account of CI, for the repository's variable GCP_DEPLOYER."
+}
+
+output "dns_records" {
+  value       = one(module.network[*].dns_records)
+  description = "Records to create in the public zone of the domains, if network is set."
 }

@@ -53,6 +53,17 @@ variable "api" {
   description = "Size of the API. For the reason of the concurrency, see docs/deploy-gcp.md."
 }
 
+variable "metrics_sidecar" {
+  type        = string
+  description = "Image that sends the API's own metrics to Managed Service for Prometheus. Empty: no metrics, and no alerts on them. For its digest, see docs/deploy-gcp.md."
+  default     = "us-docker.pkg.dev/cloud-ops-agents-artifacts/cloud-run-gmp-sidecar/cloud-run-gmp-sidecar:1.2.0"
+
+  validation {
+    condition     = var.metrics_sidecar == "" || can(regex("(:[0-9][0-9.]*|@sha256:[0-9a-f]{64})$", var.metrics_sidecar))
+    error_message = "Use an image with a version or a digest, or an empty text."
+  }
+}
+
 variable "ui_members" {
   type        = list(string)
   description = "Members who may open the dashboard, for example user:… or group:…."
@@ -70,6 +81,37 @@ variable "ingress" {
   }
 }
 
+variable "network" {
+  type = object({
+    mode                 = string
+    api_domain           = string
+    ui_domain            = string
+    client_ranges        = optional(list(string), ["*"])
+    requests_per_minute  = optional(number, 60000)
+    default_uri_disabled = optional(bool, true)
+    run_range            = optional(string, "10.8.0.0/24")
+    proxy_range          = optional(string, "10.8.1.0/26")
+  })
+  description = "A load balancer and a VPC for the services and jobs: mode external (internet) or internal (VPC). For the other values, see modules/network. Null: neither, and ingress applies."
+  default     = null
+
+  validation {
+    condition     = var.network == null || contains(["external", "internal"], try(var.network.mode, ""))
+    error_message = "Use external or internal as the mode."
+  }
+
+  validation {
+    condition     = try(length(var.network.client_ranges), 0) <= 10
+    error_message = "Cloud Armor accepts at most ten ranges of addresses."
+  }
+}
+
+variable "kms_key" {
+  type        = string
+  description = "Key of Cloud KMS in the same region that encrypts buckets, tables, images, secrets, services, and jobs: projects/…/cryptoKeys/…. Null: Google's keys."
+  default     = null
+}
+
 variable "alert_emails" {
   type        = list(string)
   description = "Email addresses that get alerts."
@@ -78,6 +120,12 @@ variable "alert_emails" {
 variable "alert_channels" {
   type        = list(string)
   description = "Existing notification channels that get alerts too, for example PagerDuty: projects/…/notificationChannels/…."
+  default     = []
+}
+
+variable "alert_topics" {
+  type        = list(string)
+  description = "Pub/Sub topics that get alerts too, for example for a webhook: projects/…/topics/…."
   default     = []
 }
 

@@ -75,6 +75,11 @@ COMPOSE_SETTINGS: dict[str, tuple[str, str]] = {
     "AIRFLOW_SECRET": ("Secret with which Airflow signs sessions. `make up` creates it.", ""),
     "POSTGRES_PASSWORD": ("Password of the database. `make up` creates it.", ""),
     "POSTGRES_IMAGE": ("Image of the database. deploy/docker/pins.env pins it.", ""),
+    "PROMETHEUS_PORT": ("Port of Prometheus on this machine's loopback address.", "9090"),
+    "PROMETHEUS_IMAGE": ("Image of Prometheus. deploy/docker/pins.env pins it.", ""),
+    "GRAFANA_PORT": ("Port of Grafana on this machine's loopback address.", "3000"),
+    "GRAFANA_ADMIN_PASSWORD": ("Password of Grafana's user `admin`. `make up` creates it.", ""),
+    "GRAFANA_IMAGE": ("Image of Grafana. deploy/docker/pins.env pins it.", ""),
 }
 """Variable, description, and default (docs/deploy-docker.md). Compose also reads some of preptime's own settings."""
 

@@ -31,7 +31,7 @@ def engine() -> Iterator[Engine]:
 def base(engine: Engine) -> str:
     """The published base image if the engine can pull it, otherwise a replacement."""
     pinned = image_digests.DIGESTS_FILE.is_file()
-    published = (image_digests.read_digests() if pinned else image_digests.BASE_IMAGES)["BASE"]
+    published = image_digests.read_digest("BASE") if pinned else image_digests.PUBLISHED_IMAGES["BASE"]
     if engine.run("pull", published, check=False).returncode == 0:
         return published
     return base_images.python_image(engine)
@@ -100,8 +100,8 @@ def terraform(google_schema: ProviderSchema, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def plans(terraform: Workspace) -> dict[str, Plan]:
-    """The plans from nothing: of production, and of staging with a cluster and without protection."""
-    staging = terraform.plan("staging", "-var=gke=true", "-var=deletion_protection=false")
+    """The plans from nothing: of production, and of staging with a cluster, without protection and metrics."""
+    staging = terraform.plan("staging", "-var=gke=true", "-var=deletion_protection=false", "-var=metrics_sidecar=")
     return {"staging": staging, "production": terraform.plan("production")}
 
 

@@ -1,4 +1,4 @@
-"""A fake of the Cloud Run Admin API (v2) with one service, over HTTP: revisions, traffic, tags, and operations.
+"""A fake of the Cloud Run Admin API (v2) with one service, over HTTP: revisions, traffic, tags, operations, metrics.
 
 It behaves as the documentation of the API says: a changed template makes a revision, whose name Cloud Run chooses if
 the template has none; a name can't be used twice; a revision keeps the secrets of its start.
@@ -7,8 +7,12 @@ the template has none; a name can't be used twice; a revision keeps the secrets 
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import json
+import math
+import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +39,9 @@ class FakeService:
     changes: list[list[str]] = field(default_factory=list)
     """The changed fields of each request."""
     requests_until_done: int = 1
+    url_of_tags: str = "https://{}---api.example"
+    observed: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    """The status and the milliseconds of the requests that Cloud Monitoring knows, by revision."""
 
     def __post_init__(self) -> None:
         template = {"containers": [{"image": "registry/serve:first"}], "timeout": "60s"}
@@ -77,7 +84,7 @@ class FakeService:
     def described(self) -> Document:
         """Return the service as the API does."""
         statuses = [
-            target | ({"uri": f"https://{target['tag']}---api.example"} if "tag" in target else {})
+            target | ({"uri": self.url_of_tags.format(target["tag"])} if "tag" in target else {})
             for target in self.targets()
         ]
         return self.document | {"name": PATH[4:], "trafficStatuses": statuses}
@@ -94,6 +101,30 @@ class FakeService:
         """Return the revisions that clients can reach: those with traffic, and those with a tag."""
         targets = [target for target in self.targets() if target.get("percent") or "tag" in target]
         return {self._revision_of(target): self.revisions[self._revision_of(target)] for target in targets}
+
+    def time_series(self, query: dict[str, list[str]]) -> Document:
+        """Return a metric of a revision as the Cloud Monitoring API does."""
+        labels = dict(re.findall(r'([\w.]+)="([^"]*)"', query["filter"][0]))
+        assert labels["resource.type"] == "cloud_run_revision"
+        assert labels["resource.labels.service_name"] == "preptime-api"
+        assert labels["resource.labels.location"] == "europe-west1"
+        start, end = (dt.datetime.fromisoformat(query[f"interval.{name}Time"][0]) for name in ("start", "end"))
+        assert query["aggregation.alignmentPeriod"] == [f"{(end - start).total_seconds():.0f}s"]
+        requests = self.observed.get(labels["resource.labels.revision_name"], [])
+        operations = {name: query[f"aggregation.{name}"] for name in ("perSeriesAligner", "crossSeriesReducer")}
+        values: list[Document] = []
+        if labels["metric.type"].endswith("/request_count"):
+            assert operations == {"perSeriesAligner": ["ALIGN_SUM"], "crossSeriesReducer": ["REDUCE_SUM"]}
+            assert query["aggregation.groupByFields"] == ["metric.labels.response_code_class"]
+            for name, count in Counter(f"{status // 100}xx" for status, _ in requests).items():
+                metric = {"labels": {"response_code_class": name}}
+                values.append({"metric": metric, "points": [{"value": {"int64Value": str(count)}}]})
+        elif requests:
+            assert operations["crossSeriesReducer"] == ["REDUCE_PERCENTILE_99"]
+            times = sorted(milliseconds for _, milliseconds in requests)
+            p99 = times[math.ceil(0.99 * len(times)) - 1]
+            values.append({"metric": {}, "points": [{"value": {"doubleValue": p99}}]})
+        return {"timeSeries": values} if values else {}
 
     def _revision_of(self, target: Document) -> str:
         latest = str(self.document["latestReadyRevision"]).rpartition("/")[2]
@@ -114,6 +145,8 @@ def running_api(service: FakeService) -> Iterator[str]:
                 self.respond(service.described())
             elif path.startswith(f"{PATH}/revisions/"):
                 self.respond(service.revisions[path.rpartition("/")[2]])
+            elif path == "/v3/projects/test-project/timeSeries" and self.headers["Authorization"] == "Bearer a-token":
+                self.respond(service.time_series(parse_qs(urlsplit(self.path).query)))
             elif "/operations/" in path:
                 waits += 1
                 self.respond(operation if waits > service.requests_until_done else operation | {"done": False})

@@ -30,8 +30,7 @@ def iter_errors(folder: Path, schema: ProviderSchema) -> Iterator[str]:
 
 
 def _body_errors(where: str, known: Block, body: dict[str, object]) -> Iterator[str]:
-    body = {**body, **_dynamic_blocks(body)}
-    body.pop("dynamic", None)
+    body = _with_dynamic_blocks(body)
     for name, value in body.items():
         if name in known.blocks:
             nested = known.blocks[name]
@@ -49,13 +48,13 @@ def _body_errors(where: str, known: Block, body: dict[str, object]) -> Iterator[
     yield from (f"{where}: {name} is missing" for name in sorted(required - set(body)))
 
 
-def _dynamic_blocks(body: dict[str, object]) -> dict[str, object]:
-    """Return the blocks that `dynamic` creates, one for each."""
-    created: dict[str, object] = {}
+def _with_dynamic_blocks(body: dict[str, object]) -> dict[str, object]:
+    """Return the body with the blocks that `dynamic` creates, one for each."""
+    result = {name: value for name, value in body.items() if name != "dynamic"}
     for entry in _as_list(body.get("dynamic", [])):
         for name, dynamic in entry.items() if isinstance(entry, dict) else ():
-            created[name] = dynamic["content"]
-    return created
+            result[name] = [*_as_list(result.get(name, [])), *_as_list(dynamic["content"])]
+    return result
 
 
 def _as_list(value: object) -> list[object]:

@@ -18,6 +18,8 @@ from tests.deploy.terraform import FOLDER
 from tests.requirements import NOT_PACKAGED, requires
 
 PROVIDER = Path(__file__).with_name("google_provider.py")
+ALERTS = FOLDER.parent / "k8s" / "alerts"
+"""The rules that modules/alerting reads."""
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 """Terraform's names of processors."""
 NO_TERRAFORM = f"{NOT_PACKAGED} terraform, and it isn't installed"
@@ -76,8 +78,9 @@ class Workspace:
     """A copy of deploy/terraform with local state, in which terraform finds the replacement provider."""
 
     def __init__(self, folder: Path, schema: ProviderSchema) -> None:
-        self.folder = folder / "terraform"
+        self.folder = folder / "deploy" / "terraform"
         shutil.copytree(FOLDER, self.folder, ignore=shutil.ignore_patterns(".terraform*"))
+        shutil.copytree(ALERTS, folder / "deploy" / "k8s" / "alerts")
         backend = 'terraform {\n  backend "local" {}\n}\n'
         (self.folder / "backend_override.tf").write_text(backend, encoding="utf-8")
         mirror = self._install_provider(folder / "mirror", schema)

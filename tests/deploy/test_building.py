@@ -29,11 +29,12 @@ def test_build_without_digests_is_refused(
     monkeypatch.setattr(image_digests, "ROOT", tmp_path)
     digests_file.write_text(f"BASE=python:3.11@{DIGEST}\nPOSTGRES_IMAGE=postgres:17\n", encoding="utf-8")
     with pytest.raises(UsageError, match="POSTGRES_IMAGE"):
-        image_digests.read_digests()
+        image_digests.read_digest("POSTGRES_IMAGE")
     digests_file.write_text(
         f"# by --pin\nBASE=python:3.11@{DIGEST}\nPOSTGRES_IMAGE=postgres:17@{DIGEST}\n", encoding="utf-8"
     )
-    assert image_digests.read_digests() == {"BASE": f"python:3.11@{DIGEST}", "POSTGRES_IMAGE": f"postgres:17@{DIGEST}"}
+    assert image_digests.read_digest("BASE") == f"python:3.11@{DIGEST}"
+    assert image_digests.read_digest("POSTGRES_IMAGE") == f"postgres:17@{DIGEST}"
 
 
 def test_dockerfile_uses_only_the_base_image() -> None:

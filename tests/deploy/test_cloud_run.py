@@ -1,4 +1,4 @@
-"""scripts/cloud_run.py: releases against a fake of the Cloud Run Admin API, and the smoke test."""
+"""scripts/cloud_run.py and canary.py: releases against a fake of Google's APIs, and the smoke test."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from werkzeug.serving import make_server
 
-from scripts import cloud_run
+from scripts import canary, cloud_run
 from tests.api.factories import KEY, FakeSettings, make_active_model, make_service, make_wsgi_app
 from tests.deploy.fake_cloud_run import LATEST, FakeService, running_api
 
@@ -45,6 +45,7 @@ def service(gcloud_calls: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fak
     fake = FakeService()
     with running_api(fake) as url:
         monkeypatch.setenv(cloud_run.API_URL_VARIABLE, url)
+        monkeypatch.setenv(cloud_run.MONITORING_URL_VARIABLE, url)
         yield fake
 
 
@@ -163,6 +164,17 @@ def test_conflict_and_timeout_are_reported(
     assert "isn't ready after" in capsys.readouterr().err
 
 
+def test_release_changes_the_container_with_the_ports(service: FakeService) -> None:
+    """The other container reads its metrics (deploy/terraform/modules/service)."""
+    sidecar = {"name": "metrics", "image": "sidecar:1"}
+    containers = [sidecar, {"image": "registry/serve:first", "ports": [{"containerPort": 8000}]}]
+    service.change(["template"], {"template": {"containers": containers}, "etag": service.document["etag"]})
+    release("a")
+    assert [container["image"] for container in service.document["template"]["containers"]] == ["sidecar:1", image("a")]
+    assert run("restart") == 0
+    assert [container["image"] for container in service.document["template"]["containers"]] == ["sidecar:1", image("a")]
+
+
 def test_jobs_updates_each_image(gcloud_calls: Path) -> None:
     assert cloud_run.main(["jobs", "--region", "r", "--image", image("a"), "preptime-train", "preptime-score"]) == 0
     calls = gcloud_calls.read_text(encoding="utf-8").splitlines()
@@ -225,3 +237,104 @@ def test_smoke_test_reports_unreachable_api(capsys: pytest.CaptureFixture[str]) 
 def test_invalid_prediction_fails_smoke_test(response: dict[str, object]) -> None:
     with pytest.raises(cloud_run.ReleaseError):
         cloud_run._check_prediction(response, "b")
+
+
+class Clock:
+    """A clock whose time passes in `sleep` only. `events` happen as soon as their time has come."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+        self.start = self.now
+        self.events: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        """Return the time in seconds."""
+        return self.now
+
+    monotonic = time
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+        for event in [event for event in self.events if event[0] <= self.now - self.start]:
+            self.events.remove(event)
+            event[1]()
+
+
+@pytest.fixture
+def clock(service: FakeService, api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A candidate with 10% of the traffic, and the clock of the canary."""
+    clock = Clock()
+    monkeypatch.setattr(canary, "time", clock)
+    monkeypatch.setenv("SMOKE_KEY", KEY)
+    service.url_of_tags = api.url
+    assert run("release", "--image", image("a")) == 0
+    assert run("shift", "--percent", "10") == 0
+    return clock
+
+
+SECOND = "preptime-api-00002-abc"
+GOOD = [(200, 12.0)] * 990 + [(422, 9.0)] * 10
+"""Requests with wrong orders are no errors of the API."""
+
+
+def run_canary(*options: str) -> int:
+    return canary.main([*API_OPTIONS, *options])
+
+
+@pytest.mark.parametrize("api", [True], indirect=True)
+def test_canary_waits_and_accepts_good_requests(
+    service: FakeService, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Metrics are late, and requests of the other revision don't count."""
+    service.observed = {FIRST: [(500, 9000.0)] * 500}
+    clock.events = [(400.0, lambda: service.observed.update({SECOND: GOOD}))]
+    assert run_canary() == 0
+    assert f"{SECOND}: 1000 requests, 0.0% errors, p99 12 ms." in capsys.readouterr().out
+    assert clock.now - clock.start >= 8 * 60
+
+
+@pytest.mark.parametrize("api", [True], indirect=True)
+@pytest.mark.parametrize(
+    ("requests", "message"),
+    [
+        ([*GOOD, *[(503, 5.0)] * 11], "1.1% errors, p99 12 ms. The limit of --max-error-percent is 1."),
+        ([*GOOD, *[(200, 700.0)] * 11], "0.0% errors, p99 700 ms. The limit of --max-p99-ms is 500."),
+    ],
+    ids=["errors", "latency"],
+)
+def test_canary_refuses_candidate_over_a_limit(
+    service: FakeService,
+    clock: Clock,
+    capsys: pytest.CaptureFixture[str],
+    requests: list[tuple[int, float]],
+    message: str,
+) -> None:
+    """Also if its own requests, which are good, come first. It doesn't wait until the end."""
+    service.observed = {SECOND: GOOD[:100]}
+    clock.events = [(60.0, lambda: service.observed.update({SECOND: requests}))]
+    assert run_canary() == 1
+    assert message in capsys.readouterr().err
+    assert clock.now - clock.start == 60.0
+
+
+@pytest.mark.parametrize("api", [True], indirect=True)
+def test_canary_needs_enough_requests(service: FakeService, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """A few errors among too few requests decide nothing, and neither do a few good ones."""
+    service.observed = {SECOND: [(500, 5.0), (200, 5.0)]}
+    assert run_canary("--min-requests", "3") == 1
+    assert "--min-requests is 3" in capsys.readouterr().err
+    assert clock.now - clock.start >= 8 * 60
+    service.observed = {}
+    assert run_canary("--min-requests", "1", "--minutes", "0") == 1
+    assert "0 requests" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("api", [True], indirect=True)
+def test_canary_checks_its_own_responses(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SMOKE_KEY", "wrong")
+    assert run_canary() == 1
+    assert "401" in capsys.readouterr().err
+    assert clock.now == clock.start

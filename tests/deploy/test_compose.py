@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from playwright.sync_api import expect
 
+from preptime.errors import UsageError
 from preptime.ui.predictors import API_MODE
-from scripts import compose
+from scripts import compose, image_digests
 from tests.api.processes import free_port
 from tests.deploy import base_images
 from tests.deploy.airflow_api import AirflowClient
@@ -112,10 +115,9 @@ def _up() -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("profile", compose.PROFILES)
-def test_compose_file_has_restricted_services(profile: str) -> None:
-    """The real program reads the file, and refuses unknown keys."""
-    names = (*compose.SECRET_GENERATORS, "PREPTIME_API_KEY", "PREPTIME_API_KEYS", "POSTGRES_IMAGE")
+def services_of(profile: str) -> dict[str, dict[str, Any]]:
+    """Return the services of a profile as the real program reads them. It refuses unknown keys."""
+    names = (*compose.SECRET_GENERATORS, "PREPTIME_API_KEY", "PREPTIME_API_KEYS", *compose.IMAGE_PROFILES)
     environment = dict.fromkeys(names, "x") | {
         "PATH": "/usr/bin:/bin",
         "COMPOSE_DISABLE_ENV_FILE": "1",
@@ -124,7 +126,13 @@ def test_compose_file_has_restricted_services(profile: str) -> None:
     command = [tool("docker-compose"), "--profile", profile, "config", "--format", "json"]
     completed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert completed.returncode == 0, completed.stderr
-    services = json.loads(completed.stdout)["services"]
+    services: dict[str, dict[str, Any]] = json.loads(completed.stdout)["services"]
+    return services
+
+
+@pytest.mark.parametrize("profile", [*compose.PROFILES, compose.MONITORING_PROFILE])
+def test_compose_file_has_restricted_services(profile: str) -> None:
+    services = services_of(profile)
     airflow_services = {
         "postgres",
         *(f"airflow-{part}" for part in ("migration", "api-server", "scheduler", "dag-processor")),
@@ -134,6 +142,7 @@ def test_compose_file_has_restricted_services(profile: str) -> None:
         "ui": {"api", "ui"},
         "airflow": airflow_services,
         "all": {"api", "ui", *airflow_services},
+        "monitoring": {"api", "monitor-metrics", "prometheus", "grafana"},
     }
     assert services.keys() == expected[profile]
     for service in services.values():
@@ -141,6 +150,61 @@ def test_compose_file_has_restricted_services(profile: str) -> None:
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert all(port["host_ip"] == "127.0.0.1" for port in service.get("ports", []))
+        for volume in service.get("volumes", []):
+            if volume["type"] == "bind":
+                assert volume["read_only"]
+                assert Path(volume["source"]).exists()
+
+
+def test_monitoring_configuration_matches_services() -> None:
+    """Prometheus reads the ports on which services listen, and Grafana the folders that are mounted."""
+    services = services_of(compose.MONITORING_PROFILE)
+    configuration = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yaml").read_text(encoding="utf-8"))
+    targets = {scrape["job_name"]: scrape["static_configs"][0]["targets"] for scrape in configuration["scrape_configs"]}
+    api_port = services["api"]["environment"]["PREPTIME_HEALTH_PORT"]
+    assert targets == {
+        "api": [f"api:{api_port}"],
+        "monitor": [f"monitor-metrics:{services['monitor-metrics']['entrypoint'][-1]}"],
+    }
+    environment = services["grafana"]["environment"]
+    (folder,) = (volume["target"] for volume in services["grafana"]["volumes"])
+    provisioning = ROOT / "deploy" / "grafana" / "provisioning"
+    source = yaml.safe_load((provisioning / "datasources" / "prometheus.yaml").read_text(encoding="utf-8"))
+    assert source["datasources"][0]["url"] == f"http://prometheus:{services['prometheus']['ports'][0]['target']}"
+    dashboards = yaml.safe_load((provisioning / "dashboards" / "preptime.yaml").read_text(encoding="utf-8"))
+    assert dashboards["providers"][0]["options"]["path"] == folder
+    assert environment["GF_PATHS_PROVISIONING"] == f"{folder}/provisioning"
+    home = environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert (provisioning.parent / home.removeprefix(f"{folder}/")).is_file()
+    assert "env_file" not in services["grafana"]  # It doesn't get the keys of .env.
+
+
+def test_monitoring_is_an_option_of_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[str, bool]] = []
+    monkeypatch.setattr(compose, "up", lambda profile, *, monitoring: started.append((profile, monitoring)))
+    assert (
+        compose.main(["up"]) == compose.main(["up", "--monitoring"]) == compose.main(["up", "ui", "--monitoring"]) == 0
+    )
+    assert started == [("all", False), ("all", True), ("ui", True)]
+    lines = compose.describe_addresses(["api", "monitoring"], {"GRAFANA_PORT": "3100"}, {})
+    assert lines == [
+        "API: http://localhost:8000/docs",
+        "API key: PREPTIME_API_KEY in .env.secrets",
+        "Prometheus: http://localhost:9090",
+        "Grafana: http://localhost:3100",
+        "Grafana user: admin, password: GRAFANA_ADMIN_PASSWORD in .env.secrets",
+    ]
+
+
+def test_only_images_of_the_profiles_need_a_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compose, "SECRETS_FILE", tmp_path / "secrets")
+    monkeypatch.setattr(image_digests, "DIGESTS_FILE", ROOT / "deploy" / "docker" / "none.env")
+    assert compose.compose_environment({}, ["api"])["POSTGRES_IMAGE"] == compose.UNUSED
+    with pytest.raises(UsageError, match=r"none.env has no digest for POSTGRES_IMAGE .* set POSTGRES_IMAGE"):
+        compose.compose_environment({}, ["all"])
+    images = {"PROMETHEUS_IMAGE": "prometheus:mine", "GRAFANA_IMAGE": "grafana:mine"}
+    environment = compose.compose_environment(images, ["api", "monitoring"])
+    assert {name: environment[name] for name in images} == images
 
 
 def test_missing_secrets_have_a_hint() -> None:
@@ -165,11 +229,11 @@ def test_secrets_are_generated_once_unless_set() -> None:
 def test_api_keys_follow_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compose, "SECRETS_FILE", tmp_path / "secrets")
     settings = {"POSTGRES_IMAGE": "postgres:local"}
-    dashboard_key = compose.compose_environment(settings)["PREPTIME_API_KEYS"]
+    dashboard_key = compose.compose_environment(settings, ["all"])["PREPTIME_API_KEYS"]
     assert dashboard_key.startswith("dashboard:")
-    with_key = compose.compose_environment(settings | {"PREPTIME_API_KEYS": "demo:00"})
+    with_key = compose.compose_environment(settings | {"PREPTIME_API_KEYS": "demo:00"}, ["all"])
     assert with_key["PREPTIME_API_KEYS"] == f"demo:00,{dashboard_key}"
-    assert compose.compose_environment(settings)["PREPTIME_API_KEYS"] == dashboard_key
+    assert compose.compose_environment(settings, ["all"])["PREPTIME_API_KEYS"] == dashboard_key
 
 
 def test_up_prints_urls_and_the_place_of_the_key(running: RunningSystem) -> None:

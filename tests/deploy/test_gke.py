@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
 
 import msgspec
+import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from preptime.sources.bigquery.client import BigQueryAddress
 from tests.deploy.manifests import K8S, Document, iter_values, tool
@@ -109,6 +112,46 @@ def test_images_match_pushed_tags() -> None:
 def test_gke_rules_match_alerts() -> None:
     alerts = as_mapping(yaml.safe_load((K8S / "alerts" / "alerts.yaml").read_text(encoding="utf-8")))
     assert as_mapping(find_document("gke", "Rules", "preptime")["spec"])["groups"] == alerts["groups"]
+
+
+@pytest.fixture
+def managed_prometheus() -> Draft202012Validator:
+    """The check of Google's resources for Prometheus, by our transcription of its API reference."""
+    schema = msgspec.json.decode(Path(__file__).with_name("managed_prometheus.schema.json").read_bytes())
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("PodMonitoring", "api"), ("Rules", "preptime")])
+def test_prometheus_resources_match_googles_reference(
+    kind: str, name: str, managed_prometheus: Draft202012Validator
+) -> None:
+    managed_prometheus.validate(find_document("gke", kind, name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "correct", "planted"),
+    [
+        ("Rules", "preptime", '"interval": "30s", ', ""),  # Prometheus has a default, Google's resource has none.
+        ("Rules", "preptime", '"interval": "30s"', '"interval": 30'),
+        ("Rules", "preptime", '"interval": "30s"', '"interval": "30 s"'),
+        ("Rules", "preptime", '"expr":', '"expression":'),
+        ("Rules", "preptime", '"for": "2m"', '"for": "2m", "keep_firing_for": "1m"'),
+        ("Rules", "preptime", '"alert": "PreptimeNoReplica"', '"alert": "PreptimeNoReplica", "record": "a"'),
+        ("Rules", "preptime", '"severity": "page"', '"severity": 1'),
+        ("Rules", "preptime", "googleapis.com/v1", "coreos.com/v1"),
+        ("PodMonitoring", "api", '"endpoints":', '"podMetricsEndpoints":'),
+        ("PodMonitoring", "api", '"matchLabels":', '"matchLabel":'),
+        ("PodMonitoring", "api", '"port": "health"', '"targetPort": "health"'),
+        ("PodMonitoring", "api", '"interval": "15s"', '"interval": "15"'),
+    ],
+)
+def test_planted_error_in_prometheus_resource_is_found(
+    kind: str, name: str, correct: str, planted: str, managed_prometheus: Draft202012Validator
+) -> None:
+    text = json.dumps(find_document("gke", kind, name))
+    assert correct in text
+    assert not managed_prometheus.is_valid(json.loads(text.replace(correct, planted, 1)))
 
 
 def test_metrics_are_read_from_the_health_port() -> None:

@@ -168,6 +168,30 @@ def test_stream_reads_twice_only_for_distant_duplicates() -> None:
     assert stages[4:] == ["History"] * batches + ["History, again without duplicates"] * batches
 
 
+@pytest.mark.parametrize("time", ["garbled", None])
+def test_stream_undated_row_makes_no_later_row_a_duplicate(time: str | None) -> None:
+    """The undated row ends a batch, starts one, and is in the middle of one: the whole frame gives the same."""
+    undated = make_order(order_id="7", order_acknowledged_at=time)
+    later, other = make_order(order_id="7"), make_order(order_id="1", restaurant_id="20")
+    for parts in (
+        [[other, undated], [later]],
+        [[other], [undated, later]],
+        [[other, undated, later]],
+        [
+            [undated],
+            *([make_order(order_id=f"b{n}", restaurant_id="20")] for n in range(RECENT_BATCHES)),
+            [later, other],
+        ],
+        [[undated, undated], [later, undated], [later], [other]],
+    ):
+        source = make_source(*parts)
+        state, labels = stream_history(source, RESTAURANTS, AS_OF)
+        assert state.orders[0] == 1, parts
+        assert state_bytes(state) == state_bytes(state_from_whole_frame(source))
+        assert equal_counts(labels, LabelCounts.from_audited(whole_frame(source), AS_OF))
+        assert state_bytes(stream_state(source, dt.date(2015, 6, 10))) == state_bytes(state)
+
+
 def test_stream_drops_duplicate_of_unusable_order() -> None:
     unusable = make_order(order_id="1", order_value_gbp="a lot")
     assert stream_state(make_source([unusable], [make_order(order_id="1")])).orders.sum() == 0

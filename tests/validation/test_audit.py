@@ -200,6 +200,15 @@ def test_audit_orders_duplicates_by_order_id() -> None:
     assert audited.frame["order_id"].to_list() == ["a", "b", "a", " ", " "]
 
 
+def test_audit_orders_row_without_time_is_not_compared() -> None:
+    """It's never a duplicate, and a later row never is one because of it."""
+    undated, dated = make_order(order_id="a", order_acknowledged_at="soon"), make_order(order_id="a")
+    frame = make_orders(undated, undated, dated, undated, dated | {"order_acknowledged_at": None}, dated)
+    audited = audit_orders(frame, RESTAURANT_INDEX, need_label=True)
+    is_duplicate = (audited.reasons & np.uint32(ValidationReason.DUPLICATE.bit)) > 0
+    assert is_duplicate.tolist() == [False, False, False, False, False, True]
+
+
 def test_audit_orders_open_orders_is_optional() -> None:
     frame = make_orders(make_order(open_orders="3"), make_order(open_orders=""), make_order(open_orders="-1"))
     audited = audit_orders(frame, RESTAURANT_INDEX, need_label=False)

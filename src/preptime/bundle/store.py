@@ -101,17 +101,7 @@ class Store:
         Raises:
             StoreError: The URL is invalid or contains credentials, or the package for it isn't installed.
         """
-        remember_secrets(url)
-        scheme, separator, _ = url.partition("://")
-        if has_secret(url) and (separator or not Path(url).exists()):
-            raise StoreError(f"{redact_address(url)} can't be the URL of a store.", _STORE_URL_HINT)
-        if not separator:
-            return cls(url, LocalBackend(Path(url)), None, check_limits)
-        if scheme in {"file", "local"}:
-            return cls(url, LocalBackend(Path(url2pathname(urlsplit(url).path))), None, check_limits)
-        if scheme in {"gs", "gcs"}:
-            return cls(url, _open_gcs_backend(url), cache, check_limits)
-        return cls(url, open_fsspec_backend(url), cache, check_limits)
+        return cls(url, open_backend(url), cache, check_limits)
 
     def bundle_ids(self) -> list[str]:
         """Return the ids of all complete bundles, oldest date first."""
@@ -255,6 +245,19 @@ class Store:
             yield
         except OSError as error:
             raise StoreError(f"{self.url}: {error}.", _STORAGE_ERROR_HINT) from error
+
+
+def open_backend(url: str) -> StorageBackend:
+    """Return the storage at a path or URL. Nothing is read or created yet. Raises the errors of `Store.open`."""
+    remember_secrets(url)
+    scheme, separator, _ = url.partition("://")
+    if has_secret(url) and (separator or not Path(url).exists()):
+        raise StoreError(f"{redact_address(url)} can't be the URL of a store.", _STORE_URL_HINT)
+    if not separator:
+        return LocalBackend(Path(url))
+    if scheme in {"file", "local"}:
+        return LocalBackend(Path(url2pathname(urlsplit(url).path)))
+    return _open_gcs_backend(url) if scheme in {"gs", "gcs"} else open_fsspec_backend(url)
 
 
 def _open_gcs_backend(url: str) -> StorageBackend:

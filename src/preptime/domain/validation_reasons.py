@@ -121,7 +121,8 @@ VALIDATION_RULES: tuple[ValidationRule, ...] = (
         ValidationReason.DUPLICATE,
         _ALL_PURPOSES_EXCEPT_SCORING,
         "An earlier row is the same order",
-        "The first row is kept. Counted twice, the order would have twice the weight.",
+        "The first row is kept. Counted twice, the order would have twice the weight. A row without a readable time of "
+        "acknowledgement isn't compared.",
     ),
     ValidationRule(
         ValidationReason.LABEL_ZERO,

@@ -9,9 +9,10 @@ doesn't dominate the mean: log times are almost symmetric, times aren't (mean 1,
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,19 @@ NEVER_READY = np.iinfo(np.int32).max
 """Value of `first_ready` for a meal period without orders."""
 NO_ORDER = np.iinfo(np.int64).min
 """Fill value of `latest_orders` for a missing order: a multiple of `BIN_COUNT`, so its bin is 0."""
+
+_RESTAURANT_SUMS = (
+    "bin_orders",
+    "slot_orders",
+    "slot_bin_sums",
+    "value_cents",
+    "items",
+    "meal_period_orders",
+    "first_ready",
+    "latest_orders",
+)
+"""The fields of a state that have a row for each restaurant."""
+_CATEGORY_SUMS = ("category_orders", "category_bin_sums")
 
 _Integers = TypeVar("_Integers", np.int32, np.int64)
 
@@ -207,6 +221,39 @@ class HistoryState:
             {day_number: sums[:, rows] for day_number, sums in self.recent_days.items()},
         )
 
+    @classmethod
+    def join_restaurants(cls, parts: Sequence[HistoryState]) -> HistoryState:
+        """Return the state of all restaurants from the states of consecutive ranges of them, at least one.
+
+        Each part has its own latest day. The latest days of the result are those of the latest part.
+        """
+        last = max((part.last_day for part in parts if part.last_day is not None), default=0)
+        days = sorted({day_number for part in parts for day_number in part.recent_days})
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _RESTAURANT_SUMS}
+        sums = {name: np.sum([getattr(part, name) for part in parts], axis=0) for name in _CATEGORY_SUMS}
+        recent_days = {
+            day_number: np.concatenate([_day_sums(part, day_number) for part in parts], axis=1)
+            for day_number in days
+            if day_number > last - RECENT_DAYS
+        }
+        return cls(**joined, **sums, recent_days=recent_days)
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Return the sums as arrays by name, to write them. `recent_days` is two arrays, in the order of the days."""
+        days = sorted(self.recent_days)
+        sums = np.zeros((len(days), 2, len(self.items)), np.int32)
+        for row, day_number in enumerate(days):
+            sums[row] = self.recent_days[day_number]
+        named = {name: getattr(self, name) for name in (*_RESTAURANT_SUMS, *_CATEGORY_SUMS)}
+        return {**named, "recent_day_numbers": np.array(days, np.int64), "recent_day_sums": sums}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> HistoryState:
+        """Return the state that `arrays()` came from, as a copy that can be added to."""
+        named = {name: arrays[name].copy() for name in (*_RESTAURANT_SUMS, *_CATEGORY_SUMS)}
+        pairs = zip(arrays["recent_day_numbers"].tolist(), arrays["recent_day_sums"], strict=True)
+        return cls(**named, recent_days={day_number: sums.copy() for day_number, sums in pairs})
+
     @property
     def last_day(self) -> int | None:
         """The latest local day on which a counted order was ready, or None before the first."""
@@ -265,6 +312,10 @@ def squared_deviations(counts: NDArray[_Integers]) -> NDArray[np.float64]:
     # As an integer, the square of the first moment would overflow 63 bits at 90 million orders.
     first_moment = (counts @ bin_positions).astype(np.float64)
     return np.asarray(counts @ bin_positions**2 - first_moment * first_moment / np.maximum(total, 1))
+
+
+def _day_sums(state: HistoryState, day_number: int) -> NDArray[np.int32]:
+    return state.recent_days.get(day_number, np.zeros((2, len(state.items)), np.int32))
 
 
 def _flat(sums: NDArray[_Integers]) -> NDArray[_Integers]:

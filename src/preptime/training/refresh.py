@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog, LogEntry
 from preptime.bundle.isolated_check import load_checked
+from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import Store
 from preptime.domain.data_dictionary import FILE_COLUMN
-from preptime.domain.timestamps import MICROSECONDS
 from preptime.domain.validation_reasons import Purpose, ValidationReason
 from preptime.errors import UsageError
 from preptime.features.history_state import CompletedOrders, HistoryState
@@ -31,12 +31,12 @@ from preptime.progress import ProgressCallback, no_progress
 from preptime.schema.schema import Schema
 from preptime.sources.parallel import map_in_order
 from preptime.sources.source import DataSource
+from preptime.training.history_rows import audit_known_rows, completed_orders
 from preptime.training.publishing import AuditActor, publish_refresh
-from preptime.training.training_data import date_from_day_number, rows_as_of
-from preptime.validation.audit import audit_orders, to_order_columns
-from preptime.validation.custom_features import feature_column
+from preptime.training.saved_state import SavedState
+from preptime.training.training_data import date_from_day_number
 from preptime.validation.data_gate import GateThresholds, gate_error
-from preptime.validation.duplicates import find_later_duplicates, isin_sorted, key_columns, repeated_values
+from preptime.validation.duplicates import find_later_duplicates, identity_columns, isin_sorted, repeated_values
 from preptime.validation.gate_checks import evaluate_history
 from preptime.validation.label_counts import LabelCounts, LabelRows
 
@@ -46,18 +46,6 @@ RECENT_BATCHES = 3
 """Batches that are searched for duplicates right away. With 10 million orders in a month, they cover three days."""
 AUDIT_THREADS = 2
 """Concurrent audits. Counting uses one thread and keeps up with two audits."""
-
-_HISTORY_COLUMNS = (
-    "acknowledged_local",
-    "ready_local",
-    "restaurant_id",
-    "order_value",
-    "number_of_items",
-    "country",
-    "city",
-    "type_of_food",
-    "prep_time_seconds",
-)
 
 
 class RefreshDocument(msgspec.Struct, frozen=True):
@@ -97,8 +85,59 @@ def refresh_champion(
     # The champion's models require the codes they were fitted with.
     recoded = restaurants.recoded(champion.manifest.vocabularies, champion.history.feature_set)
     state, labels = stream_history(orders, recoded, date, progress)
+    counted = SavedState(date, orders.schema, restaurants, state, labels)
+    return _publish(counted, entry, champion, store, actor=actor, thresholds=thresholds or GateThresholds())
+
+
+def refresh_from_state(
+    counted: SavedState,
+    date: dt.date,
+    store: Store,
+    actor: AuditActor,
+    *,
+    thresholds: GateThresholds | None = None,
+) -> RefreshDocument:
+    """Publish the champion's models with the history of a state that was counted elsewhere.
+
+    The bundle is that of `refresh_champion` with the orders that were counted.
+
+    Raises:
+        UsageError: As `refresh_champion`, or the state has another date or was counted for another champion.
+        DataError: The data gate failed. Nothing is written.
+        BundleVerificationError: The champion failed verification.
+        StoreError: Another process promoted a bundle at the same time.
+    """
+    if counted.date != date:
+        raise UsageError(f"The state is as of {counted.date}, not {date}.", f"Use --date {counted.date}.")
+    entry, champion = _champion_to_refresh(store, date)
+    require_schema_of(counted, champion.manifest)
+    return _publish(counted, entry, champion, store, actor=actor, thresholds=thresholds or GateThresholds())
+
+
+def require_schema_of(counted: SavedState, manifest: Manifest) -> None:
+    """Raise `UsageError` if a state was counted with another schema or other custom categories than a champion's."""
+    custom = counted.restaurants.vocabularies.custom
+    if counted.schema != manifest.schema or custom != manifest.vocabularies.custom:
+        raise UsageError(
+            f"The state was counted for another champion: {manifest.id} has another schema or other custom categories.",
+            "Count the orders again with the current champion: preptime spark state.",
+        )
+
+
+def _publish(
+    counted: SavedState,
+    entry: LogEntry,
+    champion: Bundle,
+    store: Store,
+    *,
+    actor: AuditActor,
+    thresholds: GateThresholds,
+) -> RefreshDocument:
+    """Check what was counted, and publish it with the champion's models. Raises the errors of `refresh_champion`."""
+    date, state = counted.date, counted.state
+    recoded = counted.restaurants.recoded(champion.manifest.vocabularies, champion.history.feature_set)
     orders_by_date = {date_from_day_number(number): int(sums[0].sum()) for number, sums in state.recent_days.items()}
-    gate_result = evaluate_history(orders_by_date, labels, date, thresholds or GateThresholds(), orders.schema)
+    gate_result = evaluate_history(orders_by_date, counted.labels, date, thresholds, counted.schema)
     if not gate_result.passed:
         raise gate_error(gate_result)
     refresh_entry = publish_refresh(
@@ -115,7 +154,7 @@ def refresh_champion(
         parent=champion.manifest.parent or champion.manifest.id,
         champion_number=refresh_entry.number,
         orders=int(state.orders.sum()),
-        unknown_values=_count_unknown_values(restaurants, recoded),
+        unknown_values=_count_unknown_values(counted.restaurants, recoded),
     )
 
 
@@ -254,23 +293,16 @@ def _find_later_duplicates(
 def _read_batch(
     batch: pl.DataFrame, *, restaurants: RestaurantIndex, as_of: dt.date, schema: Schema
 ) -> _CompletedBatch:
-    # No opening hours are inferred, because they exclude no order from the history.
-    opening_times = np.full(len(restaurants), np.nan)
-    audited_batch = audit_orders(batch, restaurants, need_label=True, opening_times=opening_times, schema=schema)
-    audited = rows_as_of(audited_batch, restaurants, as_of)
+    audited = audit_known_rows(batch, restaurants, as_of, schema)
     is_history = audited.usable_for(Purpose.HISTORY)
-    custom = [name for name in map(feature_column, restaurants.feature_set.custom) if name in audited.frame.columns]
-    known = audited.frame.select(*_HISTORY_COLUMNS, *custom).filter(pl.Series(is_history))
-    ready = known["ready_local"].to_physical().to_numpy() // MICROSECONDS
-    prep_time_seconds = known["prep_time_seconds"].cast(pl.Int64).to_numpy()
-    identities = key_columns(audited.frame)
+    identities = identity_columns(audited.frame)
     is_first = (audited.reasons & np.uint32(ValidationReason.DUPLICATE.bit)) == 0
     identified_rows = np.flatnonzero(
         is_first & identities.select(pl.all_horizontal(pl.all().is_not_null())).to_series().to_numpy()
     )
     return _CompletedBatch(
         file=str(batch[FILE_COLUMN][0]) if FILE_COLUMN in batch.columns else "",
-        completed=CompletedOrders(to_order_columns(known, restaurants), ready, prep_time_seconds),
+        completed=completed_orders(audited, restaurants, is_history),
         rows=np.flatnonzero(is_history),
         labels=LabelRows.from_audited(audited, as_of),
         batch_keys=_BatchKeys(identities, identified_rows, identities.hash_rows().to_numpy()[identified_rows]),

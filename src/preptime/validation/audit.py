@@ -29,7 +29,7 @@ from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 from preptime.schema.toml_file import assumed_origin
 from preptime.validation.cell_text import cells_as_text
 from preptime.validation.custom_features import custom_columns, read_custom_features
-from preptime.validation.duplicates import find_later_duplicates, key_columns
+from preptime.validation.duplicates import find_later_duplicates, identity_columns
 from preptime.validation.parsing import (
     ParsedFloats,
     ParsedIntegers,
@@ -267,7 +267,7 @@ def _find_restaurants(
 
 def _check_duplicates(findings: FindingCollector, schema: Schema, columns: dict[str, pl.Series]) -> None:
     name = "order_id" if "order_id" in columns else "order_acknowledged_at"
-    is_duplicate = find_later_duplicates(key_columns(pl.DataFrame(columns)))
+    is_duplicate = find_later_duplicates(identity_columns(pl.DataFrame(columns)))
     findings.add(ValidationReason.DUPLICATE, schema.orders[name].column, is_duplicate, "one row for each order")
 
 

@@ -49,6 +49,18 @@ def key_columns(parsed: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame({"order_id": ids})
 
 
+def identity_columns(parsed: pl.DataFrame) -> pl.DataFrame:
+    """Return `key_columns`, with nulls for each row that has no readable time of acknowledgement.
+
+    Such a row is never a duplicate, and a later row never is one because of it. It can belong to any day, so its effect
+    on other rows would depend on where a file or a batch ends.
+    """
+    identities, times = key_columns(parsed), parsed["acknowledged_utc"]
+    if not times.null_count():
+        return identities
+    return identities.select(pl.when(times.is_not_null()).then(pl.all()))
+
+
 def find_later_duplicates(keys: pl.DataFrame) -> NDArray[np.bool_]:
     """Return [N] which rows equal an earlier row in all columns. A row with a null is never a duplicate."""
     # Hashes find the few candidates quickly. Only those are compared in full, so a hash collision has no effect.

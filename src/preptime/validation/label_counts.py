@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -128,6 +130,41 @@ class LabelCounts:
         histogram += np.bincount(cells, minlength=len(histogram)).astype(np.int32)
         for old_day in [old_day for old_day in self.latest if old_day <= max(latest_day, day) - MEDIAN_DAYS]:
             del self.latest[old_day]
+
+    @classmethod
+    def merge(cls, parts: Iterable[LabelCounts]) -> LabelCounts:
+        """Return the counts of several sets of labels."""
+        merged = cls()
+        for part in parts:
+            merged.total += part.total
+            merged.fractions += part.fractions
+            for day, counts in part.by_day.items():
+                merged.by_day[day] = merged.by_day.get(day, DayLabels()) + counts
+            for day, histogram in part.latest.items():
+                merged.latest[day] = merged.latest.get(day, np.zeros(len(histogram), np.int32)) + histogram
+        latest_day = max(merged.latest, default=0)
+        merged.latest = {day: merged.latest[day] for day in sorted(merged.latest) if day > latest_day - MEDIAN_DAYS}
+        return merged
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Return the counts as arrays by name, to write them."""
+        days = [(day, counts.labels, counts.short, counts.long) for day, counts in sorted(self.by_day.items())]
+        latest = [self.latest[day] for day in sorted(self.latest)]
+        return {
+            "label_days": np.array(days, np.int64).reshape(-1, 4),
+            "label_fractions": np.array([self.fractions], np.int64),
+            "label_total": self.total,
+            "label_latest_days": np.array(sorted(self.latest), np.int64),
+            "label_latest": np.array(latest, np.int32).reshape(-1, len(self.total)),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> LabelCounts:
+        """Return the counts that `arrays()` came from."""
+        days = {day: DayLabels(*counts) for day, *counts in arrays["label_days"].tolist()}
+        pairs = zip(arrays["label_latest_days"].tolist(), arrays["label_latest"], strict=True)
+        latest = {day: histogram.copy() for day, histogram in pairs}
+        return cls(days, int(arrays["label_fractions"][0]), arrays["label_total"].copy(), latest)
 
     @property
     def labels(self) -> int:

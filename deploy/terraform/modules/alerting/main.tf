@@ -17,6 +17,18 @@ resource "google_monitoring_notification_channel" "email" {
   }
 }
 
+# A topic needs no secret, which a webhook or PagerDuty would leave in Terraform's state.
+resource "google_monitoring_notification_channel" "topic" {
+  for_each = toset(var.topics)
+
+  display_name = each.key
+  type         = "pubsub"
+
+  labels = {
+    topic = each.key
+  }
+}
+
 resource "google_monitoring_uptime_check_config" "api" {
   count = var.uptime_check ? 1 : 0
 
@@ -72,7 +84,11 @@ resource "google_monitoring_alert_policy" "unavailable" {
   }
 }
 
+# With the API's own metrics, PreptimeChampionRejected, PreptimeStoreUnavailable, and PreptimeStaleChampionPoll alert on the
+# same states (metrics.tf).
 resource "google_monitoring_alert_policy" "champion_rejected" {
+  count = var.metrics ? 0 : 1
+
   display_name          = "preptime: the API rejects the latest champion"
   combiner              = "OR"
   notification_channels = local.channels
@@ -159,5 +175,9 @@ resource "google_monitoring_alert_policy" "training_missing" {
 }
 
 locals {
-  channels = concat([for channel in google_monitoring_notification_channel.email : channel.id], var.channels)
+  channels = concat(
+    [for channel in google_monitoring_notification_channel.email : channel.id],
+    [for channel in google_monitoring_notification_channel.topic : channel.id],
+    var.channels,
+  )
 }

@@ -18,6 +18,11 @@ variable "channels" {
   description = "Existing notification channels that get alerts too."
 }
 
+variable "topics" {
+  type        = list(string)
+  description = "Pub/Sub topics that get alerts too."
+}
+
 variable "api_host" {
   type        = string
   description = "Host name of the API."
@@ -36,6 +41,11 @@ variable "ready_path" {
 variable "uptime_check" {
   type        = bool
   description = "Whether to check every minute, from several locations, that the API is ready."
+}
+
+variable "metrics" {
+  type        = bool
+  description = "Whether Managed Service for Prometheus has the API's own metrics."
 }
 
 variable "train_job" {

@@ -14,6 +14,20 @@ resource "google_cloud_run_v2_job" "job" {
       execution_environment = "EXECUTION_ENVIRONMENT_GEN2"
       timeout               = var.timeout
       max_retries           = var.retries
+      encryption_key        = var.kms_key
+
+      dynamic "vpc_access" {
+        for_each = var.egress == null ? [] : [var.egress]
+
+        content {
+          egress = "ALL_TRAFFIC"
+
+          network_interfaces {
+            network    = vpc_access.value.network
+            subnetwork = vpc_access.value.subnetwork
+          }
+        }
+      }
 
       containers {
         image   = var.image

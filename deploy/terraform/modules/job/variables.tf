@@ -63,9 +63,20 @@ variable "settings" {
   description = "Environment variables."
 }
 
+variable "egress" {
+  type        = object({ network = string, subnetwork = string })
+  description = "Network and subnetwork for all traffic of the job. Null: no VPC."
+  default     = null
+}
+
 variable "mounts" {
   type        = map(object({ bucket = string, read_only = bool }))
   description = "Mounted buckets, by path."
+}
+
+variable "kms_key" {
+  type        = string
+  description = "Key of Cloud KMS that encrypts the job. Null: Google's keys."
 }
 
 variable "deletion_protection" {

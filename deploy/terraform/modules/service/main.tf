@@ -1,4 +1,10 @@
-# A Cloud Run service: one container with settings, secrets, and buckets. For its permissions, see grants.tf.
+# A Cloud Run service: a container with settings, secrets, and buckets, and perhaps one that reads its metrics. For its
+# permissions, see grants.tf.
+
+locals {
+  # Cloud Run needs a name only where another container depends on this one.
+  main_container = var.metrics_sidecar == "" ? null : "main"
+}
 
 resource "google_cloud_run_v2_service" "service" {
   name                = var.name
@@ -10,6 +16,9 @@ resource "google_cloud_run_v2_service" "service" {
   invoker_iam_disabled = var.access == "keys"
   iap_enabled          = var.access == "iap"
 
+  # Without this URL, callers reach the service through a load balancer only (modules/network).
+  default_uri_disabled = var.default_uri_disabled
+
   # On the service, not on its revisions: only revisions with traffic share it.
   scaling {
     min_instance_count = var.min_instances
@@ -20,6 +29,20 @@ resource "google_cloud_run_v2_service" "service" {
     execution_environment            = "EXECUTION_ENVIRONMENT_GEN2"
     max_instance_request_concurrency = var.concurrency
     timeout                          = var.timeout
+    encryption_key                   = var.kms_key
+
+    dynamic "vpc_access" {
+      for_each = var.egress == null ? [] : [var.egress]
+
+      content {
+        egress = "ALL_TRAFFIC"
+
+        network_interfaces {
+          network    = vpc_access.value.network
+          subnetwork = vpc_access.value.subnetwork
+        }
+      }
+    }
 
     scaling {
       max_instance_count = var.max_instances
@@ -27,6 +50,7 @@ resource "google_cloud_run_v2_service" "service" {
 
     containers {
       image = var.image
+      name  = local.main_container
 
       ports {
         container_port = var.port
@@ -94,6 +118,26 @@ resource "google_cloud_run_v2_service" "service" {
         http_get {
           path = var.health_path
           port = var.health_port
+        }
+      }
+    }
+
+    # Reads the main container's metrics from port 8080, and sends them to Managed Service for Prometheus.
+    dynamic "containers" {
+      for_each = var.metrics_sidecar == "" ? [] : [var.metrics_sidecar]
+
+      content {
+        name       = "metrics"
+        image      = containers.value
+        depends_on = [local.main_container]
+
+        resources {
+          limits = {
+            cpu    = "0.1"
+            memory = "256Mi"
+          }
+
+          cpu_idle = !var.cpu_between_requests
         }
       }
     }

@@ -33,6 +33,18 @@ variable "ingress" {
   description = "Networks that can reach the service."
 }
 
+variable "default_uri_disabled" {
+  type        = bool
+  description = "Whether the service has no run.app URL."
+  default     = false
+}
+
+variable "egress" {
+  type        = object({ network = string, subnetwork = string })
+  description = "Network and subnetwork for all traffic of the service. Null: no VPC."
+  default     = null
+}
+
 variable "port" {
   type        = number
   description = "Port that the container listens on."
@@ -99,6 +111,17 @@ variable "mounts" {
   type        = map(object({ bucket = string, read_only = bool }))
   description = "Mounted buckets, by path."
   default     = {}
+}
+
+variable "metrics_sidecar" {
+  type        = string
+  description = "Image of the container that reads /metrics of port 8080. Empty: none."
+  default     = ""
+}
+
+variable "kms_key" {
+  type        = string
+  description = "Key of Cloud KMS that encrypts the service. Null: Google's keys."
 }
 
 variable "deletion_protection" {

@@ -17,6 +17,14 @@ resource "google_storage_bucket" "versioned" {
   public_access_prevention    = "enforced"
   force_destroy               = !var.deletion_protection
 
+  dynamic "encryption" {
+    for_each = var.kms_key == null ? [] : [var.kms_key]
+
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
+
   #checkov:skip=CKV_GCP_62:Cloud Audit Logs record reads and writes of objects (audit.tf).
 
   versioning {
@@ -54,6 +62,14 @@ resource "google_storage_bucket" "results" {
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
   force_destroy               = !var.deletion_protection
+
+  dynamic "encryption" {
+    for_each = var.kms_key == null ? [] : [var.kms_key]
+
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
 
   #checkov:skip=CKV_GCP_62:Cloud Audit Logs record reads and writes of objects (audit.tf).
   #checkov:skip=CKV_GCP_78:A hierarchical namespace has no versions. You can recreate results, and deletion is soft.

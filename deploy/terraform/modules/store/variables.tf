@@ -8,6 +8,11 @@ variable "region" {
   description = "Region of the buckets."
 }
 
+variable "kms_key" {
+  type        = string
+  description = "Key of Cloud KMS that encrypts the buckets. Null: Google's keys."
+}
+
 variable "deletion_protection" {
   type        = bool
   description = "Whether Terraform refuses to destroy buckets that contain objects."

@@ -1,20 +1,36 @@
 # BigQuery: one dataset for orders, predictions, and outcomes, and one for the API's prediction log.
 
 resource "google_bigquery_dataset" "preptime" {
-  #checkov:skip=CKV_GCP_81:Google's keys encrypt the data. If you need your own key, add default_encryption_configuration.
+  #checkov:skip=CKV_GCP_81:Google's keys encrypt the data. If you need your own key, set kms_key.
   dataset_id                 = "preptime"
   location                   = var.region
   description                = "Orders, restaurants, predictions, and outcomes. preptime ingest creates the tables."
   delete_contents_on_destroy = !var.deletion_protection
+
+  dynamic "default_encryption_configuration" {
+    for_each = var.kms_key == null ? [] : [var.kms_key]
+
+    content {
+      kms_key_name = default_encryption_configuration.value
+    }
+  }
 }
 
 resource "google_bigquery_dataset" "prediction_log" {
-  #checkov:skip=CKV_GCP_81:Google's keys encrypt the data. If you need your own key, add default_encryption_configuration.
+  #checkov:skip=CKV_GCP_81:Google's keys encrypt the data. If you need your own key, set kms_key.
   dataset_id                      = "preptime_prediction_log"
   location                        = var.region
   description                     = "Prediction log of the API (docs/operations.md)."
   default_partition_expiration_ms = 400 * 24 * 60 * 60 * 1000
   delete_contents_on_destroy      = !var.deletion_protection
+
+  dynamic "default_encryption_configuration" {
+    for_each = var.kms_key == null ? [] : [var.kms_key]
+
+    content {
+      kms_key_name = default_encryption_configuration.value
+    }
+  }
 }
 
 locals {

@@ -13,6 +13,11 @@ variable "api_service" {
   description = "Name of the Cloud Run service that writes the prediction log."
 }
 
+variable "kms_key" {
+  type        = string
+  description = "Key of Cloud KMS that encrypts the tables. Null: Google's keys."
+}
+
 variable "deletion_protection" {
   type        = bool
   description = "Whether Terraform refuses to destroy datasets that contain tables."

@@ -1,0 +1,165 @@
+"""What `preptime spark state` does in the workers: judge rows, and count buckets of restaurants. Imports no PySpark."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from preptime.domain.data_dictionary import FILE_COLUMN
+from preptime.features.feature_set import FeatureSet
+from preptime.features.history_state import HistoryState
+from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
+from preptime.schema.schema import Schema
+from preptime.training.history_rows import counted_labels, counted_orders, history_rows
+from preptime.training.saved_state import restaurant_arrays, restaurants_from_arrays
+from preptime.validation.label_counts import LabelCounts
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+BUCKET_COLUMN = "bucket"
+ARRAYS_COLUMN = "arrays"
+
+
+@dataclass(frozen=True)
+class RowJudge:
+    """Judges batches of orders as the product does, and yields narrow rows (`history_rows`).
+
+    It travels to the workers as bytes of arrays and JSON, and each worker decodes the restaurants once.
+    """
+
+    restaurants: bytes
+    schema: bytes
+    as_of: dt.date
+    files: Mapping[str, int] = field(default_factory=dict)
+    """The place of each file in the product's order. Empty if the rows have no files."""
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield the narrow rows of each batch."""
+        for batch in batches:
+            yield from _to_arrow(self.judge(_from_arrow(batch))).to_batches()
+
+    def judge(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """Return the narrow rows of a batch, with the place of the file instead of its name."""
+        restaurants = decode_restaurants(self.restaurants)
+        rows = history_rows(batch, restaurants, self.as_of, msgspec.json.decode(self.schema, type=Schema))
+        place = (
+            pl.col(FILE_COLUMN).replace_strict(self.files, return_dtype=pl.Int32)
+            if self.files
+            else pl.lit(0, pl.Int32())
+        )
+        return rows.with_columns(place.alias(FILE_COLUMN))
+
+    def narrow_schema(self, columns: pa.Schema) -> pa.Schema:
+        """Return the schema of the narrow rows of batches with the schema `columns`."""
+        return _to_arrow(self.judge(_from_arrow(columns.empty_table()))).schema
+
+
+@dataclass(frozen=True)
+class BucketCounter:
+    """Counts narrow rows by bucket: a range of restaurants.
+
+    A partition has any number of batches of whole buckets, in any order. Memory holds the states of its buckets.
+    """
+
+    restaurants: bytes
+    width: int
+    """Restaurants per bucket."""
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield one row for each bucket: its number, and the arrays of its state and labels."""
+        import pyarrow as pa
+
+        for bucket, (state, labels) in self.count(map(_from_arrow, batches)).items():
+            content = pack_arrays({**state.arrays(), **labels.arrays()})
+            columns = [pa.array([bucket], pa.int32()), pa.array([content], pa.binary())]
+            yield pa.RecordBatch.from_arrays(columns, [BUCKET_COLUMN, ARRAYS_COLUMN])
+
+    def count(self, batches: Iterator[pl.DataFrame]) -> dict[int, tuple[HistoryState, LabelCounts]]:
+        """Return the state and the labels of each bucket that has rows."""
+        restaurants = decode_restaurants(self.restaurants)
+        counted: dict[int, tuple[RestaurantIndex, HistoryState, LabelCounts]] = {}
+        for batch in batches:
+            for (bucket,), rows in batch.partition_by(BUCKET_COLUMN, as_dict=True).items():
+                if bucket not in counted:
+                    own = restaurants.slice_restaurants(self.rows_of(bucket))
+                    empty = HistoryState.empty(len(own), own.vocabularies.category_cells)
+                    counted[bucket] = own, empty, LabelCounts()
+                own, state, labels = counted[bucket]
+                state.add_orders(own, counted_orders(rows, restaurants))
+                labels.add(counted_labels(rows))
+        return {bucket: (state, labels) for bucket, (_, state, labels) in counted.items()}
+
+    def rows_of(self, bucket: int) -> slice:
+        """Return the restaurants of a bucket, as positions."""
+        return slice(bucket * self.width, (bucket + 1) * self.width)
+
+
+def encode_restaurants(restaurants: RestaurantIndex, schema: Schema) -> bytes:
+    """Return the restaurants as bytes for the workers."""
+    texts = {"vocabularies": msgspec.json.encode(restaurants.vocabularies), "schema": msgspec.json.encode(schema)}
+    arrays = {name: np.frombuffer(text, np.uint8) for name, text in texts.items()}
+    return pack_arrays({**restaurant_arrays(restaurants), **arrays})
+
+
+@lru_cache(maxsize=2)
+def decode_restaurants(content: bytes) -> RestaurantIndex:
+    """Return the restaurants in the bytes of `encode_restaurants`, decoded once in a process."""
+    arrays = unpack_arrays(content)
+    vocabularies = msgspec.json.decode(arrays["vocabularies"].tobytes(), type=Vocabularies)
+    schema = msgspec.json.decode(arrays["schema"].tobytes(), type=Schema)
+    return restaurants_from_arrays(arrays, vocabularies, FeatureSet.from_schema(schema))
+
+
+def join_buckets(
+    parts: Mapping[int, bytes], restaurants: RestaurantIndex, width: int
+) -> tuple[HistoryState, LabelCounts]:
+    """Return the state of all restaurants and the labels, from the arrays of each bucket that has rows."""
+    states, labels = [], []
+    for bucket, start in enumerate(range(0, max(len(restaurants), 1), width)):
+        size = min(width, len(restaurants) - start)
+        if bucket not in parts:
+            states.append(HistoryState.empty(size, restaurants.vocabularies.category_cells))
+            continue
+        arrays = unpack_arrays(parts[bucket])
+        states.append(HistoryState.from_arrays(arrays))
+        labels.append(LabelCounts.from_arrays(arrays))
+    return HistoryState.join_restaurants(states), LabelCounts.merge(labels)
+
+
+def pack_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
+    """Return named arrays as the bytes of an `.npz` file, without pickle."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def unpack_arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    """Return the arrays in the bytes of `pack_arrays`."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _from_arrow(batch: pa.RecordBatch | pa.Table) -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(batch))
+
+
+def _to_arrow(frame: pl.DataFrame) -> pa.Table:
+    """Return a frame as Arrow, with the types that Spark reads."""
+    import pyarrow as pa
+
+    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+    plain = [
+        pa.field(field.name, pa.string() if pa.types.is_large_string(field.type) else field.type)
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(plain))
