@@ -10,4 +10,4 @@ from preptime_operators import AS_OF_DATE, daily_dag, preptime_task
 
 # Airflow parses a file only if it contains the words "airflow" and "dag".
 with daily_dag("daily_prediction_run", 7, __doc__) as dag:
-    preptime_task("score", "score", "--date", AS_OF_DATE, minutes=60)
+    preptime_task("score", "score", "--date", AS_OF_DATE, minutes=60, spark_command="score")

@@ -1,8 +1,8 @@
-"""Airflow tasks that run preptime commands, on this machine or as Kubernetes pods.
+"""Airflow tasks that run preptime commands, on this machine, as Kubernetes pods, or as Spark batches.
 
 Airflow reads these environment variables when it parses a DAG file:
 
-- `PREPTIME_RUNNER`: `command` (default) or `kubernetes`
+- `PREPTIME_RUNNER`: `command` (default), `kubernetes`, or `dataproc` (see preptime_batches.py)
 - `PREPTIME_COMMAND`: for `command`, the program to run; default: `preptime` in the project's `.venv`
 - `PREPTIME_IMAGE`, `PREPTIME_POD_TEMPLATE`: for `kubernetes`, the image, and a file with the other pod settings
 - `PREPTIME_TIME_ZONE`: the time zone of the schedule; default: UTC
@@ -96,15 +96,26 @@ def daily_dag(dag_id: str, hour: int, doc: str | None) -> DAG:
 
 
 def preptime_task(
-    task_id: str, *arguments: str, minutes: int, no_retry_on_refusal: bool = False, **operator_options: Any
+    task_id: str,
+    *arguments: str,
+    minutes: int,
+    no_retry_on_refusal: bool = False,
+    spark_command: str | None = None,
+    **operator_options: Any,
 ) -> BaseOperator:
     """Return a task that runs `preptime ARGUMENTS` for at most `minutes`.
 
     With `no_retry_on_refusal`, exit status 1 isn't retried: an alert stays an alert, whereas incomplete data may be
-    complete ten minutes later. Raises `ValueError` for an unknown `PREPTIME_RUNNER`.
+    complete ten minutes later. With the runner `dataproc`, a task with a `spark_command` runs `preptime spark
+    SPARK_COMMAND` instead. Raises `ValueError` for an unknown `PREPTIME_RUNNER`.
     """
     timeout = timedelta(minutes=minutes)
-    runner = os.environ.get("PREPTIME_RUNNER") or "command"
+    runner = task_runner(spark_command)
+    if runner == "dataproc" and spark_command:
+        # Imported here: Google's provider isn't installed everywhere, and is slow to import.
+        from preptime_batches import batch_task
+
+        return batch_task(task_id, spark_command, date=AS_OF_DATE, execution_timeout=timeout, **operator_options)
     if runner == "command":
         no_retry_statuses = {USAGE_ERROR, PERMANENTLY_REFUSED} | ({REFUSED} if no_retry_on_refusal else set())
         return PreptimeOperator(
@@ -118,7 +129,15 @@ def preptime_task(
         # The pod operator doesn't distinguish exit statuses. Tomorrow's monitoring covers the days of a failed one.
         retry_options = {"retries": 0} if no_retry_on_refusal else {}
         return _pod_task(task_id, arguments, execution_timeout=timeout, **retry_options, **operator_options)
-    raise ValueError(f"PREPTIME_RUNNER={runner}: expected command or kubernetes.")
+    raise ValueError(f"PREPTIME_RUNNER={runner}: expected command, kubernetes, or dataproc.")
+
+
+def task_runner(spark_command: str | None) -> str:
+    """Return the runner of a task. With `dataproc`, tasks that Spark can't run are pods or commands."""
+    runner = os.environ.get("PREPTIME_RUNNER") or "command"
+    if runner != "dataproc" or spark_command:
+        return runner
+    return "kubernetes" if os.environ.get("PREPTIME_IMAGE") else "command"
 
 
 class PreptimeOperator(BashOperator):

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
 BAKED_STORE = ROOT / "build" / "baked"
 SBOM_DIR = ROOT / "build" / "images"
-TARGETS = ("serve", "jobs", "ui", "airflow")
+TARGETS = ("serve", "jobs", "ui", "spark", "airflow")
 CERTIFICATES_PATH = "/run/secrets/certificates"
 PIP_NETWORK_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
 """pip's settings for the connection to an index. A build doesn't get the other settings of the machine."""

@@ -16,8 +16,11 @@ IMAGE_EXTRAS = {
     "serve": ("gcs", "otel"),
     "jobs": ("train", "postgres", "gcp"),
     "ui": ("ui", "gcs"),
+    "spark": ("spark", "gcs"),
 }
 """The extras of each container image. `locks/images/NAME.lock` is the part of `locks/run.lock` that the image needs."""
+WITHOUT_SPARK = ("--constraint", "locks/spark.lock", "--no-emit-package", "pyspark", "--no-emit-package", "py4j")
+"""The image `spark` gets PySpark from the Spark that Google mounts into it."""
 
 PEER_LOCKS = "benchmarks/peers/requirements"
 PEERS = ("bentoml", "fastapi", "mlflow", "mlserver")
@@ -36,6 +39,7 @@ def lock_requests() -> dict[str, tuple[str, ...]]:
         f"images/{name}": (*constraint, *(part for extra in extras for part in ("--extra", extra)), "pyproject.toml")
         for name, extras in IMAGE_EXTRAS.items()
     }
+    images["images/spark"] = (*WITHOUT_SPARK, *images["images/spark"])
     return {
         "run": project_arguments,
         "dev": ("--group", "dev", "--group", "bench", "--group", "docs", *constraint, *project_arguments),

@@ -61,12 +61,28 @@ def airflow_python() -> Path:
     return python
 
 
+def airflow_google_python() -> Path:
+    """Return the Python of Airflow's environment with Google's provider."""
+    python = ROOT / ".venv-airflow-google" / "bin" / "python"
+    requires(python.is_file(), "Google's provider is not installed; run: python dev.py setup airflow-google")
+    return python
+
+
 def mlflow_program() -> Path:
     """Return the program `mlflow` with the tracking server."""
     folder = ROOT / ".venv-mlflow-server" / ("Scripts" if os.name == "nt" else "bin")
     program = folder / ("mlflow.exe" if os.name == "nt" else "mlflow")
     requires(program.is_file(), "MLflow's server is not installed; run: python dev.py setup mlflow-server")
     return program
+
+
+def spark_packages() -> Path:
+    """Return the folder with PySpark. Spark also needs Java 17 or later."""
+    root = ROOT / ".venv-spark"
+    found = next((path.parent for path in root.rglob("pyspark") if path.parent.name == "site-packages"), root)
+    requires((found / "pyspark").is_dir(), "PySpark is not installed; run: python dev.py setup spark")
+    requires(shutil.which("java"), "Java isn't installed (Debian: apt-get install openjdk-17-jre-headless)")
+    return found
 
 
 def can_be_root() -> bool:

@@ -218,6 +218,14 @@ resource "google_service_account_iam_member" "deployer_deploys_as" {
   member             = local.member["deployer"]
 }
 
+# CI may read the requests of a revision, to compare them with limits. Metrics belong to a project, so the grant is for the
+# whole project.
+resource "google_project_iam_member" "deployer_reads_metrics" {
+  project = var.project
+  role    = "roles/monitoring.viewer"
+  member  = local.member["deployer"]
+}
+
 # CI may read the state of its deployments. An operation belongs to a project, so the grant is for the whole project.
 resource "google_project_iam_member" "deployer_reads_operations" {
   project = var.project

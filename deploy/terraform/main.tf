@@ -9,6 +9,8 @@ locals {
     "run", "secretmanager", "storage", "sts",
   ]
 
+  attested = var.binary_authorization != "off"
+
   store_url = "gs://${module.store.store_bucket}/models"
   warehouse = "bigquery://${var.project}.${module.warehouse.dataset}?location=${var.region}"
 
@@ -111,6 +113,7 @@ module "api" {
   min_instances       = var.api.min_instances
   max_instances       = var.api.max_instances
   concurrency         = var.api.concurrency
+  attested            = local.attested
   deletion_protection = var.deletion_protection
 
   default_uri_disabled = local.default_uri_disabled
@@ -164,6 +167,7 @@ module "ui" {
   max_instances       = 1 # A user's session is in the memory of its process.
   concurrency         = 40
   timeout             = "3600s" # An open browser tab holds its connection.
+  attested            = local.attested
   deletion_protection = var.deletion_protection
 
   cpu_between_requests = false
@@ -216,6 +220,7 @@ module "jobs" {
   settings            = local.job_settings
   kms_key             = var.kms_key
   egress              = local.egress
+  attested            = local.attested
   deletion_protection = var.deletion_protection
 
   mounts = {
@@ -232,6 +237,8 @@ module "federation" {
   repository  = var.repository
   environment = var.environment
   account     = google_service_account.roles["deployer"].name
+
+  terraform_accounts = { for name, account in google_service_account.terraform : name => account.name }
 
   depends_on = [google_project_service.apis]
 }

@@ -42,3 +42,13 @@ output "dns_records" {
   value       = one(module.network[*].dns_records)
   description = "Records to create in the public zone of the domains, if network is set."
 }
+
+output "terraform_provider" {
+  value       = module.federation.terraform_provider
+  description = "Workload identity provider of the workflow terraform, for the variable GCP_TERRAFORM_PROVIDER, if terraform_pipeline is set."
+}
+
+output "terraform_accounts" {
+  value       = { for name, account in google_service_account.terraform : name => account.email }
+  description = "Service accounts of the workflow terraform, for the variable GCP_TERRAFORM_ACCOUNT of the environments -plan and -apply."
+}

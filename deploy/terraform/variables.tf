@@ -64,6 +64,23 @@ variable "metrics_sidecar" {
   }
 }
 
+variable "binary_authorization" {
+  type        = string
+  description = "Whether Cloud Run accepts attested images only: off, audit (the audit log names others), or enforce. Use audit until CI has released once."
+  default     = "off"
+
+  validation {
+    condition     = contains(["off", "audit", "enforce"], var.binary_authorization)
+    error_message = "Use off, audit, or enforce."
+  }
+}
+
+variable "attestor" {
+  type        = string
+  description = "Name of the attestor and of its key. The name of a key can't be used again."
+  default     = "preptime-ci"
+}
+
 variable "ui_members" {
   type        = list(string)
   description = "Members who may open the dashboard, for example user:… or group:…."
@@ -150,6 +167,12 @@ variable "ci_pool" {
   type        = string
   description = "ID of the workload identity pool of CI. The ID of a deleted pool can't be used for 30 days."
   default     = "preptime-ci"
+}
+
+variable "terraform_pipeline" {
+  type        = bool
+  description = "Whether the workflow terraform may plan and apply, with two accounts of its own (docs/deploy-gcp.md)."
+  default     = false
 }
 
 variable "gke" {

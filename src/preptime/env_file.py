@@ -46,10 +46,21 @@ def _name_and_value(binding: Binding, path: Path) -> tuple[str, str]:
 
 
 DAG_SETTINGS: dict[str, tuple[str, str]] = {
-    "PREPTIME_RUNNER": ("command: tasks run a command. kubernetes: each task runs in a pod.", "command"),
+    "PREPTIME_RUNNER": (
+        "command: tasks run a command. kubernetes: each task runs in a pod. dataproc: scoring runs as a Spark batch.",
+        "command",
+    ),
     "PREPTIME_COMMAND": ("For command: the command, relative to the folder that contains dags/.", ".venv/bin/preptime"),
     "PREPTIME_IMAGE": ("For kubernetes: the image of the pods. Its entry point is preptime.", ""),
     "PREPTIME_POD_TEMPLATE": ("For kubernetes: the file with the pod template.", ""),
+    "PREPTIME_SPARK_IMAGE": ("For dataproc: the image preptime-spark in Artifact Registry.", ""),
+    "PREPTIME_SPARK_PROJECT": ("For dataproc: the project of the batches.", ""),
+    "PREPTIME_SPARK_REGION": ("For dataproc: the region of the batches.", ""),
+    "PREPTIME_SPARK_ACCOUNT": ("For dataproc: the email address of the batches' service account.", ""),
+    "PREPTIME_SPARK_SUBNETWORK": ("For dataproc: the subnetwork of the batches.", ""),
+    "PREPTIME_SPARK_STAGING_BUCKET": ("For dataproc: the bucket for files of the batches.", ""),
+    "PREPTIME_SPARK_ORDERS": ("For dataproc: the address of the orders. {date} is the date of the run.", ""),
+    "PREPTIME_SPARK_OUT": ("For dataproc: the folder of the output. {date} is the date of the run.", ""),
     "PREPTIME_TIME_ZONE": ("Time zone of the DAG schedule.", "UTC"),
     "PREPTIME_KEEP_BUNDLES": ("Number of newest bundles to keep.", "100"),
     "PREPTIME_KEEP_DAYS": ("Number of newest days with results to keep.", "400"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from pathlib import Path
 from typing import Any, cast
@@ -10,12 +11,14 @@ import jsonschema_rs
 import pytest
 from werkzeug.test import Client
 
+from preptime import AsyncClient
 from preptime.api.active_model import ActiveModel
 from preptime.api.app import create_app
 from preptime.api.handler import EXPLANATIONS_PATH, PREDICTIONS_PATH
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.client import Client as ApiClient
+from preptime.domain.prediction_records import ExplanationResponse
 from tests.api.factories import HEADERS, ORDER, ServiceSetup, http_client, load_active_model, make_service
 from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, running_server
 from tests.explanations.bundles import release_store
@@ -150,3 +153,10 @@ def test_client_explains_through_a_server(tmp_path: Path) -> None:
         assert total == pytest.approx(predicted.p50, abs=SUM_SECONDS)
         assert predicted.p50 == client.predict(order)[0].p50
         assert (invalid.explanation, invalid.error is not None, response.bundle) == (None, True, bundle_id)
+        assert asyncio.run(explain_with_tasks(server.url, [order, {**order, "number_of_items": "many"}])) == response
+
+
+async def explain_with_tasks(url: str, orders: list[dict[str, object]]) -> ExplanationResponse:
+    """Return the response that the client for asyncio gets."""
+    async with AsyncClient(url, PLAIN_KEY) as client:
+        return await client.explain(orders)

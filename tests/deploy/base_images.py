@@ -18,7 +18,8 @@ from tests.requirements import requires
 RELEASE = "bookworm"
 EXCLUDED = tuple(f"path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "locale", "info"))
 """Files that Debian's slim images exclude too."""
-PYTHON_PACKAGES = ("python3", "python3-venv", "ca-certificates", "tzdata", "usr-is-merged")
+PYTHON_PACKAGES = ("python3", "python3-venv", "ca-certificates", "tzdata", "usr-is-merged", "procps", "tini")
+"""The last two are for the image `spark`, which installs them on a base image without them."""
 PYTHON_HOOKS = tuple(
     f'--customize-hook=ln -s /usr/bin/python3 "$1/usr/local/bin/{name}"' for name in ("python3", "python")
 )

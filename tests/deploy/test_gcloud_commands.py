@@ -15,8 +15,11 @@ from scripts import cloud_run
 from tests.requirements import NOT_PACKAGED, ROOT, requires
 
 VALUES = {
+    "ATTESTOR": "projects/a-project/attestors/preptime-ci",
+    "ATTESTOR_KEY": "projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1",
     "BILLING": "000000-000000-000000",
     "COMMIT": "abc",
+    "DIGEST": "sha256:abc",
     "GITHUB_SHA": "abc",
     "PROJECT": "a-project",
     "REGION": "europe-west1",
@@ -45,7 +48,7 @@ def workflow_commands() -> list[str]:
     """Return the commands of the workflows."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / ".github" / "workflows").glob("*.yml"))
     text = re.sub(r"\$\{(\w+)%%[^}]*\}", r"$\1", text.replace("\\\n", " "))
-    return re.findall(r"(gcloud (?:auth|artifacts) [^\n)]+)", text.replace("value(image_summary.digest)", "json"))
+    return re.findall(r"(gcloud (?:auth|artifacts|beta) [^\n)]+)", text.replace("value(image_summary.digest)", "json"))
 
 
 def script_commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -7,10 +7,10 @@ import re
 import subprocess
 from pathlib import Path
 
+import jsonschema_rs
 import msgspec
 import pytest
 import yaml
-from jsonschema import Draft202012Validator
 
 from preptime.sources.bigquery.client import BigQueryAddress
 from tests.deploy.manifests import K8S, Document, iter_values, tool
@@ -115,16 +115,15 @@ def test_gke_rules_match_alerts() -> None:
 
 
 @pytest.fixture
-def managed_prometheus() -> Draft202012Validator:
+def managed_prometheus() -> jsonschema_rs.Draft202012Validator:
     """The check of Google's resources for Prometheus, by our transcription of its API reference."""
     schema = msgspec.json.decode(Path(__file__).with_name("managed_prometheus.schema.json").read_bytes())
-    Draft202012Validator.check_schema(schema)
-    return Draft202012Validator(schema)
+    return jsonschema_rs.Draft202012Validator(schema)
 
 
 @pytest.mark.parametrize(("kind", "name"), [("PodMonitoring", "api"), ("Rules", "preptime")])
 def test_prometheus_resources_match_googles_reference(
-    kind: str, name: str, managed_prometheus: Draft202012Validator
+    kind: str, name: str, managed_prometheus: jsonschema_rs.Draft202012Validator
 ) -> None:
     managed_prometheus.validate(find_document("gke", kind, name))
 
@@ -147,7 +146,7 @@ def test_prometheus_resources_match_googles_reference(
     ],
 )
 def test_planted_error_in_prometheus_resource_is_found(
-    kind: str, name: str, correct: str, planted: str, managed_prometheus: Draft202012Validator
+    kind: str, name: str, correct: str, planted: str, managed_prometheus: jsonschema_rs.Draft202012Validator
 ) -> None:
     text = json.dumps(find_document("gke", kind, name))
     assert correct in text

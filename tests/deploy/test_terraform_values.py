@@ -73,7 +73,7 @@ def test_no_grant_is_for_everyone(production: Plan) -> None:
 
 def test_few_grants_are_for_the_project(production: Plan) -> None:
     roles = {values["role"] for values in production.of_type("google_project_iam_member").values()}
-    assert roles == {"roles/bigquery.jobUser", "roles/monitoring.metricWriter", "roles/run.viewer"}
+    assert roles == {"roles/bigquery.jobUser", "roles/monitoring.metricWriter", "roles/monitoring.viewer", "roles/run.viewer"}
 
 
 def test_only_scoped_grants_change_the_store(production: Plan) -> None:
@@ -147,7 +147,9 @@ def test_ingress_is_a_variable(plans: dict[str, Plan]) -> None:
         assert {plan.resources[address]["ingress"] for address in SERVICES.values()} == {"INGRESS_TRAFFIC_ALL"}
     for name in SERVICES:
         call = plans["production"].document["configuration"]["root_module"]["module_calls"][name]
-        assert call["expressions"]["ingress"] == {"references": ["var.ingress"]}
+        assert call["expressions"]["ingress"] == {"references": ["local.ingress"]}
+    network = (ROOT / "deploy" / "terraform" / "network.tf").read_text(encoding="utf-8")
+    assert "ingress = var.network == null ? var.ingress : {" in network
 
 
 def test_reads_and_writes_of_data_are_logged(production: Plan) -> None:

@@ -26,9 +26,9 @@ PLANTED_ERROR = (
 
 
 @pytest.fixture(scope="module")
-def workspace(terraform: Workspace, plans: dict[str, Plan]) -> Iterator[Workspace]:
-    """The copy of deploy/terraform with a state of its own. The other plans are made before, with the default state."""
-    assert plans
+def workspace(terraform: Workspace, applied: Workspace) -> Iterator[Workspace]:
+    """The copy of deploy/terraform with a state of its own. The default state was applied before."""
+    assert applied is terraform
     terraform.run("workspace", "new", "variants")
     yield terraform
     terraform.run("workspace", "select", "default")
@@ -55,8 +55,9 @@ def select(values: dict[str, Values], part: str) -> list[Values]:
 
 def template(values: Values) -> Values:
     """Return the template of a service's revisions or of a job's tasks."""
-    (inner,) = values["template"]
-    return inner["template"][0] if "template" in inner else inner
+    outer: Values = values["template"][0]
+    inner: list[Values] = outer.get("template", [outer])
+    return inner[0]
 
 
 def is_closed(values: dict[str, Values], ingress: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts import cloud_run
+from scripts import canary, cloud_run
 from tests.deploy.manifests import tool
 from tests.deploy.terraform import FOLDER, blocks_of_kind, text_of
 from tests.requirements import ROOT, requires
@@ -31,7 +31,7 @@ def test_workflows_match_schema() -> None:
     command = [tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", *map(str, WORKFLOWS)]
     completed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert completed.returncode == 0, completed.stdout
-    assert [path.stem for path in WORKFLOWS] == ["check", "deploy", "docs", "rollback"]
+    assert [path.stem for path in WORKFLOWS] == ["check", "deploy", "docs", "rescan", "rollback", "terraform"]
 
 
 def test_dependabot_matches_schema() -> None:
@@ -62,9 +62,9 @@ def test_actionlint_finds_nothing() -> None:
 
 def test_actionlint_finds_planted_errors(tmp_path: Path) -> None:
     path = tmp_path / "deploy.yml"
-    changed = text("deploy").replace("needs: [images, promote]\n", "needs: [image, promote]\n")
+    changed = text("deploy").replace("needs: images\n", "needs: image\n")
     changed = changed.replace("steps.push.outputs.ui", "steps.pushed.outputs.ui")
-    path.write_text(changed.replace('cosign verify "$IMAGE"', "cosign verify $IMAGE"), encoding="utf-8")
+    path.write_text(changed.replace('cosign verify "$SERVE"', "cosign verify $SERVE"), encoding="utf-8")
     completed = actionlint(path)
     assert completed.returncode == 1
     assert all(word in completed.stdout for word in ('"image"', '"pushed"', "SC2086")), completed.stdout
@@ -108,28 +108,38 @@ def test_production_gets_the_digests_that_staging_served(tmp_path: Path) -> None
     registries = {"STAGING": "eu.example/staging", "REGISTRY": "eu.example/production"}
     environment = {"PATH": os.environ["PATH"], "GITHUB_SHA": "abc", **files, **images, **registries}
 
-    def run_step(name: str, commit: str) -> int:
-        script = textwrap.dedent(fakes) + step_script("deploy", name)
-        command = ["bash", "-e", "-c", script]
-        return subprocess.run(command, env={**environment, "COMMIT": commit}, check=False).returncode
+    def run_step(name: str, **changed: str) -> str:
+        command = ["bash", "-e", "-c", textwrap.dedent(fakes) + step_script("deploy", name)]
+        completed = subprocess.run(command, env={**environment, **changed}, check=False, capture_output=True, text=True)
+        assert (completed.returncode == 0) == (not completed.stderr)
+        return completed.stderr
 
-    assert run_step("Mark the images as served by staging", "abc") == 0
-    assert run_step("Copy the images that staging has served", "abc") == 0
+    copy = "Copy the images that staging has served"
+    assert run_step("Mark the images as served by staging") == ""
+    assert run_step(copy, COMMIT="abc") == ""
     copies = Path(files["COPIES"]).read_text(encoding="utf-8").splitlines()
     assert copies == [f"{images[name.upper()]} eu.example/production/{name}:abc" for name in NAMES]
     outputs = Path(files["GITHUB_OUTPUT"]).read_text(encoding="utf-8").splitlines()
     assert outputs == [f"{name}=eu.example/production/{name}@sha256:{number}" for number, name in enumerate(NAMES)]
-    assert run_step("Copy the images that staging has served", "another") != 0
+    assert run_step(copy, COMMIT="another") == "Staging hasn't served another. First run this workflow for staging.\n"
+    assert "variable GCP_STAGING_REGISTRY" in run_step(copy, COMMIT="abc", STAGING="")
+    assert len(Path(files["COPIES"]).read_text(encoding="utf-8").splitlines()) == len(copies), "nothing else is copied"
 
 
-def test_only_staging_builds_if_it_has_a_registry() -> None:
+def test_only_staging_builds() -> None:
     jobs = yaml.safe_load(text("deploy"))["jobs"]
-    assert jobs["check"]["if"] == "inputs.environment == 'staging' || vars.GCP_STAGING_REGISTRY == ''"
+    assert jobs["check"]["if"] == "inputs.environment == 'staging'"
     assert jobs["images"]["needs"] == "check"
-    assert jobs["promote"]["if"] == "inputs.environment == 'production' && vars.GCP_STAGING_REGISTRY != ''"
-    for name in ("api", "ui-and-jobs"):
-        assert {"images", "promote"} <= set(jobs[name]["needs"])
-        assert "success" in jobs[name]["if"]
+    assert jobs["release"]["needs"] == "images"
+    assert "needs.images.result == 'success' ||" in jobs["release"]["if"]
+    (copy,) = (step for step in jobs["release"]["steps"] if step.get("id") == "copy")
+    assert copy["if"] == "inputs.environment == 'production'"
+
+
+def test_production_needs_one_approval() -> None:
+    """GitHub asks for each job that names a protected environment."""
+    environments = [job.get("environment") for job in yaml.safe_load(text("deploy"))["jobs"].values()]
+    assert environments == [None, "staging", "${{ inputs.environment }}"]
 
 
 def test_cancelled_release_is_rolled_back() -> None:
@@ -141,9 +151,10 @@ def test_cancelled_release_is_rolled_back() -> None:
 def test_images_are_verified_before_their_release() -> None:
     """The signature must be of this workflow on the main branch."""
     workflow = text("deploy")
-    assert workflow.count("deploy.yml@refs/heads/main\n") == workflow.count("cosign verify ") == 2
-    assert workflow.index('cosign verify "$IMAGE"') < workflow.index("run.py release --service preptime-api")
-    assert workflow.index('cosign verify "$UI" "$JOBS"') < workflow.index("run.py release --service preptime-ui")
+    assert workflow.count("deploy.yml@refs/heads/main\n") == workflow.count("cosign verify ") == 1
+    verified = workflow.index('cosign verify "$SERVE" "$JOBS" "$UI"')
+    assert workflow.index("cosign copy") < verified < workflow.index("attestations sign-and-create")
+    assert workflow.index("attestations sign-and-create") < workflow.index("run.py release --service preptime-api")
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -169,10 +180,12 @@ def test_cloud_run_calls_parse() -> None:
         for name in ("deploy", "rollback")
         for line in re.findall(r"scripts/cloud_run\.py ((?:[^\n)\\]|\\\n)+)", text(name))
     ]
-    assert len(calls) == 10
+    assert len(calls) == 9
     for arguments in calls:
         options = cloud_run.parse_arguments([argument.strip('"') for argument in arguments])
         assert options.command in {"release", "smoke", "shift", "rollback", "jobs"}
+    for call in re.findall(r"-m scripts\.canary (.+)", text("deploy")):
+        assert canary.parse_arguments(call.replace('"', "").split()).service == "preptime-api"
 
 
 def test_services_and_jobs_match_terraform() -> None:
@@ -188,7 +201,7 @@ def test_environment_variables_match_terraform_outputs() -> None:
     documented = text_of(FOLDER) + (ROOT / "docs" / "deploy-gcp.md").read_text(encoding="utf-8")
     named = set(re.findall(r"vars\.(\w+)", text("deploy") + text("rollback")))
     of_environment = {"GCP_REGION", "GCP_REGISTRY", "GCP_WORKLOAD_IDENTITY_PROVIDER", "GCP_DEPLOYER"}
-    assert named == {*of_environment, "GCP_STAGING_REGISTRY"}
+    assert named == {*of_environment, "GCP_STAGING_REGISTRY", "GCP_ATTESTOR", "GCP_ATTESTOR_KEY"}
     assert {name for name in named if name not in documented} == set()
 
 
@@ -201,7 +214,8 @@ def test_deployment_steps_are_in_order() -> None:
         "run.py release --service preptime-api",
         "run.py smoke",
     ]
-    steps += ["--percent 10", "--percent 100", "rollback --service preptime-api"]
+    steps += ["--percent 10\n", "scripts.canary --service preptime-api", "--percent 100"]
+    steps += ["rollback --service preptime-api"]
     positions = [text("deploy").index(step) for step in steps]
     assert positions == sorted(positions)
 

@@ -104,6 +104,20 @@ def test_rejected_requests_raise_the_facts_of_the_server(server: Server) -> None
         run(predict_unknown_model())
 
 
+def test_explain_of_a_bundle_without_explanations_is_rejected(server: Server) -> None:
+    """tests/api/test_explanations.py has the method with explanations."""
+
+    async def explain() -> None:
+        async with AsyncClient(server.url, PLAIN_KEY) as client:
+            await client.explain(ORDER)
+
+    with Client(server.url, PLAIN_KEY) as client, pytest.raises(ApiStatusError) as expected:
+        client.explain(ORDER)
+    with pytest.raises(ApiStatusError) as refused:
+        run(explain())
+    assert (refused.value.status, str(refused.value)) == (expected.value.status, str(expected.value))
+
+
 def test_busy_server_and_broken_connection_are_retried() -> None:
     with misbehaving_server(BUSY, None, (200, RESPONSE)) as (url, bodies):
         assert run(predict_once(url)).predictions[0].p50 == 600.2

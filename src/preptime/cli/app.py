@@ -55,6 +55,7 @@ COMMAND_MODULES = {
     "keys": "preptime.cli.keys",
     "doctor": "preptime.cli.doctor",
     "notebook": "preptime.cli.notebook",
+    "spark": "preptime.cli.spark",
 }
 """The module of each command, in the order of `--help`. The module's function has the command's name."""
 
@@ -205,6 +206,8 @@ def _report_error(error: PreptimeError, argv: Sequence[str]) -> int:
     if "--json" in argv:
         print_document(ErrorDocument(type(error).__name__, error.facts, error.hint))
     print_message(f"Error: {error}")
+    if argv[:1] == ["spark"]:  # Spark's launchers report only whether a job succeeded
+        return REFUSED_OR_ALERT
     if isinstance(error, DataError):
         return PERMANENTLY_REFUSED if isinstance(error, PermanentDataError) else REFUSED_OR_ALERT
     return USAGE_ERROR if isinstance(error, UsageError) else FAILURE

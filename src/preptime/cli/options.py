@@ -191,7 +191,15 @@ def server_environment(env_file: Path | None, option_values: dict[str, object]) 
     }
 
 
-orders = setting_option("orders", "Orders: a CSV or Parquet file, a folder, a glob, or a database URL.", required=True)
+_ORDERS_HELP = "Orders: a CSV or Parquet file, a folder, a glob, or a database URL."
+orders = setting_option("orders", _ORDERS_HELP, required=True)
+optional_orders = setting_option("orders", _ORDERS_HELP)
+"""The same for a command that can also read what Spark has prepared. It requires one of the two."""
+state = click.option(
+    "--state",
+    metavar="FOLDER|URL",
+    help="State that preptime spark state has counted, instead of --orders and --restaurants.",
+)
 restaurants = setting_option(
     "restaurants",
     "Restaurants: the same kinds of location as for orders.  [default: restaurants derived from the orders, if the "
@@ -242,6 +250,17 @@ models = click.option(
     "fitted.  [default: all]",
 )
 reason = click.option("--reason", required=True, help="The reason, for the champion log.")
+master = click.option(
+    "--master",
+    metavar="URL",
+    help="Where Spark runs, such as local[4] or spark://HOST:7077. Omit it in spark-submit.  [default: local[2]]",
+)
+spark_settings = click.option(
+    "--conf",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting of the Spark session, such as spark.executor.memory=2g.",
+)
 threads = click.option(
     "--threads",
     type=click.IntRange(1),
@@ -254,6 +273,19 @@ threads = click.option(
 def parse_models(names: str | None) -> tuple[str, ...] | None:
     """Return the names in the option `--models`, or None for all models."""
     return None if names is None else tuple(name.strip() for name in names.split(",") if name.strip())
+
+
+def parse_spark_settings(assignments: tuple[str, ...]) -> dict[str, str]:
+    """Return `NAME=VALUE` assignments as texts by name. Raises `UsageError`."""
+    settings = {}
+    for assignment in assignments:
+        name, separator, value = assignment.partition("=")
+        if not separator or not name.startswith("spark."):
+            raise UsageError(
+                f"--conf {assignment!r} isn't a Spark setting.", "Write it as NAME=VALUE: spark.executor.memory=2g."
+            )
+        settings[name] = value
+    return settings
 
 
 def abandoned_before() -> float:

@@ -13,36 +13,47 @@ from preptime.python_api.defaults import current_user, utc_now
 
 
 @click.command()
-@options.orders
+@options.optional_orders
 @options.restaurants
+@options.state
 @options.date
 @options.store
 @options.gate
 @with_output
 def refresh(
-    output: Output, *, orders: str, restaurants: str | None, date: dt.date, store: str, gate: tuple[str, ...]
+    output: Output,
+    *,
+    orders: str | None,
+    restaurants: str | None,
+    state: str | None,
+    date: dt.date,
+    store: str,
+    gate: tuple[str, ...],
 ) -> None:
     """Update the history of the champion without training.
 
     Creates a bundle with the champion's models and history as of the date. The verified bundle becomes the champion.
+    With --state, the history is that of orders that Spark has counted, and no orders are read.
     """
     from preptime.tracking.runs import follow_champion
     from preptime.training.publishing import AuditActor
-    from preptime.training.refresh import refresh_champion
+    from preptime.training.refresh import refresh_champion, refresh_from_state
+    from preptime.training.saved_state import read_state
     from preptime.validation.data_gate import thresholds_from_settings
 
     bundle_store = options.open_store(store)
-    dataset = inputs.Dataset.of_champion(orders, restaurants, bundle_store)
-    source = dataset.open_orders()
-    document = refresh_champion(
-        source,
-        inputs.read_restaurants(dataset, source),
-        date,
-        bundle_store,
-        AuditActor(current_user(), utc_now()),
-        thresholds=thresholds_from_settings(options.parse_thresholds(gate)),
-        progress=output.progress,
-    )
+    actor = AuditActor(current_user(), utc_now())
+    thresholds = thresholds_from_settings(options.parse_thresholds(gate))
+    if state is not None:
+        document = refresh_from_state(read_state(state), date, bundle_store, actor, thresholds=thresholds)
+    else:
+        location = options.require_setting("orders", orders, click.get_current_context())
+        dataset = inputs.Dataset.of_champion(location, restaurants, bundle_store)
+        source = dataset.open_orders()
+        index = inputs.read_restaurants(dataset, source)
+        document = refresh_champion(
+            source, index, date, bundle_store, actor, thresholds=thresholds, progress=output.progress
+        )
     follow_champion(bundle_store, options.tracking_settings())
     lines = [
         f"{document.bundle} is the champion of {store}.",

@@ -89,7 +89,7 @@ def score(
     writes the predictions to the partition of the date in the results. It also succeeds without a champion or orders.
     """
     context = click.get_current_context()
-    travel = _travel_column(context, travel_column, courier_cost, food_cost)
+    travel = travel_column_option(context, travel_column, courier_cost, food_cost)
     if date is not None:
         _check_day_options(context, {"--live": live, "--explain": explain, "--travel-column": travel})
     if date is not None and input_path is None:
@@ -152,7 +152,7 @@ def default_output(input_path: str) -> Path:
     return (path.resolve().parent if path.is_dir() else path.parent) / f"{stem}.predictions{suffix}"
 
 
-def _travel_column(
+def travel_column_option(
     context: click.Context, name: str | None, courier_cost: float | None, food_cost: float | None
 ) -> TravelColumn | None:
     """Return the column with the level that follows from the costs, or None without a name.

@@ -51,6 +51,21 @@ class ScoreDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Predictions without a dispatch time, by `prediction_dispatch_reason`. Empty without a travel column."""
 
 
+class _EncodedCounts(msgspec.Struct):
+    """The counts of some rows, as another process sends them."""
+
+    rows: int
+    seconds: dict[int, int]
+    """Predictions by whole second of the p50."""
+    fallback_level: list[int]
+    unknown_restaurants: list[int] | None
+    differs: int | None
+    rejected: dict[ValidationReason, int]
+    missing_features: dict[str, int]
+    invalid_features: dict[str, int]
+    without_dispatch: dict[str, int]
+
+
 class ScoreCounts:
     """Counts of the scored rows, in constant memory."""
 
@@ -94,7 +109,52 @@ class ScoreCounts:
         """Count the predictions of a chunk that have no dispatch time, by reason."""
         _add_counts(self.without_dispatch, counts)
 
-    def to_document(self, source: str, out: Path, bundle: str) -> ScoreDocument:
+    def encode(self) -> bytes:
+        """Return the counts as JSON, for `add_encoded` in another process."""
+        seconds = np.flatnonzero(self._seconds_histogram)
+        unknown = self._unknown_restaurants
+        return msgspec.json.encode(
+            _EncodedCounts(
+                self.rows,
+                dict(zip(seconds.tolist(), self._seconds_histogram[seconds].tolist(), strict=True)),
+                self._fallback_level.tolist(),
+                None if unknown is None else unknown.tolist(),
+                self._differs,
+                self._rejected,
+                self.missing_features,
+                self.invalid_features,
+                self.without_dispatch,
+            )
+        )
+
+    def add_encoded(self, content: bytes) -> None:
+        """Add the counts of other rows, which `encode` returned.
+
+        Example:
+            >>> counts, other = ScoreCounts(), ScoreCounts()
+            >>> other.rows = 3
+            >>> counts.add_encoded(other.encode())
+            >>> counts.rows
+            3
+        """
+        more = msgspec.json.decode(content, type=_EncodedCounts)
+        self.rows += more.rows
+        for second, count in more.seconds.items():
+            self._seconds_histogram[second] += count
+        self._fallback_level += np.array(more.fallback_level, np.int64)
+        unknown = self._unknown_restaurants
+        self._unknown_restaurants = (
+            None
+            if unknown is None or more.unknown_restaurants is None
+            else unknown + np.array(more.unknown_restaurants, np.int64)
+        )
+        self._differs = None if self._differs is None or more.differs is None else self._differs + more.differs
+        _add_counts(self._rejected, more.rejected)
+        _add_counts(self.missing_features, more.missing_features)
+        _add_counts(self.invalid_features, more.invalid_features)
+        self.add_without_dispatch(more.without_dispatch)
+
+    def to_document(self, source: str, out: Path | str, bundle: str) -> ScoreDocument:
         """Return the counts as a document."""
         return ScoreDocument(
             source=source,

@@ -79,6 +79,19 @@ def parse_address(text: str) -> Address:
     return Address("parquet", text if separator else str(Path(text).absolute()))
 
 
+def is_spark_only(text: str) -> bool:
+    """Return whether only Spark reads the rows at an address: tables, and URLs of files.
+
+    Example:
+        >>> is_spark_only("gs://bucket/restaurants"), is_spark_only("restaurants.csv")
+        (True, False)
+    """
+    scheme, separator, _ = text.partition("://")
+    if separator:
+        return scheme.lower() not in {*_DATABASE_SCHEMES, "file"}
+    return text.partition(":")[0] in _PREFIXES
+
+
 def _parse_table(kind: AddressKind, name: str) -> Address:
     pattern = _BIGQUERY_TABLE if kind == "bigquery" else _CATALOG_TABLE
     if not pattern.fullmatch(name):

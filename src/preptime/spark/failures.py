@@ -53,8 +53,7 @@ _CAUSES: dict[str, tuple[type[PreptimeError], str, str]] = {
     ),
     r"CONFLICTING_DIRECTORY_STRUCTURES": (
         DataError,
-        "{subject} failed, because some folders have a partition in their name, such as date=2015-06-01, "
-        "and others don't.",
+        "{subject} failed, because only some folders have a partition in their name, such as date=2015-06-01.",
         "Use one of both.",
     ),
 }

@@ -10,17 +10,20 @@ from __future__ import annotations
 import datetime as dt
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from preptime.bundle.champion_log import ChampionLog
+from preptime.bundle.manifest import Manifest
+from preptime.bundle.store import Store
 from preptime.domain.data_dictionary import FILE_COLUMN, ROW_COLUMN
+from preptime.errors import UsageError
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.schema.schema import Schema
 from preptime.spark.addresses import Address, read_rows
 from preptime.spark.duplicates import without_duplicates
 from preptime.spark.failures import plain_path, spark_errors
-from preptime.spark.output import StagedRun
+from preptime.spark.output import StagedRun, open_output, staged_run
 from preptime.spark.state_workers import (
     ARRAYS_COLUMN,
     BUCKET_COLUMN,
@@ -30,7 +33,7 @@ from preptime.spark.state_workers import (
     join_buckets,
 )
 from preptime.training.history_rows import CATEGORY_PREFIX
-from preptime.training.saved_state import SavedState, StateDocument
+from preptime.training.saved_state import STATE_FILE, SavedState, StateDocument
 
 STAGED_FOLDER = "staged"
 """The folder of intermediate rows in the folder of a run. It's removed before the state is published."""
@@ -48,6 +51,27 @@ _COUNTED_COLUMNS = (
     "label_seconds",
     "is_fraction",
 )
+
+
+def save_state(
+    session: Any, orders: Address, restaurants: RestaurantIndex, as_of: dt.date, *, schema: Schema, out: str
+) -> StateDocument:
+    """Count the state of the orders as of a date, write it to the folder or URL `out`, and return its document.
+
+    A failure leaves the previous state as it was. Raises the errors of `count_state` and `open_output`.
+    """
+    with staged_run(open_output(session, out, STATE_FILE, (orders,))) as run:
+        staging = f"{run.address}/{STAGED_FOLDER}"
+        state = count_state(session, orders, restaurants, as_of, schema=schema, staging=staging)
+        return write_state(run, state)
+
+
+def champion_of(store: Store) -> Manifest:
+    """Return the manifest of a store's champion. Raises `UsageError` without one."""
+    entry = ChampionLog(store).current()
+    if entry is None:
+        raise UsageError(f"{store.url} has no champion.", "First, train and promote a bundle: preptime train.")
+    return store.read_manifest(entry.bundle)
 
 
 def count_state(
@@ -81,7 +105,7 @@ def count_state(
     width = max(1, math.ceil(len(restaurants) / buckets))
     encoded = encode_restaurants(restaurants, schema)
     with spark_errors(f"Counting {orders.text}"):
-        rows = stage_rows(session, orders, RowJudge(encoded, msgspec.json.encode(schema), as_of), f"{staging}/rows")
+        rows = stage_rows(session, orders, RowJudge(encoded, schema, as_of), f"{staging}/rows")
         kept = without_duplicates(session, rows, f"{staging}/duplicates", by_file=orders.has_row_order)
         parts = _count_buckets(kept, BucketCounter(encoded, width), buckets, f"{staging}/buckets")
         state, labels = join_buckets(parts, restaurants, width)
@@ -92,7 +116,10 @@ def write_state(run: StagedRun, state: SavedState) -> StateDocument:
     """Write the arrays of a state and then its document, remove the intermediate rows, and return the document."""
     document, files = state.encode(run.address)
     for name, content in files.items():
-        run.write_bytes(name, content)
+        if run.output.is_local:  # an array through Java would need several copies of it
+            Path(run.address, name).write_bytes(content)
+        else:
+            run.write_bytes(name, content)
     run.output.system.delete(run.output.child(f"{run.name}/{STAGED_FOLDER}"), True)
     run.publish(document)
     return document
@@ -103,10 +130,18 @@ def stage_rows(session: Any, orders: Address, judge: RowJudge, folder: str) -> A
     from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
     frame, files = _with_places(read_rows(session, orders), orders)
-    judge = replace(judge, files=files)
-    narrow = judge.narrow_schema(to_arrow_schema(frame.schema))
+    judge = replace(judge, files=files, schema=schema_of_rows(frame.columns, judge.schema))
+    narrow = judge.narrow_schema(to_arrow_schema(frame.schema, timestamp_utc=True))
     frame.mapInArrow(judge, from_arrow_schema(narrow)).write.parquet(folder)
     return session.read.parquet(folder)
+
+
+def schema_of_rows(columns: list[str], schema: Schema) -> Schema:
+    """Return the schema of rows: the canonical one if only that one fits, as for rows of a database."""
+    required = schema.canonical().required_columns("training").values()
+    if {*columns}.issuperset(required) and not {*columns}.issuperset(schema.required_columns("training").values()):
+        return schema.canonical()
+    return schema
 
 
 def _with_places(frame: Any, orders: Address) -> tuple[Any, dict[str, int]]:
@@ -121,13 +156,9 @@ def _with_places(frame: Any, orders: Address) -> tuple[Any, dict[str, int]]:
         functions.col("_metadata.file_path").alias(FILE_COLUMN),
         functions.col("_metadata.row_index").alias(ROW_COLUMN),
     )
-    files = sorted(frame.inputFiles(), key=_sort_key)
+    # Folder by folder, as the readers of one machine sort files.
+    files = sorted(map(plain_path, frame.inputFiles()), key=lambda file: file.split("/"))
     return frame.select("*", *place), {name: number for number, name in enumerate(files)}
-
-
-def _sort_key(file: str) -> tuple[str, ...]:
-    """Return what sorts files as the readers of one machine do: folder by folder."""
-    return tuple(plain_path(file).split("/"))
 
 
 def _count_buckets(rows: Any, counter: BucketCounter, buckets: int, folder: str) -> dict[int, bytes]:

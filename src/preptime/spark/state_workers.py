@@ -19,6 +19,8 @@ from preptime.features.feature_set import FeatureSet
 from preptime.features.history_state import HistoryState
 from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
 from preptime.schema.schema import Schema
+from preptime.spark.arrow_rows import from_arrow, to_arrow
+from preptime.spark.failures import plain_path
 from preptime.training.history_rows import counted_labels, counted_orders, history_rows
 from preptime.training.saved_state import restaurant_arrays, restaurants_from_arrays
 from preptime.validation.label_counts import LabelCounts
@@ -38,7 +40,7 @@ class RowJudge:
     """
 
     restaurants: bytes
-    schema: bytes
+    schema: Schema
     as_of: dt.date
     files: Mapping[str, int] = field(default_factory=dict)
     """The place of each file in the product's order. Empty if the rows have no files."""
@@ -46,22 +48,20 @@ class RowJudge:
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield the narrow rows of each batch."""
         for batch in batches:
-            yield from _to_arrow(self.judge(_from_arrow(batch))).to_batches()
+            yield from to_arrow(self.judge(from_arrow(batch))).to_batches()
 
     def judge(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Return the narrow rows of a batch, with the place of the file instead of its name."""
         restaurants = decode_restaurants(self.restaurants)
-        rows = history_rows(batch, restaurants, self.as_of, msgspec.json.decode(self.schema, type=Schema))
-        place = (
-            pl.col(FILE_COLUMN).replace_strict(self.files, return_dtype=pl.Int32)
-            if self.files
-            else pl.lit(0, pl.Int32())
-        )
+        rows = history_rows(batch, restaurants, self.as_of, self.schema)
+        # Spark writes the address of the same file in several ways.
+        places = {name: self.files[plain_path(name)] if self.files else 0 for name in rows[FILE_COLUMN].unique()}
+        place = pl.col(FILE_COLUMN).replace_strict(places, return_dtype=pl.Int32) if places else pl.lit(0, pl.Int32)
         return rows.with_columns(place.alias(FILE_COLUMN))
 
     def narrow_schema(self, columns: pa.Schema) -> pa.Schema:
         """Return the schema of the narrow rows of batches with the schema `columns`."""
-        return _to_arrow(self.judge(_from_arrow(columns.empty_table()))).schema
+        return to_arrow(self.judge(from_arrow(columns.empty_table()))).schema
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class BucketCounter:
         """Yield one row for each bucket: its number, and the arrays of its state and labels."""
         import pyarrow as pa
 
-        for bucket, (state, labels) in self.count(map(_from_arrow, batches)).items():
+        for bucket, (state, labels) in self.count(map(from_arrow, batches)).items():
             content = pack_arrays({**state.arrays(), **labels.arrays()})
             columns = [pa.array([bucket], pa.int32()), pa.array([content], pa.binary())]
             yield pa.RecordBatch.from_arrays(columns, [BUCKET_COLUMN, ARRAYS_COLUMN])
@@ -147,19 +147,3 @@ def unpack_arrays(content: bytes) -> dict[str, NDArray[Any]]:
     """Return the arrays in the bytes of `pack_arrays`."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return dict(arrays)
-
-
-def _from_arrow(batch: pa.RecordBatch | pa.Table) -> pl.DataFrame:
-    return pl.DataFrame(pl.from_arrow(batch))
-
-
-def _to_arrow(frame: pl.DataFrame) -> pa.Table:
-    """Return a frame as Arrow, with the types that Spark reads."""
-    import pyarrow as pa
-
-    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-    plain = [
-        pa.field(field.name, pa.string() if pa.types.is_large_string(field.type) else field.type)
-        for field in table.schema
-    ]
-    return table.cast(pa.schema(plain))

@@ -17,3 +17,8 @@ variable "pool" {
   type        = string
   description = "ID of the workload identity pool."
 }
+
+variable "terraform_accounts" {
+  type        = map(string)
+  description = "Full names of the accounts that plan and apply, by plan and apply. Empty: none."
+}

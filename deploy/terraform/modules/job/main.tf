@@ -5,6 +5,15 @@ resource "google_cloud_run_v2_job" "job" {
   location            = var.region
   deletion_protection = var.deletion_protection
 
+  # Cloud Run asks the policy of the project (modules/attestation).
+  dynamic "binary_authorization" {
+    for_each = var.attested ? [true] : []
+
+    content {
+      use_default = true
+    }
+  }
+
   template {
     task_count  = 1
     parallelism = 1

@@ -24,6 +24,15 @@ resource "google_cloud_run_v2_service" "service" {
     min_instance_count = var.min_instances
   }
 
+  # Cloud Run asks the policy of the project (modules/attestation).
+  dynamic "binary_authorization" {
+    for_each = var.attested ? [true] : []
+
+    content {
+      use_default = true
+    }
+  }
+
   template {
     service_account                  = var.account
     execution_environment            = "EXECUTION_ENVIRONMENT_GEN2"

@@ -124,6 +124,11 @@ variable "kms_key" {
   description = "Key of Cloud KMS that encrypts the service. Null: Google's keys."
 }
 
+variable "attested" {
+  type        = bool
+  description = "Whether the project's policy decides which images run."
+}
+
 variable "deletion_protection" {
   type        = bool
   description = "Whether Terraform refuses to destroy the service."

@@ -1,0 +1,121 @@
+"""The parts of a release with Cloud Build and Cloud Deploy that need more than a shell (deploy/cloud-build).
+
+    python3 scripts/cloud_deploy.py vulnerabilities FOUND.json
+    python3 scripts/cloud_deploy.py release --serve IMAGE --ui IMAGE --jobs IMAGE --out DIRECTORY staging.json …
+
+`vulnerabilities` fails if a list of Artifact Analysis has a serious vulnerability with a fix. `release` writes the
+source of a release: for each environment, the service that `gcloud run services describe --format=json` printed, with
+the new image. Terraform's settings stay as they are. The script needs the standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+SKAFFOLD = Path(__file__).resolve().parent.parent / "deploy" / "cloud-build" / "skaffold.yaml"
+SERIOUS = {"CRITICAL", "HIGH"}
+OF_THE_SERVER = (
+    "run.googleapis.com/client-",
+    "run.googleapis.com/ingress-status",
+    "run.googleapis.com/operation-id",
+    "run.googleapis.com/urls",
+    "serving.knative.dev/",
+)
+"""Prefixes of annotations that Cloud Run or the last client writes."""
+
+Document = dict[str, Any]
+
+
+class ReleaseError(Exception):
+    """The release failed. The message is for the user."""
+
+
+def fixable_vulnerabilities(found: Sequence[Document]) -> list[str]:
+    """Return the serious vulnerabilities that have a fix: name, severity, and package."""
+    serious = []
+    for occurrence in found:
+        details = occurrence["vulnerability"]
+        severity = details.get("effectiveSeverity", details.get("severity", ""))
+        if severity in SERIOUS and details.get("fixAvailable"):
+            packages = ", ".join(issue["affectedPackage"] for issue in details.get("packageIssue", []))
+            serious.append(f"{occurrence['noteName'].rpartition('/')[2]} {severity} {packages}")
+    return sorted(serious)
+
+
+def with_image(service: Document, image: str) -> Document:
+    """Return the definition of a service with another image of its main container. Raises `ReleaseError`."""
+    metadata, template = service["metadata"], service["spec"]["template"]
+    if "@sha256:" not in image:
+        raise ReleaseError(f"{image} has no digest. Use IMAGE@sha256:….")
+    # Only the main container has a port. Cloud Run chooses the name of the revision.
+    containers = [
+        container | {"image": image} if container.get("ports") else container
+        for container in template["spec"]["containers"]
+    ]
+    if sum("ports" in container for container in containers) != 1:
+        raise ReleaseError(f"{metadata['name']} must have one container with a port.")
+    annotations = _kept(metadata.get("annotations", {}))
+    revision = {"annotations": _kept(template["metadata"].get("annotations", {}))}
+    return {
+        "apiVersion": service["apiVersion"],
+        "kind": service["kind"],
+        "metadata": {"name": metadata["name"], "annotations": annotations},
+        "spec": {"template": {"metadata": revision, "spec": template["spec"] | {"containers": containers}}},
+    }
+
+
+def _kept(annotations: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in annotations.items() if not name.startswith(OF_THE_SERVER)}
+
+
+def write_release(options: argparse.Namespace) -> None:
+    """Write skaffold.yaml and the service of each environment to a folder. JSON is YAML too."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    for path in options.services:
+        service = json.loads(path.read_text(encoding="utf-8"))
+        text = json.dumps(with_image(service, options.serve), indent=2)
+        (options.out / f"{path.stem}.yaml").write_text(f"{text}\n", encoding="utf-8")
+    skaffold = SKAFFOLD.read_text(encoding="utf-8")
+    skaffold = skaffold.replace("=UI_IMAGE", f"={options.ui}").replace("=JOBS_IMAGE", f"={options.jobs}")
+    (options.out / "skaffold.yaml").write_text(skaffold, encoding="utf-8")
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the parsed arguments."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    subparsers = parser.add_subparsers(dest="command", required=True)
+    subparser = subparsers.add_parser("vulnerabilities")
+    subparser.add_argument("found", type=Path)
+    subparser = subparsers.add_parser("release")
+    for name in ("serve", "ui", "jobs"):
+        subparser.add_argument(f"--{name}", required=True, metavar="IMAGE")
+    subparser.add_argument("--out", type=Path, required=True)
+    subparser.add_argument("services", type=Path, nargs="+")
+    return parser.parse_args(arguments)
+
+
+def run_command(options: argparse.Namespace) -> None:
+    """Run the command. Raises `ReleaseError`."""
+    if options.command == "release":
+        write_release(options)
+    elif serious := fixable_vulnerabilities(json.loads(options.found.read_text(encoding="utf-8"))):
+        raise ReleaseError("\n".join([f"{options.found.name}: {len(serious)} serious vulnerabilities", *serious]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return 0 on success, or 1 on failure."""
+    try:
+        run_command(parse_arguments(arguments))
+    except ReleaseError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""The commands `preptime spark state` and `preptime spark corpus`."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import click
+
+from preptime.cli import options
+from preptime.cli.output import Output, with_output
+from preptime.formatting import format_count
+
+orders_address = click.option(
+    "--orders", required=True, metavar="ADDRESS", help="Orders: an address as for preptime spark score."
+)
+restaurants_address = click.option(
+    "--restaurants", required=True, metavar="ADDRESS", help="Restaurants: an address as for --orders, or a CSV file."
+)
+
+
+@click.command()
+@orders_address
+@restaurants_address
+@options.date
+@options.store
+@click.option("--out", required=True, metavar="FOLDER|URL", help="Folder for the state, here or at gs://.")
+@options.master
+@options.spark_settings
+@with_output
+def state(
+    output: Output,
+    *,
+    orders: str,
+    restaurants: str,
+    date: dt.date,
+    store: str,
+    out: str,
+    master: str | None,
+    conf: tuple[str, ...],
+) -> None:
+    """Count the history of any number of orders, for a refresh.
+
+    The orders are read with the schema of the champion. Then `preptime refresh --state` publishes the history on one
+    machine, with the same bundle as if it had read the orders.
+    """
+    from preptime.cli.spark import open_session, read_restaurants
+    from preptime.features.feature_set import FeatureSet
+    from preptime.spark.addresses import parse_address
+    from preptime.spark.session import require_pyspark
+    from preptime.spark.state import champion_of, save_state
+
+    require_pyspark()
+    address, settings = parse_address(orders), options.parse_spark_settings(conf)
+    manifest = champion_of(options.open_store(store))
+    session = open_session(output, master, settings)
+    index = read_restaurants(session, restaurants, manifest.schema)
+    coded = index.with_custom_features(manifest.vocabularies, FeatureSet.from_schema(manifest.schema))
+    document = save_state(session, address, coded, date, schema=manifest.schema, out=out)
+    output.finish(
+        document,
+        f"{out} has the state of {format_count(document.orders, 'completed order')} as of {date}.",
+        f"To publish it: preptime refresh --state {out} --date {date}.",
+    )

@@ -1,0 +1,125 @@
+"""Scoring as a serverless Spark batch: Google's operator, hook, and trigger against a fake of Google's API clients."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from scripts.make_locks import IMAGE_EXTRAS
+from tests.dags.installation import DAGS, Installation
+from tests.requirements import ROOT, airflow_google_python
+
+SETTINGS = {
+    "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": "google-cloud-platform://",
+    "PREPTIME_RUNNER": "dataproc",
+    "PREPTIME_SPARK_IMAGE": "eu.example/preptime/spark@sha256:1",
+    "PREPTIME_SPARK_PROJECT": "preptime-staging",
+    "PREPTIME_SPARK_REGION": "europe-west1",
+    "PREPTIME_SPARK_ACCOUNT": "preptime-spark@preptime-staging.iam.gserviceaccount.com",
+    "PREPTIME_SPARK_SUBNETWORK": "projects/p/regions/europe-west1/subnetworks/spark",
+    "PREPTIME_SPARK_STAGING_BUCKET": "gs://preptime-staging-preptime-spark",
+    "PREPTIME_SPARK_ORDERS": "gs://orders/date={date}",
+    "PREPTIME_SPARK_OUT": "gs://predictions/date={date}",
+    "PREPTIME_STORE": "gs://store/models",
+    "PREPTIME_RESTAURANTS": "gs://orders/restaurants.parquet",
+}
+BATCH_ID = "preptime-score-2015-06-24"
+CREATE = f"create projects/preptime-staging/regions/europe-west1 {BATCH_ID}"
+GET, DELETE = f"get {BATCH_ID}", f"delete {BATCH_ID}"
+
+
+class Result(msgspec.Struct):
+    """A case in the output of `inside/run_batches.py`."""
+
+    outcome: str
+    calls: list[str]
+    batch: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def google(installation: Installation) -> Installation:
+    """The installation with Google's provider."""
+    return replace(installation, python=airflow_google_python())
+
+
+@pytest.fixture(scope="module")
+def results(google: Installation) -> dict[str, Result]:
+    """The task after no batch, a running one, and ended ones, and with a batch that fails."""
+    cases = ("none", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED")
+    return msgspec.convert(google.run_inside("run_batches", *cases, **SETTINGS), dict[str, Result])
+
+
+def test_task_creates_a_batch_of_job_and_date(results: dict[str, Result]) -> None:
+    result = results["none"]
+    assert (result.outcome, result.calls) == ("success", [GET, CREATE, GET])
+    assert re.fullmatch("[a-z0-9-]{4,63}", BATCH_ID)
+
+
+def test_batch_has_image_account_and_network(results: dict[str, Result]) -> None:
+    batch = results["none"].batch
+    assert batch["pyspark_batch"]["main_python_file_uri"] == "file:///opt/spark_main.py"
+    assert batch["pyspark_batch"]["args"] == [
+        "score", "--orders", "gs://orders/date=2015-06-24", "--out", "gs://predictions/date=2015-06-24",
+        "--store", "gs://store/models", "--restaurants", "gs://orders/restaurants.parquet", "--date", "2015-06-24",
+    ]  # fmt: skip
+    runtime = batch["runtime_config"]
+    assert (runtime["version"], runtime["container_image"]) == ("3.0", SETTINGS["PREPTIME_SPARK_IMAGE"])
+    execution = batch["environment_config"]["execution_config"]
+    assert execution["service_account"] == SETTINGS["PREPTIME_SPARK_ACCOUNT"]
+    assert execution["subnetwork_uri"] == SETTINGS["PREPTIME_SPARK_SUBNETWORK"]
+    assert execution["staging_bucket"] == "preptime-staging-preptime-spark"
+    assert execution["ttl"] == "3600s"
+
+
+def test_executor_has_memory_for_python_workers(results: dict[str, Result]) -> None:
+    """0.6 GB for each core (docs/scale.md). Google accepts 1,024 to 7,424 MB for each core."""
+    properties = results["none"].batch["runtime_config"]["properties"]
+    cores = int(properties["spark.executor.cores"])
+    overhead = int(properties["spark.executor.memoryOverhead"].removesuffix("m"))
+    heap = int(properties["spark.executor.memory"].removesuffix("g")) * 1024
+    assert overhead >= cores * 0.6 * 1000
+    assert cores * 1024 <= overhead + heap <= cores * 7424
+
+
+def test_retry_finds_the_running_batch(results: dict[str, Result]) -> None:
+    """The first try's worker died, but its batch still runs. The retry waits for it and starts no second one."""
+    result = results["RUNNING"]
+    assert (result.outcome, result.calls) == ("success", [GET, CREATE, GET])
+    assert "pyspark_batch" not in result.batch  # still the batch that existed
+
+
+def test_retry_takes_the_result_of_an_ended_batch(results: dict[str, Result]) -> None:
+    assert (results["SUCCEEDED"].outcome, results["SUCCEEDED"].calls) == ("success", [GET, CREATE, GET])
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CANCELLED"])
+def test_retry_replaces_a_failed_batch(results: dict[str, Result], state: str) -> None:
+    """Google's operator alone would report the old failure at every retry."""
+    assert (results[state].outcome, results[state].calls) == ("success", [GET, DELETE, CREATE, GET])
+
+
+def test_failed_batch_fails_the_task(results: dict[str, Result]) -> None:
+    outcome = results["new fails"].outcome
+    assert outcome.startswith(f"AirflowException: Batch job {BATCH_ID} failed with error: ")
+
+
+def test_dag_file_has_the_batch(google: Installation) -> None:
+    """Scoring is a batch with the date of the run. Training stays on one machine."""
+    files = (DAGS / "daily_prediction_run.py", DAGS / "daily_training_run.py")
+    document: Any = google.run_inside("parse_dags", *map(str, files), **SETTINGS)
+    assert [file["errors"] for file in document["files"].values()] == [[], []]
+    assert document["loaded"] == []
+    dags = [dag for file in document["files"].values() for dag in file["dags"].values()]
+    types = {task: kind for dag in dags for task, kind in dag["types"].items()}
+    assert types["score"] == "PreptimeBatchOperator"
+    assert types["train"] == "PreptimeOperator"
+
+
+def test_main_file_is_in_the_image() -> None:
+    dockerfile = (ROOT / "deploy" / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    assert "COPY deploy/docker/spark_main.py /opt/spark_main.py" in dockerfile
+    assert "spark" in IMAGE_EXTRAS
