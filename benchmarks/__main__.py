@@ -39,6 +39,7 @@ PAGES = (
     "docs/tuning.md",
     "docs/explanations.md",
     "docs/opentelemetry.md",
+    "docs/scale.md",
     "README.md",
 )
 NAMES = (
@@ -60,6 +61,8 @@ NAMES = (
     "explanations",
     "telemetry",
     "import_time",
+    "spark",
+    "spark_history",
 )
 BY_NAME_ONLY = ("peers",)
 """Benchmarks that run only if they're named."""

@@ -66,14 +66,14 @@ def _run_step(step: str, folder: Path, *arguments: str) -> str:
 
 def _step(name: str, folder: str, rows: str = "0") -> None:
     if name == "fit":
-        _fit(Path(folder))
+        fit_graphs(Path(folder))
     elif name == "make":
-        _write_inputs(Path(folder), int(rows))
+        write_inputs(Path(folder), int(rows))
     else:
         print(json.dumps(_measure(Path(folder))))
 
 
-def _fit(folder: Path) -> None:
+def fit_graphs(folder: Path) -> None:
     """Write the graphs of a bundle to the folder."""
     from preptime.bundle.manifest import MODEL_FILE, QUANTILE_FILE
     from preptime.domain.orders import DEFAULT_MODEL
@@ -95,8 +95,8 @@ def _fit(folder: Path) -> None:
         (folder / file).write_bytes(merge_to_onnx(models, X.shape[1]))
 
 
-def _write_inputs(folder: Path, rows: int) -> None:
-    """Write `orders.parquet`, and a bundle with their restaurants."""
+def write_inputs(folder: Path, rows: int, restaurants: int | None = None) -> None:
+    """Write `orders.parquet`, and a bundle with their restaurants, in a folder with the graphs of `fit_graphs`."""
     import datetime as dt
 
     import polars as pl
@@ -111,7 +111,7 @@ def _write_inputs(folder: Path, rows: int) -> None:
     from preptime.models.catalogue import CATALOGUE
     from preptime.synthetic import SynthesisPlan, synthesize
 
-    plan = SynthesisPlan(orders=rows)
+    plan = SynthesisPlan(orders=rows, restaurants=restaurants)
     files = synthesize(plan, folder, "parquet")
     sample = pl.scan_parquet(files.orders).gather_every(max(1, rows // HISTORY_ORDERS)).collect()
     restaurant_index, completed, as_of = _completed_orders(sample, pl.read_parquet(files.restaurants), Purpose.HISTORY)

@@ -45,6 +45,8 @@ API_URL_VARIABLE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN"
 """gcloud's variable for another address of the Cloud Run Admin API."""
 MONITORING_URL_VARIABLE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING"
 """gcloud's variable for another address of the Cloud Monitoring API."""
+CANDIDATE_URL_VARIABLE = "CANDIDATE_URL"
+"""The variable with the URL of the API's candidate, if Cloud Run's own URL is disabled."""
 POLL_SECONDS = 2.0
 """Time between two requests for the state of an operation."""
 OPERATION_TIMEOUT_SECONDS = 900.0
@@ -184,7 +186,8 @@ def candidate(service: Document, name: str) -> Document:
     """Return the traffic status of the candidate. Raises `ReleaseError` if there is none."""
     for status in service.get("trafficStatuses", []):
         if status.get("tag") == CANDIDATE_TAG:
-            return dict(status)
+            # With a load balancer, tags have no run.app URLs (docs/deploy-gcp.md, "Network").
+            return {**status, "uri": os.environ.get(CANDIDATE_URL_VARIABLE) or status.get("uri", "")}
     raise ReleaseError(f"{name} has no revision tagged {CANDIDATE_TAG!r}. Nothing has changed.")
 
 

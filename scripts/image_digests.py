@@ -12,8 +12,8 @@ from preptime.errors import UsageError
 ROOT = Path(__file__).resolve().parent.parent
 DIGESTS_FILE = ROOT / "deploy" / "docker" / "pins.env"
 PUBLISHED_IMAGES = {
-    "BASE": "python:3.11-slim-bookworm",
-    "POSTGRES_IMAGE": "postgres:17-bookworm",
+    "BASE": "python:3.11-slim-trixie",
+    "POSTGRES_IMAGE": "postgres:17-trixie",
     "PROMETHEUS_IMAGE": "prom/prometheus:v3.5.1",
     "GRAFANA_IMAGE": "grafana/grafana:12.4.0",
 }

@@ -19,8 +19,25 @@ IMAGE_EXTRAS = {
     "spark": ("spark", "gcs"),
 }
 """The extras of each container image. `locks/images/NAME.lock` is the part of `locks/run.lock` that the image needs."""
-WITHOUT_SPARK = ("--constraint", "locks/spark.lock", "--no-emit-package", "pyspark", "--no-emit-package", "py4j")
-"""The image `spark` gets PySpark from the Spark that Google mounts into it."""
+NOT_IN_SPARK_IMAGE = ("pyspark", "py4j", "altair", "vl-convert-python")
+"""Packages of the extras that the image `spark` doesn't need: Google mounts PySpark into it, and it draws no charts."""
+
+UNUSED_GOOGLE_PACKAGES = """
+gcloud-aio-bigquery gcloud-aio-storage gcsfs google-ads google-analytics-admin google-cloud-aiplatform
+google-cloud-alloydb google-cloud-automl google-cloud-batch google-cloud-bigquery
+google-cloud-bigquery-datatransfer google-cloud-bigquery-storage google-cloud-bigtable google-cloud-build
+google-cloud-container google-cloud-datacatalog google-cloud-dataflow-client google-cloud-dataform
+google-cloud-dataplex google-cloud-dataproc-metastore google-cloud-dlp google-cloud-kms google-cloud-language
+google-cloud-managedkafka google-cloud-memcache google-cloud-monitoring google-cloud-orchestration-airflow
+google-cloud-os-login google-cloud-pubsub google-cloud-redis google-cloud-run google-cloud-spanner
+google-cloud-speech google-cloud-storage-transfer google-cloud-tasks google-cloud-texttospeech
+google-cloud-translate google-cloud-videointelligence google-cloud-vision google-cloud-workflows google-genai
+grpcio-gcp immutabledict looker-sdk pandas pandas-gbq pyarrow ray sqlalchemy-spanner types-protobuf
+"""
+"""What Google's provider for Airflow requires and its Spark operators don't import: 1 GB, and older versions of other
+packages than Airflow's."""
+AIRFLOW_OVERRIDES = "build/airflow-overrides.txt"
+"""A file with a condition that no Python satisfies for each unused package."""
 
 PEER_LOCKS = "benchmarks/peers/requirements"
 PEERS = ("bentoml", "fastapi", "mlflow", "mlserver")
@@ -39,11 +56,13 @@ def lock_requests() -> dict[str, tuple[str, ...]]:
         f"images/{name}": (*constraint, *(part for extra in extras for part in ("--extra", extra)), "pyproject.toml")
         for name, extras in IMAGE_EXTRAS.items()
     }
-    images["images/spark"] = (*WITHOUT_SPARK, *images["images/spark"])
+    omitted = (part for name in NOT_IN_SPARK_IMAGE for part in ("--no-emit-package", name))
+    images["images/spark"] = ("--constraint", "locks/spark.lock", *omitted, *images["images/spark"])
     return {
         "run": project_arguments,
         "dev": ("--group", "dev", "--group", "bench", "--group", "docs", *constraint, *project_arguments),
         **{name: ("--group", name) for name in TOOL_GROUPS},
+        "airflow": ("--group", "airflow", "--override", AIRFLOW_OVERRIDES),
         # pyspark has no wheel: dev.py builds it with these tools.
         "build/spark": ("--group", "spark-build"),
         "images/build": (*constraint, "-"),
@@ -68,6 +87,9 @@ def main(arguments: list[str]) -> int:
     build_requirements = "\n".join([*build_backend_requirements, "editables"])
     for folder in ("build", "images"):
         (LOCKS / folder).mkdir(parents=True, exist_ok=True)
+    overrides = "".join(f'{name} ; python_version < "3"\n' for name in UNUSED_GOOGLE_PACKAGES.split())
+    (ROOT / AIRFLOW_OVERRIDES).parent.mkdir(parents=True, exist_ok=True)
+    (ROOT / AIRFLOW_OVERRIDES).write_text(overrides, encoding="utf-8")
     for name, request in lock_requests().items():
         print(f"Resolving locks/{name}.lock", flush=True)
         command = [uv, "pip", "compile", "--quiet", *COMPILE_OPTIONS, *INDEX_OPTIONS, *arguments]

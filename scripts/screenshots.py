@@ -1,7 +1,7 @@
-"""Takes screenshots of every dashboard page in a real browser: wide and narrow, light and dark.
+"""Takes screenshots of every dashboard page in a real browser, wide and narrow, light and dark, and of a training report.
 
     python -m scripts.screenshots                 writes them to build/screenshots, from demo/ (see `make demo`)
-    python -m scripts.screenshots --docs          also updates the images of the README and docs/dashboard.md
+    python -m scripts.screenshots --docs          also updates the images of the README and the docs
 
 Requires Chromium (Debian packages: chromium, fonts-dejavu-core).
 """
@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,8 @@ MAX_HEIGHT_PIXELS = 9_000
 COLOR_COUNT = 256
 """Colors of an image in the docs. Enough for text and charts, at a third of the size."""
 MAX_IMAGE_BYTES = 300_000
+REPORT_SCREENSHOT = "report-wide-light"
+"""The name of the screenshot of a training report."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class View:
 
 @dataclass(frozen=True)
 class DocsImage:
-    """An image of the README or docs/dashboard.md: a screenshot, cropped to `height` pixels."""
+    """An image of the README or the docs: a screenshot, cropped to `height` pixels."""
 
     file: str
     view: str
@@ -70,9 +73,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=ROOT / "build" / "screenshots", help="output folder (default: build/screenshots)"
     )
-    parser.add_argument(
-        "--docs", action="store_true", help="also update the images of the README and docs/dashboard.md"
-    )
+    parser.add_argument("--docs", action="store_true", help="also update the images of the README and the docs")
     parser.add_argument("--only", help="only views whose name contains this text")
     arguments = parser.parse_args()
     if CHROMIUM_PATH is None or not (arguments.demo / "models").is_dir():
@@ -96,6 +97,7 @@ def main() -> None:
             for view in VIEWS:
                 if not arguments.only or arguments.only in view.name:
                     _take_screenshots(browser, dashboard.url, view, arguments.out)
+            _take_report_screenshot(browser, demo / "models", arguments.out / f"{REPORT_SCREENSHOT}.png")
     if arguments.docs:
         for docs_image in DOCS_IMAGES:
             _write_docs_image(
@@ -119,6 +121,15 @@ def _take_screenshots(browser: Browser, url: str, view: View, out: Path) -> None
                 path = out / f"{view.name}-{width_name}-{theme}.png"
                 page.screenshot(path=path)
                 print(path)
+
+
+def _take_report_screenshot(browser: Browser, store: Path, path: Path) -> None:
+    """Take a screenshot of the report of the store's newest bundle."""
+    report = max(store.glob("bundles/*/report.html"))
+    with closing(browser.new_page(viewport={"width": VIEWPORT_WIDTHS["wide"], "height": 700})) as page:
+        page.goto(report.resolve().as_uri())
+        page.screenshot(path=path, full_page=True)
+    print(path)
 
 
 def _raise_if_broken(page: Page, view: View) -> None:
@@ -207,12 +218,13 @@ VIEWS = (
     View("monitoring-predictions", "/monitoring", _open_view("Predictions and labels")),
 )
 DOCS_IMAGES = (
-    DocsImage("dashboard-predict.png", "predict", "wide", "light", 1500),
-    DocsImage("dashboard-one-order.png", "one-order", "wide", "dark", 1300),
-    DocsImage("dashboard-narrow.png", "one-order", "narrow", "light", 1100),
-    DocsImage("dashboard-models.png", "bundle-details", "wide", "light", 1500),
-    DocsImage("dashboard-data.png", "data", "wide", "dark", 1300),
-    DocsImage("dashboard-monitoring.png", "monitoring-by-day", "wide", "light", 1300),
+    DocsImage("dashboard-predict.png", "predict", "wide", "light", 1470),
+    DocsImage("dashboard-one-order.png", "one-order", "wide", "dark", 1430),
+    DocsImage("dashboard-narrow.png", "one-order", "narrow", "light", 1150),
+    DocsImage("dashboard-models.png", "bundle-details", "wide", "light", 1490),
+    DocsImage("dashboard-data.png", "data", "wide", "dark", 1400),
+    DocsImage("dashboard-monitoring.png", "monitoring-by-day", "wide", "light", 1280),
+    DocsImage("report.png", "report", "wide", "light", 2400),
 )
 
 

@@ -62,9 +62,10 @@ def airflow_python() -> Path:
 
 
 def airflow_google_python() -> Path:
-    """Return the Python of Airflow's environment with Google's provider."""
-    python = ROOT / ".venv-airflow-google" / "bin" / "python"
-    requires(python.is_file(), "Google's provider is not installed; run: python dev.py setup airflow-google")
+    """Return the Python of Airflow's environment if it has Google's provider."""
+    python = airflow_python()
+    provider = python.parent.parent.glob("lib/python3*/site-packages/airflow/providers/google")
+    requires(list(provider), "Google's provider is not installed; run: python dev.py setup airflow")
     return python
 
 

@@ -257,9 +257,11 @@ module "alerting" {
   train_job   = module.jobs["train"].name
   metrics     = var.metrics_sidecar != ""
 
+  has_instances = var.api.min_instances > 0
+
   # With a check every minute, the API would never scale to zero.
   # Its locations are on the internet.
-  uptime_check = var.api.min_instances > 0 && local.ingress != "INGRESS_TRAFFIC_INTERNAL_ONLY"
+  uptime_check = var.api.min_instances > 0 && (local.ingress == "INGRESS_TRAFFIC_ALL" || try(var.network.mode, "") == "external")
 
   depends_on = [google_project_service.apis]
 }

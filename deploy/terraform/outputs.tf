@@ -52,3 +52,8 @@ output "terraform_accounts" {
   value       = { for name, account in google_service_account.terraform : name => account.email }
   description = "Service accounts of the workflow terraform, for the variable GCP_TERRAFORM_ACCOUNT of the environments -plan and -apply."
 }
+
+output "spark" {
+  value       = one(module.spark[*])
+  description = "Account, subnetwork, and bucket of the Spark batches, for PREPTIME_SPARK_ACCOUNT, PREPTIME_SPARK_SUBNETWORK, and PREPTIME_SPARK_STAGING_BUCKET."
+}

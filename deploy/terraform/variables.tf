@@ -181,6 +181,12 @@ variable "gke" {
   default     = false
 }
 
+variable "spark" {
+  type        = object({ subnetwork = optional(string), range = optional(string, "10.96.0.0/24") })
+  description = "Whether to create what Spark batches need too (docs/scale.md). With subnetwork, they use an existing one with Private Google Access. Null: nothing."
+  default     = null
+}
+
 variable "deletion_protection" {
   type        = bool
   description = "Whether Terraform refuses to destroy services, jobs, and tables."

@@ -37,6 +37,15 @@ def test_bundle_import_loads_no_training_library() -> None:
     assert "fsspec" not in loaded, "a store in a folder must not load fsspec"
 
 
+def test_scoring_and_monitoring_load_no_library_of_models() -> None:
+    """docs/deploy-docker.md: these commands need none of the 526 MB for training in the jobs image."""
+    load = "import importlib, pkgutil, preptime.monitoring as m, preptime.scoring as s\n"
+    names = "for package in (m, s): [importlib.import_module(i.name) for i in pkgutil.walk_packages("
+    loaded = modules_loaded_after(f"{load}{names}package.__path__, package.__name__ + '.')]")
+    assert {"polars", "preptime.monitoring.monitor", "preptime.scoring"} <= loaded
+    assert loaded.isdisjoint({"catboost", "matplotlib", "onnx", "pandas", "plotly", "sklearn", "skl2onnx", "xgboost"})
+
+
 @pytest.mark.parametrize("library", ["polars", "onnx"])
 def test_modules_loaded_after_detects_library(library: str) -> None:
     assert library in modules_loaded_after(f"import {library}")

@@ -18,6 +18,7 @@ from tests.deploy.engine import Engine
 from tests.deploy.google_schema import Block, read_schema
 from tests.deploy.manifests import tool
 from tests.deploy.terraform import parse_file
+from tests.deploy.test_gcloud_commands import refused
 from tests.deploy.test_terraform import ENVIRONMENTS, JOBS
 from tests.requirements import ROOT
 
@@ -366,3 +367,19 @@ def test_built_images_train_and_predict(engine: Engine, image: Callable[[str], s
         engine.run("volume", "rm", "--force", "preptime-test", check=False)
     assert completed.returncode == 0, completed.stdout + completed.stderr
     assert "The API is ready and predicts." in completed.stdout
+
+
+def test_gcloud_parses_the_commands(tmp_path: Path) -> None:
+    """The commands of all scripts, with values for what the scripts compute."""
+    text = "\n".join(scripts().values()).replace("\\\n", " ")
+    text = re.sub(r'"?\$\(cat "?[^)]*\)"?', IMAGES["serve"], text)
+    for pattern, value in {
+        r"\$\{[\w:*%#=-]+\}": "r-1",
+        r'"\$\{place\[@\]\}"': "--region=r",
+        r"\$location": "europe",
+        r"\$\w+": "europe-west1",
+    }.items():
+        text = re.sub(pattern, value, text)
+    commands = [command.strip() for command in re.findall(r"(gcloud (?:'[^']*'|[^|>#\n)])*)", text)]
+    assert len(commands) == 8
+    assert refused(commands, tmp_path) == []

@@ -62,6 +62,18 @@ def release(digest: str) -> None:
     assert run("shift", "--percent", "100") == 0
 
 
+def test_candidate_behind_load_balancer_has_the_given_url(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cloud Run returns no URL for a tag if its own URLs are disabled. The dashboard's release needs none."""
+    statuses = [{"tag": cloud_run.CANDIDATE_TAG, "revision": "preptime-api-00002-abc"}]
+    assert cloud_run.candidate({"trafficStatuses": statuses}, "preptime-ui")["uri"] == ""
+    monkeypatch.setenv(cloud_run.CANDIDATE_URL_VARIABLE, "https://candidate.api.example.com")
+    assert cloud_run.candidate({"trafficStatuses": statuses}, "preptime-api")["uri"].endswith("api.example.com")
+    assert run("release", "--image", image("a")) == 0
+    assert capsys.readouterr().out.strip() == "https://candidate.api.example.com"
+
+
 def test_release_gets_traffic_in_steps(service: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("release", "--image", image("a")) == 0
     assert capsys.readouterr().out.strip() == "https://candidate---api.example"
@@ -275,7 +287,7 @@ def clock(service: FakeService, api: ApiServer, monkeypatch: pytest.MonkeyPatch)
 
 SECOND = "preptime-api-00002-abc"
 GOOD = [(200, 12.0)] * 990 + [(422, 9.0)] * 10
-"""Requests with wrong orders are no errors of the API."""
+"""Requests with wrong orders aren't errors of the API."""
 
 
 def run_canary(*options: str) -> int:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.deploy.manifests import promtool
-from tests.deploy.terraform_runs import ALERTS, Plan, Values
+from tests.deploy.terraform_runs import ALERTS, Plan, Values, Workspace
 
 SERIES = "preptime_history_age_seconds"
 POLICIES = 'module.alerting.google_monitoring_alert_policy.metrics["'
@@ -77,6 +77,22 @@ def test_alerts_are_those_of_prometheus(policies: dict[str, Values]) -> None:
         severity = {"page": "CRITICAL", "ticket": "WARNING"}[rule["labels"]["severity"]]
         assert policies[name]["severity"] == severity
         assert rule["annotations"]["runbook_url"] in policies[name]["documentation"][0]["content"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "option", "has_alert"),
+    [("staging", "-var=gke=false", False), ("production", "-var=ingress=INGRESS_TRAFFIC_INTERNAL_ONLY", True)],
+    ids=["scales-to-zero", "internal"],
+)
+def test_missing_replicas_alert_only_if_some_must_run(
+    terraform: Workspace, environment: str, option: str, has_alert: bool
+) -> None:
+    """The uptime check of Cloud Monitoring can't reach an internal service, but its metrics show missing replicas."""
+    resources = terraform.plan(environment, option).resources
+    names = {address[len(POLICIES) : -2] for address in resources if address.startswith(POLICIES)}
+    assert (set(rules()) - names == set()) is has_alert
+    assert names >= set(rules()) - {"PreptimeNoReplica"}
+    assert not any("google_monitoring_uptime_check_config" in address for address in resources)
 
 
 def test_alerts_fire_on_series_of_cloud_run_only(policies: dict[str, Values], tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ VALUES = {
     "REGION": "europe-west1",
     "REGISTRY": "europe-west1-docker.pkg.dev/a-project/preptime",
     "STAGING": "europe-west1-docker.pkg.dev/a-project/preptime",
+    "SUBNETWORK": "projects/a-project/regions/europe-west1/subnetworks/preptime-spark",
     "image": "europe-west1-docker.pkg.dev/a-project/preptime/serve",
     "name": "serve",
 }
@@ -36,7 +37,8 @@ WRONG = "gcloud run jobs execute preptime-train --regions=europe-west1"
 def documented_commands() -> list[str]:
     """Return the commands in code blocks and in running text."""
     commands = []
-    for path in sorted((ROOT / "docs").glob("deploy-*.md")):
+    docs = ROOT / "docs"
+    for path in [*sorted(docs.glob("deploy-*.md")), docs / "scale.md", docs / "runbooks" / "README.md"]:
         text = path.read_text(encoding="utf-8").replace("\\\n", " ")
         blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL))
         commands += re.findall(r"(?:^|\| )(gcloud [^|#\n)]*)", blocks, flags=re.MULTILINE)
@@ -69,7 +71,9 @@ def refused(commands: list[str], folder: Path) -> list[str]:
     """Return the commands that gcloud can't parse."""
     gcloud = shutil.which("gcloud")
     requires(gcloud, f"{NOT_PACKAGED} gcloud, and it isn't installed")
-    filled = {re.sub(r"\$\{?(\w+)\}?", lambda match: VALUES[match[1]], command.strip()) for command in commands}
+    # The linter doesn't know `--`, which starts the arguments of another program.
+    own = [command.partition(" -- ")[0].strip() for command in commands]
+    filled = {re.sub(r"\$\{?(\w+)\}?", lambda match: VALUES[match[1]], command) for command in own}
     path = folder / "commands.json"
     path.write_text(json.dumps([{"command_string": command} for command in sorted(filled)]), encoding="utf-8")
     completed = subprocess.run(

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from preptime.settings import Settings, iter_settings
-from scripts import cloud_run
+from scripts import canary, cloud_run
 from tests.deploy.terraform import FOLDER, blocks_of_kind, parse_file
 from tests.deploy.test_terraform import ENVIRONMENTS, JOBS
 from tests.requirements import ROOT
@@ -51,6 +51,14 @@ def test_release_commands_parse() -> None:
     calls = re.findall(r"python scripts/cloud_run\.py ([^`\n#]+)", PAGE)
     commands = [cloud_run.parse_arguments(call.replace('"$REGION"', "r").split()).command for call in calls]
     assert set(commands) == {"rollback", "restart"}
+
+
+def test_limits_of_a_release_are_the_defaults() -> None:
+    rows = re.findall(r"^\| `--([a-z0-9-]+)` \| (\d+) \|", PAGE, flags=re.MULTILINE)
+    defaults = vars(canary.parse_arguments(["--service", "s", "--region", "r"]))
+    assert {name.replace("-", "_"): float(value) for name, value in rows} == {
+        name: value for name, value in defaults.items() if name not in {"service", "region"}
+    }
 
 
 def test_keys_are_rotated_with_a_restart() -> None:

@@ -17,12 +17,26 @@ from tests.deploy.http_requests import HEADERS, KEYS, ORDER, Load
 from tests.deploy.serving import CONTAINER_PORT, PUBLISHED, host_network_options, serve_options
 
 Build = Callable[[str], str]
+SPARK_USER = 1099
+"""The user that Google's batches require."""
+SPARK_IMAGE_SCRIPT = """
+import importlib.util, json, os, pwd, shutil, sys
+user = pwd.getpwuid(os.getuid())
+modules = ("preptime.spark", "pandas", "pyarrow", "onnxruntime", "google.cloud.storage", "pyspark", "py4j", "sklearn")
+print(json.dumps({
+    "python": [os.environ["PYSPARK_PYTHON"], sys.executable],
+    "user": [user.pw_name, user.pw_uid, user.pw_gid, user.pw_dir, os.access(user.pw_dir, os.W_OK)],
+    "programs": {name: shutil.which(name) for name in ("ps", "tini", "java", "spark-submit")},
+    "modules": [name for name in modules if importlib.util.find_spec(name)],
+}))
+"""
 
 
-@pytest.mark.parametrize("target", ["serve", "jobs", "ui", "airflow"])
+@pytest.mark.parametrize("target", ["serve", "jobs", "ui", "spark", "airflow"])
 def test_image_is_unprivileged_without_pip_and_compiler(engine: Engine, image: Build, target: str) -> None:
     config = json.loads(engine.run("image", "inspect", image(target)).stdout)[0]["Config"]
-    assert config["User"] == f"{IMAGE_USER}:{IMAGE_USER}"
+    user = SPARK_USER if target == "spark" else IMAGE_USER
+    assert config["User"] == f"{user}:{user}"
     assert config["StopSignal"] == "SIGTERM"
     assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
     assert config["Labels"]["org.opencontainers.image.title"] == f"preptime {target}"
@@ -35,6 +49,23 @@ def test_image_is_unprivileged_without_pip_and_compiler(engine: Engine, image: B
     )
     completed = engine.run("run", "--rm", "--entrypoint=sh", image(target), "-c", script, check=False)
     assert (completed.returncode, completed.stdout) == (0, "")
+
+
+def test_spark_image_follows_googles_conventions(engine: Engine, image: Build) -> None:
+    """Google mounts Spark and Java. Without them, the main file says which package is missing."""
+    run = ("run", "--rm", "--network=none", "--cap-drop=ALL")
+    python = ("--entrypoint=/opt/preptime/bin/python", image("spark"))
+    found = json.loads(engine.run(*run, *python, "-c", SPARK_IMAGE_SCRIPT).stdout)
+    assert found["python"] == ["/opt/preptime/bin/python"] * 2
+    assert found["user"] == ["spark", SPARK_USER, SPARK_USER, "/home/spark", True]
+    programs = found["programs"]
+    assert (programs["ps"], programs["tini"]) == ("/usr/bin/ps", "/usr/bin/tini")
+    assert (programs["java"], programs["spark-submit"]) == (None, None)
+    assert found["modules"] == ["preptime.spark", "pandas", "pyarrow", "onnxruntime", "google.cloud.storage"]
+    arguments = ("score", "--orders=/none", "--out=/tmp/out", "--store=/none")
+    completed = engine.run(*run, *python, "/opt/spark_main.py", *arguments, check=False)
+    assert completed.returncode == 2
+    assert "Spark needs the package pyspark, which isn't installed." in completed.stderr
 
 
 def test_serve_is_small(engine: Engine, image: Build) -> None:

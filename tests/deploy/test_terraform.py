@@ -31,7 +31,7 @@ ENVIRONMENTS = sorted((FOLDER / "environments").glob("*.tfvars"))
 JOBS = ("train", "prune-bundles", "prune-results", "score", "monitor", "respond")
 OTHER_VARIABLES = {"TZ"}
 """Environment variables that are not preptime's."""
-EXPLAINED_SKIP = re.compile(r"checkov:skip=(CKV_\w+):(.+)")
+EXPLAINED_SKIP = re.compile(r"checkov:skip=(CKV2?_\w+):(.+)")
 
 
 def all_text() -> str:

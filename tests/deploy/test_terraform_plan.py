@@ -46,6 +46,7 @@ PLANTED_ERRORS = [
     ("      image = var.image\n", "", "image"),
     ("    min_instance_count = var.min_instances", '    min_instance_count = "many"', "min_instance_count"),
     ("      startup_probe {", "      startup_prob {", "startup_prob"),
+    ("        depends_on = [local.main_container]", "        depend_on = [local.main_container]", "depend_on"),
     ("  template {\n    service_account", "  scaling {\n  }\n\n  template {\n    service_account", "scaling"),
     ("        startup_cpu_boost = true", '        startup_cpu_boost = "often"', "startup_cpu_boost"),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,8 @@ EXTERNAL, INTERNAL = (
     f'-var=network={{"mode":"{mode}","api_domain":"api.example.com","ui_domain":"preptime.example.com"}}'
     for mode in ("external", "internal")
 )
-OTHERS = (f"-var=kms_key={KEY}", '-var=alert_topics=["projects/p/topics/alerts"]')
+OTHERS = (f"-var=kms_key={KEY}", '-var=alert_topics=["projects/p/topics/alerts"]', "-var=spark={}")
+SUBNETWORK = "projects/host/regions/europe-west1/subnetworks/spark"
 DOMAINS = {"api": "api.example.com", "candidate": "candidate.api.example.com", "ui": "preptime.example.com"}
 PLANTED_ERROR = (
     "  security_policy       = google_compute_security_policy",
@@ -45,7 +47,7 @@ def external(workspace: Workspace) -> dict[str, Values]:
 @pytest.fixture(scope="module")
 def internal(workspace: Workspace) -> Plan:
     """The plan of production with the internal load balancer."""
-    return workspace.plan("production", INTERNAL, *OTHERS)
+    return workspace.plan("production", INTERNAL, *OTHERS, f'-var=spark={{"subnetwork":"{SUBNETWORK}"}}')
 
 
 def select(values: dict[str, Values], part: str) -> list[Values]:
@@ -162,21 +164,26 @@ def test_internal_load_balancer_has_no_public_address(internal: Plan) -> None:
 
 
 def test_key_encrypts_everything_that_is_stored(external: dict[str, Values]) -> None:
-    def keys(part: str, *names: str) -> set[str]:
+    """Each resource that has data at rest names the key, so that a new one isn't forgotten."""
+    paths = {
+        "google_storage_bucket.": ("encryption", "default_kms_key_name"),
+        "google_bigquery_dataset.": ("default_encryption_configuration", "kms_key_name"),
+        "google_artifact_registry_repository.images": ("kms_key_name",),
+        "google_cloud_run_v2_service.service": ("template", "encryption_key"),
+        "google_cloud_run_v2_job.job": ("template", "template", "encryption_key"),
+        "google_secret_manager_secret.secrets": (
+            *("replication", "user_managed", "replicas", "customer_managed_encryption", "kms_key_name"),
+        ),
+    }
+    for part, path in paths.items():
         found = select(external, part)
         assert found, part
-        for name in names:
-            found = [inner for values in found for inner in values[name]]
-        return {str(value) for values in found for name, value in values.items() if "key" in name and value}
-
-    assert keys("google_storage_bucket.", "encryption") == {KEY}
-    assert keys("google_bigquery_dataset.", "default_encryption_configuration") == {KEY}
-    secret = ("replication", "user_managed", "replicas", "customer_managed_encryption")
-    assert keys("google_secret_manager_secret.secrets", *secret) == {KEY}
-    (registry,) = select(external, "google_artifact_registry_repository.images")
-    assert registry["kms_key_name"] == KEY
-    run = select(external, "google_cloud_run_v2_service.service") + select(external, "google_cloud_run_v2_job.job")
-    assert {template(values)["encryption_key"] for values in run} == {KEY}
+        for values in found:
+            inner: Any = values
+            for name in path:
+                inner = (inner[0] if isinstance(inner, list) else inner)[name]
+                assert inner, f"{values.get('name')}: {name}"
+            assert inner == KEY
 
 
 def test_products_may_use_the_key(external: dict[str, Values]) -> None:
@@ -218,6 +225,36 @@ def test_nothing_optional_is_planned_by_default(plans: dict[str, Plan]) -> None:
         if "template" in values:
             assert not template(values)["vpc_access"]
             assert template(values)["encryption_key"] is None
+
+
+def test_spark_batches_read_and_write_their_own_bucket(external: dict[str, Values]) -> None:
+    """The account can't change the store. A user who starts batches uses no other account for them."""
+    (account,) = select(external, "google_service_account.batches")
+    member = f"serviceAccount:{account['email']}"
+    grants = [values for address, values in external.items() if "_iam_member" in address]
+    assert sorted((grant["role"], grant.get("bucket", "")) for grant in grants if grant["member"] == member) == [
+        ("roles/artifactregistry.reader", ""),
+        ("roles/bigquery.dataViewer", ""),
+        ("roles/bigquery.readSessionUser", ""),
+        ("roles/dataproc.worker", ""),
+        ("roles/storage.objectUser", "preptime-production-preptime-spark"),
+        ("roles/storage.objectViewer", "preptime-production-preptime-data"),
+        ("roles/storage.objectViewer", "preptime-production-preptime-store"),
+    ]
+    (acts_as,) = select(external, "google_service_account_iam_member.starter_acts_as_batches")
+    assert acts_as["service_account_id"] == account["name"]
+    (bucket,) = select(external, "google_storage_bucket.batches")
+    assert [rule["condition"][0]["age"] for rule in bucket["lifecycle_rule"]] == [14, 1]
+
+
+def test_spark_batches_have_private_addresses(external: dict[str, Values], internal: Plan) -> None:
+    """Drivers and executors reach each other and Google's APIs. With your own subnetwork, no network is created."""
+    (subnetwork,) = select(external, "google_compute_subnetwork.batches")
+    assert subnetwork["private_ip_google_access"] is True
+    (rule,) = select(external, "google_compute_firewall.batches")
+    assert (rule["source_ranges"], rule["allow"][0]["protocol"]) == ([subnetwork["ip_cidr_range"]], "all")
+    assert not [address for address in internal.resources if re.search(r"google_compute_\w+\.batches", address)]
+    assert internal.document["planned_values"]["outputs"]["spark"]["value"]["subnetwork"] == SUBNETWORK
 
 
 @pytest.mark.parametrize("value", ['{"mode":"public","api_domain":"a","ui_domain":"b"}'])

@@ -62,7 +62,7 @@ def run_step(job: str, folder: Path, **environment: str) -> tuple[int, list[str]
     ],
 )
 def test_plan_fails_on_an_error_or_on_drift(tmp_path: Path, event: str, status: str, expected: int) -> None:
-    """Changes are expected in a pull request. In the daily check, they mean that somebody changed the cloud."""
+    """Changes are expected in a pull request. In the daily check, they mean that a person changed the cloud."""
     returncode, _ = run_step("plan", tmp_path, EVENT=event, STATUS=status)
     assert returncode == expected
     if status != "1":

@@ -88,6 +88,9 @@ def test_pushed_digest_is_of_the_registry(tmp_path: Path) -> None:
     assert output.read_text(encoding="utf-8").splitlines() == [
         f"{name}=eu.example/p/{name}@sha256:3" for name in ("serve", "jobs", "ui")
     ]
+    with_spark = {**environment, "SPARK": "true"}
+    subprocess.run(["bash", "-e", "-c", script], env=with_spark, check=True, capture_output=True)
+    assert output.read_text(encoding="utf-8").splitlines()[-1] == "spark=eu.example/p/spark@sha256:3"
     without = script.replace("eu.example/p/$name@", "another/$name@")
     assert subprocess.run(["bash", "-e", "-c", without], env=environment, check=False).returncode
 
@@ -121,6 +124,11 @@ def test_production_gets_the_digests_that_staging_served(tmp_path: Path) -> None
     assert copies == [f"{images[name.upper()]} eu.example/production/{name}:abc" for name in NAMES]
     outputs = Path(files["GITHUB_OUTPUT"]).read_text(encoding="utf-8").splitlines()
     assert outputs == [f"{name}=eu.example/production/{name}@sha256:{number}" for number, name in enumerate(NAMES)]
+    spark = "eu.example/staging/spark@sha256:9"
+    assert run_step("Mark the images as served by staging", SPARK_IMAGE=spark) == ""
+    assert run_step(copy, COMMIT="abc", SPARK="true") == ""
+    copies = Path(files["COPIES"]).read_text(encoding="utf-8").splitlines()
+    assert copies[-1] == f"{spark} eu.example/production/spark:abc"
     assert run_step(copy, COMMIT="another") == "Staging hasn't served another. First run this workflow for staging.\n"
     assert "variable GCP_STAGING_REGISTRY" in run_step(copy, COMMIT="abc", STAGING="")
     assert len(Path(files["COPIES"]).read_text(encoding="utf-8").splitlines()) == len(copies), "nothing else is copied"
@@ -201,7 +209,14 @@ def test_environment_variables_match_terraform_outputs() -> None:
     documented = text_of(FOLDER) + (ROOT / "docs" / "deploy-gcp.md").read_text(encoding="utf-8")
     named = set(re.findall(r"vars\.(\w+)", text("deploy") + text("rollback")))
     of_environment = {"GCP_REGION", "GCP_REGISTRY", "GCP_WORKLOAD_IDENTITY_PROVIDER", "GCP_DEPLOYER"}
-    assert named == {*of_environment, "GCP_STAGING_REGISTRY", "GCP_ATTESTOR", "GCP_ATTESTOR_KEY"}
+    assert named == {
+        *of_environment,
+        "GCP_STAGING_REGISTRY",
+        "GCP_ATTESTOR",
+        "GCP_ATTESTOR_KEY",
+        "GCP_CANDIDATE_URL",
+        "GCP_SPARK",
+    }
     assert {name for name in named if name not in documented} == set()
 
 

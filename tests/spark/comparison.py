@@ -1,4 +1,4 @@
-"""Comparison of the rows of Spark with those of `preptime score`, to the bit."""
+"""Scoring with Spark in this process, and the comparison of its rows with those of `preptime score`, to the bit."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+
+from preptime.bundle.store import Store
+from tests.cli.run_command import CommandResult, preptime
 
 ROW = "n"
 """A column with the number of each row, because Spark doesn't keep the order of rows."""
@@ -34,6 +37,11 @@ def collected(frame: Any) -> pl.DataFrame:
 def written(folder: str | Path) -> pl.DataFrame:
     """Return the rows of the files that Spark wrote to a folder."""
     return pl.concat([pl.read_parquet(path) for path in sorted(Path(folder).glob("part-*.parquet"))])
+
+
+def spark_score(orders: Path | str, out: Path, store: Store, *options: str | Path) -> CommandResult:
+    """Run `preptime spark score` in this process, with the session of the tests."""
+    return preptime("spark", "score", "--orders", orders, "--out", out, "--store", store.url, *options, "--json")
 
 
 def assert_same_cells(found: pl.DataFrame, expected: pl.DataFrame) -> None:

@@ -20,17 +20,12 @@ from preptime.scoring.travel_column import TravelColumn
 from preptime.spark import score
 from preptime.synthetic import synthesize_frames
 from preptime.validation.restaurants import read_restaurants
-from tests.cli.run_command import CommandResult, ErrorDocument, error_document, preptime
+from tests.cli.run_command import CommandResult, ErrorDocument, error_document
 from tests.scoring.delivery import delivery_frames
 from tests.scoring.factories import PLAN, mixed_rows
-from tests.spark.comparison import assert_same_cells, collected, numbered, write_parts, written
+from tests.spark.comparison import assert_same_cells, collected, numbered, spark_score, write_parts, written
 
 REFUSED = 1
-
-
-def spark_score(orders: Path | str, out: Path, store: Store, *options: str | Path) -> CommandResult:
-    """Run `preptime spark score` in this process, with the session of the tests."""
-    return preptime("spark", "score", "--orders", orders, "--out", out, "--store", store.url, *options, "--json")
 
 
 def refused(result: CommandResult, error: str = "DataError") -> ErrorDocument:
@@ -168,7 +163,7 @@ def test_refused_inputs_leave_no_output(spark: Any, store: Store, bundle: Bundle
     all_orders().clear().write_parquet(source)
     assert refused(spark_score(source, out, store)).facts == f"{source} has no rows."
     all_orders().drop("restaurant_id").write_parquet(source)
-    assert "has no column 'restaurant_id'" in refused(spark_score(source, out, store)).facts
+    assert "The column restaurant_id is missing from" in refused(spark_score(source, out, store)).facts
     assert not [*out.glob("*")]
     assert refused(spark_score(tmp_path / "none", out, store)).facts == f"There is no file {tmp_path / 'none'}."
 

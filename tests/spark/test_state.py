@@ -19,10 +19,12 @@ from preptime.features.restaurant_index import RestaurantIndex
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 from preptime.sources.files import open_files
 from preptime.spark.addresses import Address, parse_address
-from preptime.spark.state import count_state
+from preptime.spark.duplicates import without_duplicates
+from preptime.spark.state import count_rows, count_state, stage_rows
+from preptime.spark.state_workers import RowJudge
 from preptime.training.history_rows import history_rows
 from preptime.training.refresh import stream_history
-from preptime.training.saved_state import STATE_FILE, SavedState, read_state
+from preptime.training.saved_state import STATE_FILE, SavedState, encode_restaurants, read_state
 from preptime.validation.restaurants import read_restaurants
 from tests.cli.run_command import preptime
 from tests.scoring.delivery import delivery_frames
@@ -64,6 +66,7 @@ def make_files(folder: Path) -> Path:
     orders[701] |= {"order_acknowledged_at": "garbled"}
     orders[702] |= {"restaurant_id": 999}
     orders[703] |= {"order_acknowledged_at": str(_FIRST + dt.timedelta(days=60))}
+    first = orders[720] | {"restaurant_id": 5}  # in the file that is first in the order of folders
     repeated = [
         orders[20],  # in the same file as the first one
         orders[700] | {"order_value_gbp": 10.0},  # the first one can't be used, and counts nevertheless
@@ -79,8 +82,8 @@ def make_files(folder: Path) -> Path:
         orders[40] | {"order_acknowledged_at": "2015-08-01 12:00:00"},
     ]
     folder.mkdir()
-    parts = {"b": [*orders[:300], *repeated[:1]], "b c": orders[300:704], "b/z": [*orders[704:1_000], *repeated[1:]]}
-    for name, rows in (parts | {"x": [*later, *orders[1_000:]]}).items():
+    parts = {"b": [*orders[:300], *repeated[:1]], "b c": orders[300:1_000], "b/z": [first]}
+    for name, rows in (parts | {"x": [*repeated[1:], *later, *orders[1_000:]]}).items():
         path = folder / f"{name}.parquet"
         path.parent.mkdir(exist_ok=True)
         pl.DataFrame(rows, infer_schema_length=None).write_parquet(path, row_group_size=100)
@@ -115,22 +118,22 @@ def assert_same(found: SavedState, expected: SavedState) -> None:
         assert [name for name, array in arrays.items() if not np.array_equal(array, others[name])] == []
 
 
-@pytest.mark.parametrize("buckets", [1, 4, 16])
-def test_state_equals_one_machine(spark: Any, orders: Path, tmp_path: Path, buckets: int) -> None:
+def test_state_equals_one_machine_for_any_buckets(spark: Any, orders: Path, tmp_path: Path) -> None:
     restaurants = make_restaurants()
     expected = one_machine(orders, restaurants)
-    assert_same(count(spark, orders, restaurants, tmp_path, buckets=buckets), expected)
+    judge = RowJudge(encode_restaurants(restaurants, TAKE_HOME_SCHEMA), TAKE_HOME_SCHEMA, AS_OF)
+    rows = stage_rows(spark, parse_address(str(orders)), judge, str(tmp_path / "rows"))
+    kept = without_duplicates(spark, rows, str(tmp_path / "duplicates"), by_file=True)
+    for buckets in (1, 4, 16):
+        counted = count_rows(kept, restaurants, judge.restaurants, str(tmp_path / f"{buckets}"), buckets)
+        assert_same(SavedState(AS_OF, TAKE_HOME_SCHEMA, restaurants, *counted), expected)
+    # 1,200 orders, of which four can't be used. Two orders without an ID and two with a usable row are added.
+    assert (int(expected.state.orders.sum()), expected.labels.labels) == (1_200 - 4 + 2 + 2, 1_200 - 2 + 2 + 2)
+    assert expected.state.orders[4] == 1
+    assert expected.state.orders[0] > 20 * expected.state.orders[1:].max()
     days = sorted(expected.state.recent_days)
     assert (len(days), days[-1] - days[0]) == (28, 27)
-    counts = expected.state.orders
-    assert counts[0] > 20 * counts[1:].max() > 0
-
-
-def test_state_counts_first_of_each_order(spark: Any, orders: Path, tmp_path: Path) -> None:
-    """1,200 orders, of which three can't be used. Two orders without an ID and two with a usable row are added."""
-    found = count(spark, orders, make_restaurants(), tmp_path, buckets=3)
-    assert int(found.state.orders.sum()) == 1_200 - 4 + 2 + 2
-    assert found.labels.labels == 1_200 - 2 + 2 + 2
+    assert (expected.state.recent_days[days[-21]][0, 30:].sum(), expected.state.orders[30:].sum()) == (0, 60)
 
 
 def test_state_doesnt_depend_on_batches_and_tasks(spark: Any, orders: Path, tmp_path: Path) -> None:

@@ -66,6 +66,15 @@ class FeatureInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     unit: str
 
 
+class TrainingSample(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which orders of a corpus the models were fitted and evaluated on. Their history has all orders."""
+
+    orders: int
+    """Orders in the sample."""
+    of_orders: int
+    """Orders in the window that the sample is of."""
+
+
 class TrainingWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The days of the training data, first and last included."""
 
@@ -77,6 +86,8 @@ class TrainingWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """The first and last day of the gate. Models fitted on the days before each of them predicted its orders. None if
     the bundle was trained without the gate."""
     gated_through: date | None = None
+    sample: TrainingSample | msgspec.UnsetType = msgspec.UNSET
+    """The sample of a corpus. It's omitted for a training on all orders."""
 
 
 class ArrayInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

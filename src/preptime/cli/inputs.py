@@ -8,14 +8,24 @@ from preptime.cli.output import print_message
 from preptime.python_api.datasets import Dataset
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from preptime.cli.output import Output
     from preptime.features.restaurant_index import RestaurantIndex
+    from preptime.schema.schema import Schema
     from preptime.sources.source import DataSource
-    from preptime.training.training_data import TrainingData
+    from preptime.training.training_data import EarlierOrders, TrainingData
     from preptime.validation.audit import AuditedOrders
     from preptime.validation.restaurants import RestaurantAudit
 
-__all__ = ["Dataset", "read_audited_orders", "read_completed_orders", "read_restaurants", "read_training_data"]
+__all__ = [
+    "Dataset",
+    "read_audited_orders",
+    "read_completed_orders",
+    "read_corpus",
+    "read_restaurants",
+    "read_training_data",
+]
 
 
 def read_restaurants(dataset: Dataset, orders: DataSource | None = None) -> RestaurantIndex:
@@ -40,6 +50,20 @@ def read_completed_orders(output: Output, dataset: Dataset) -> tuple[AuditedOrde
     audited_orders, restaurants = read_audited_orders(output, dataset)
     print_message(*restaurants.messages)
     return audited_orders, restaurants.index
+
+
+def read_corpus(
+    output: Output, corpus: str, schema: Schema, date: dt.date
+) -> tuple[AuditedOrders, RestaurantIndex, EarlierOrders | None]:
+    """Return the completed orders of a corpus with their validation results, its restaurants, and earlier orders."""
+    from preptime.training.corpus import read_corpus
+    from preptime.validation.audit import audit_orders
+
+    output.progress("Reading the corpus", 0.0)
+    found = read_corpus(corpus, date, schema)
+    audited = audit_orders(found.orders, found.restaurants, need_label=True, schema=schema)
+    output.progress("Reading the corpus", 1.0)
+    return audited, found.restaurants, found.earlier
 
 
 def read_training_data(output: Output, dataset: Dataset) -> TrainingData:

@@ -195,6 +195,11 @@ _ORDERS_HELP = "Orders: a CSV or Parquet file, a folder, a glob, or a database U
 orders = setting_option("orders", _ORDERS_HELP, required=True)
 optional_orders = setting_option("orders", _ORDERS_HELP)
 """The same for a command that can also read what Spark has prepared. It requires one of the two."""
+corpus = click.option(
+    "--corpus",
+    metavar="FOLDER|URL",
+    help="Orders and restaurants that preptime spark corpus has written, instead of --orders and --restaurants.",
+)
 state = click.option(
     "--state",
     metavar="FOLDER|URL",

@@ -10,7 +10,7 @@ import click
 from preptime.cli import inputs, options
 from preptime.cli.output import Output, print_message, score_text, with_output
 from preptime.cli.score import travel_column_option
-from preptime.cli.spark_training import state
+from preptime.cli.spark_training import corpus, state
 from preptime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def spark() -> None:
 
 
 spark.add_command(state)
+spark.add_command(corpus)
 
 
 @spark.command()

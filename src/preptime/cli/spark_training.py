@@ -61,3 +61,56 @@ def state(
         f"{out} has the state of {format_count(document.orders, 'completed order')} as of {date}.",
         f"To publish it: preptime refresh --state {out} --date {date}.",
     )
+
+
+@click.command()
+@orders_address
+@restaurants_address
+@options.schema
+@options.date
+@click.option("--days", type=click.IntRange(1), default=35, show_default=True, help="Latest days to train on.")
+@click.option(
+    "--rows",
+    type=click.IntRange(1),
+    default=2_000_000,
+    show_default=True,
+    help="Orders to fit models on: a sample by the hash of the order key. The history has all orders.",
+)
+@click.option("--out", required=True, metavar="FOLDER|URL", help="Folder for the corpus, here or at gs://.")
+@options.master
+@options.spark_settings
+@with_output
+def corpus(
+    output: Output,
+    *,
+    orders: str,
+    restaurants: str,
+    schema: str | None,
+    date: dt.date,
+    days: int,
+    rows: int,
+    out: str,
+    master: str | None,
+    conf: tuple[str, ...],
+) -> None:
+    """Select the orders of a training from a table of any kind.
+
+    Then `preptime train --corpus` trains on one machine, with the same bundle as if it had read the orders.
+    """
+    from preptime.cli.spark import open_session, read_restaurants
+    from preptime.schema.toml_file import find_schema
+    from preptime.spark.addresses import parse_address
+    from preptime.spark.corpus import save_corpus
+    from preptime.spark.session import require_pyspark
+
+    require_pyspark()
+    address, settings = parse_address(orders), options.parse_spark_settings(conf)
+    found, _ = find_schema(schema or "")
+    session = open_session(output, master, settings)
+    index = read_restaurants(session, restaurants, found)
+    document = save_corpus(session, address, index, date, schema=found, out=out, days=days, sampled_rows=rows)
+    output.finish(
+        document,
+        f"{out} has {format_count(document.rows, 'order')} known as of {date}.",
+        f"To train on them: preptime train --corpus {out} --date {date}.",
+    )

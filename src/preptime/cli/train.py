@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@options.orders
+@options.optional_orders
 @options.restaurants
+@options.corpus
 @options.schema
 @options.date
 @options.store
@@ -44,8 +45,9 @@ if TYPE_CHECKING:
 def train(
     output: Output,
     *,
-    orders: str,
+    orders: str | None,
     restaurants: str | None,
+    corpus: str | None,
     schema: str | None,
     date: dt.date,
     store: str,
@@ -75,13 +77,19 @@ def train(
     from preptime.validation.data_gate import thresholds_from_settings
 
     thresholds = thresholds_from_settings(options.parse_thresholds(gate))
-    dataset = inputs.Dataset.from_options(orders, restaurants, schema)
+    location = corpus or options.require_setting("orders", orders, click.get_current_context())
+    dataset = inputs.Dataset.from_options("" if corpus else location, restaurants, schema)
     plan = FitPlan.from_schema(dataset.schema, threads, options.parse_models(models))
-    completed_orders = inputs.read_completed_orders(output, dataset)
+    audited, index, earlier = (
+        inputs.read_corpus(output, corpus, dataset.schema, date)
+        if corpus
+        else (*inputs.read_completed_orders(output, dataset), None)
+    )
     bundle_store = options.open_store(store)
     with options.tracked_run("train") as run:
         document = run_training(
-            *completed_orders,
+            audited,
+            index,
             date,
             bundle_store,
             AuditActor(current_user(), utc_now()),
@@ -90,10 +98,11 @@ def train(
             schema=dataset.schema,
             allow_promotion=promote == "auto",
             with_gate=not quick,
-            revisions=find_revisions(orders),
+            revisions=find_revisions(location),
+            earlier=earlier,
             progress=output.progress,
         )
-        run.log_training(document, bundle_store, seed=plan.seed, orders=orders)
+        run.log_training(document, bundle_store, seed=plan.seed, orders=location)
     if dvc_metrics is not None and document.evaluation is not None:
         write_dvc_files(dvc_metrics, document.evaluation)
     current, unit = ChampionLog(bundle_store).current(), dataset.schema.target.time_unit

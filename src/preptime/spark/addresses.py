@@ -140,7 +140,7 @@ def _read_parquet(session: Any, location: str) -> Any:
         _check_same_columns(footers[0], footer)
     split_by_rows(session, sum(file.size_bytes for file in footers), sum(file.rows for file in footers))
     # Without partition folders such as date=2015-06-01, Spark ignores files in subfolders unless this option is set.
-    has_partitions = any("=" in folder for file in files for folder in file.folders)
+    has_partitions = any(file.partitions for file in files)
     frame = session.read.option("recursiveFileLookup", str(not has_partitions).lower()).parquet(location)
     _check_all_are_read(frame, files, location)
     return frame
@@ -163,6 +163,11 @@ def _check_same_columns(first: ParquetFile, file: ParquetFile) -> None:
         difference = f"lacks {join_names(sorted(missing))}" if missing else f"adds {join_names(sorted(added))}"
         raise DataError(
             f"The file {file.path} {difference}, compared with {first.path}.", "Use files with the same columns."
+        )
+    if file.partitions != first.partitions:
+        raise DataError(
+            f"The folders of {file.path} and {first.path} have different partitions in their names.",
+            "Use either only folders such as date=2015-06-01, or none.",
         )
     other = next((name for name, kind in first.columns.items() if file.columns[name] != kind), None)
     if other is not None:

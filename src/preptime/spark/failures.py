@@ -20,7 +20,7 @@ _FILE_PATTERNS = tuple(
         rf"Encountered error while reading file {_FILE}\.(?:\s|$)",
         rf"Could not read footer for file: {_FILE}(?:\.?\s|\.?$)",
         rf"{_FILE} is not a Parquet file",
-        rf"(?:FileNotFoundException|File does not exist|Path does not exist):? {_FILE}(?:\.?\s|\.?$)",
+        rf"(?:FileNotFoundException|File does not exist|Path does not exist):? (?:File )?{_FILE}(?:\.?\s|\.?$)",
         rf"(?i)could not read footer for file .*?path={_FILE};",
     )
 )

@@ -31,6 +31,11 @@ class ParquetFile:
     """The types of its columns as text, by name."""
     rows: int = 0
 
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        """The columns in the names of its folders, such as `date` for `date=2015-06-01`."""
+        return tuple(name.partition("=")[0] for name in self.folders if "=" in name)
+
 
 def file_system(session: Any, location: str) -> tuple[Any, Any]:
     """Return Hadoop's file system of a location, and the location as its path."""

@@ -31,8 +31,8 @@ from preptime.spark.arrow_rows import from_arrow
 from preptime.spark.failures import spark_errors
 from preptime.spark.output import open_output, staged_run
 from preptime.spark.session import check_settings, require_pyspark
-from preptime.spark.state_workers import encode_restaurants
 from preptime.spark.worker_bundles import OrderScorer, ScoringJob, scored_schema
+from preptime.training.saved_state import encode_restaurants
 from preptime.validation.restaurants import audit_restaurants
 
 _ROWS_NAME = "the DataFrame"

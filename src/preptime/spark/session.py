@@ -103,7 +103,7 @@ def open_session(master: str | None = None, *, settings: dict[str, str] | None =
         _check_master(running, master)
         return with_settings(running)
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # spark-submit has started Java
-        _require_java()
+        require_java()
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         master = master or DEFAULT_MASTER
     elif master is not None:
@@ -169,7 +169,7 @@ def _check_master(session: Any, master: str | None) -> None:
         raise UsageError(f"Spark already runs at {running}, and --master is {master}.", "Omit --master.")
 
 
-def _require_java() -> None:
+def require_java() -> None:
     """Raise `UsageError` if Java is missing or too old. PySpark alone only reports that its gateway ended."""
     home = os.environ.get("JAVA_HOME")
     program = str(Path(home, "bin", "java")) if home else shutil.which("java")

@@ -18,6 +18,7 @@ from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import Store
 from preptime.domain.data_dictionary import FILE_COLUMN, ROW_COLUMN
 from preptime.errors import UsageError
+from preptime.features.history_state import HistoryState
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.schema.schema import Schema
 from preptime.spark.addresses import Address, read_rows
@@ -29,11 +30,11 @@ from preptime.spark.state_workers import (
     BUCKET_COLUMN,
     BucketCounter,
     RowJudge,
-    encode_restaurants,
     join_buckets,
 )
 from preptime.training.history_rows import CATEGORY_PREFIX
-from preptime.training.saved_state import STATE_FILE, SavedState, StateDocument
+from preptime.training.saved_state import STATE_FILE, SavedState, StateDocument, encode_restaurants
+from preptime.validation.label_counts import LabelCounts
 
 STAGED_FOLDER = "staged"
 """The folder of intermediate rows in the folder of a run. It's removed before the state is published."""
@@ -101,14 +102,11 @@ def count_state(
         DataError: The orders can't be read, or lack a column.
         OperationError: Spark failed.
     """
-    buckets = buckets or max(1, math.ceil(len(restaurants) / BUCKET_RESTAURANTS))
-    width = max(1, math.ceil(len(restaurants) / buckets))
-    encoded = encode_restaurants(restaurants, schema)
+    judge = RowJudge(encode_restaurants(restaurants, schema), schema, as_of)
     with spark_errors(f"Counting {orders.text}"):
-        rows = stage_rows(session, orders, RowJudge(encoded, schema, as_of), f"{staging}/rows")
+        rows = stage_rows(session, orders, judge, f"{staging}/rows")
         kept = without_duplicates(session, rows, f"{staging}/duplicates", by_file=orders.has_row_order)
-        parts = _count_buckets(kept, BucketCounter(encoded, width), buckets, f"{staging}/buckets")
-        state, labels = join_buckets(parts, restaurants, width)
+        state, labels = count_rows(kept, restaurants, judge.restaurants, f"{staging}/buckets", buckets)
     return SavedState(as_of, schema, restaurants, state, labels)
 
 
@@ -129,7 +127,7 @@ def stage_rows(session: Any, orders: Address, judge: RowJudge, folder: str) -> A
     """Write the narrow rows of all known orders to a folder, and return them as a DataFrame."""
     from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
-    frame, files = _with_places(read_rows(session, orders), orders)
+    frame, files = with_places(read_rows(session, orders), orders)
     judge = replace(judge, files=files, schema=schema_of_rows(frame.columns, judge.schema))
     narrow = judge.narrow_schema(to_arrow_schema(frame.schema, timestamp_utc=True))
     frame.mapInArrow(judge, from_arrow_schema(narrow)).write.parquet(folder)
@@ -144,7 +142,7 @@ def schema_of_rows(columns: list[str], schema: Schema) -> Schema:
     return schema
 
 
-def _with_places(frame: Any, orders: Address) -> tuple[Any, dict[str, int]]:
+def with_places(frame: Any, orders: Address) -> tuple[Any, dict[str, int]]:
     """Return the rows with their file and row, and the place of each file. Rows of tables have a number instead."""
     from pyspark.sql import functions
 
@@ -161,14 +159,23 @@ def _with_places(frame: Any, orders: Address) -> tuple[Any, dict[str, int]]:
     return frame.select("*", *place), {name: number for number, name in enumerate(files)}
 
 
-def _count_buckets(rows: Any, counter: BucketCounter, buckets: int, folder: str) -> dict[int, bytes]:
-    """Count the rows of each bucket in the workers, and return the arrays of each bucket that has rows."""
+def count_rows(
+    rows: Any, restaurants: RestaurantIndex, encoded: bytes, folder: str, buckets: int | None = None
+) -> tuple[HistoryState, LabelCounts]:
+    """Return the state and the labels of staged rows without duplicates, counted by bucket in the workers.
+
+    `encoded` are the restaurants as bytes, and `folder` is where the workers write the arrays of each bucket.
+    """
     from pyspark.sql import functions
 
-    bucket = functions.expr(f"cast(greatest(position, 0) div {counter.width} as int)").alias(BUCKET_COLUMN)
+    buckets = buckets or max(1, math.ceil(len(restaurants) / BUCKET_RESTAURANTS))
+    width = max(1, math.ceil(len(restaurants) / buckets))
+    bucket = functions.expr(f"cast(greatest(position, 0) div {width} as int)").alias(BUCKET_COLUMN)
     categories = [name for name in rows.columns if name.startswith(CATEGORY_PREFIX)]
     grouped = rows.select(bucket, *_COUNTED_COLUMNS, *categories).repartition(buckets, BUCKET_COLUMN)
+    counter = BucketCounter(encoded, width)
     grouped.mapInArrow(counter, f"{BUCKET_COLUMN} int, {ARRAYS_COLUMN} binary").write.parquet(folder)
     # One bucket at a time, so that the driver holds each state once.
     counted = rows.sparkSession.read.parquet(folder).toLocalIterator()
-    return {row[BUCKET_COLUMN]: bytes(row[ARRAYS_COLUMN]) for row in counted}
+    parts = {row[BUCKET_COLUMN]: bytes(row[ARRAYS_COLUMN]) for row in counted}
+    return join_buckets(parts, restaurants, width)

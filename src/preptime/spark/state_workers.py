@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from preptime.domain.data_dictionary import FILE_COLUMN
-from preptime.features.feature_set import FeatureSet
 from preptime.features.history_state import HistoryState
-from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
+from preptime.features.restaurant_index import RestaurantIndex
 from preptime.schema.schema import Schema
 from preptime.spark.arrow_rows import from_arrow, to_arrow
 from preptime.spark.failures import plain_path
 from preptime.training.history_rows import counted_labels, counted_orders, history_rows
-from preptime.training.saved_state import restaurant_arrays, restaurants_from_arrays
+from preptime.training.saved_state import decode_restaurants, pack_arrays, unpack_arrays
 from preptime.validation.label_counts import LabelCounts
 
 if TYPE_CHECKING:
@@ -54,10 +48,7 @@ class RowJudge:
         """Return the narrow rows of a batch, with the place of the file instead of its name."""
         restaurants = decode_restaurants(self.restaurants)
         rows = history_rows(batch, restaurants, self.as_of, self.schema)
-        # Spark writes the address of the same file in several ways.
-        places = {name: self.files[plain_path(name)] if self.files else 0 for name in rows[FILE_COLUMN].unique()}
-        place = pl.col(FILE_COLUMN).replace_strict(places, return_dtype=pl.Int32) if places else pl.lit(0, pl.Int32)
-        return rows.with_columns(place.alias(FILE_COLUMN))
+        return with_file_places(rows, self.files)
 
     def narrow_schema(self, columns: pa.Schema) -> pa.Schema:
         """Return the schema of the narrow rows of batches with the schema `columns`."""
@@ -104,20 +95,12 @@ class BucketCounter:
         return slice(bucket * self.width, (bucket + 1) * self.width)
 
 
-def encode_restaurants(restaurants: RestaurantIndex, schema: Schema) -> bytes:
-    """Return the restaurants as bytes for the workers."""
-    texts = {"vocabularies": msgspec.json.encode(restaurants.vocabularies), "schema": msgspec.json.encode(schema)}
-    arrays = {name: np.frombuffer(text, np.uint8) for name, text in texts.items()}
-    return pack_arrays({**restaurant_arrays(restaurants), **arrays})
-
-
-@lru_cache(maxsize=2)
-def decode_restaurants(content: bytes) -> RestaurantIndex:
-    """Return the restaurants in the bytes of `encode_restaurants`, decoded once in a process."""
-    arrays = unpack_arrays(content)
-    vocabularies = msgspec.json.decode(arrays["vocabularies"].tobytes(), type=Vocabularies)
-    schema = msgspec.json.decode(arrays["schema"].tobytes(), type=Schema)
-    return restaurants_from_arrays(arrays, vocabularies, FeatureSet.from_schema(schema))
+def with_file_places(rows: pl.DataFrame, files: Mapping[str, int]) -> pl.DataFrame:
+    """Return rows with the place of their file, from `files`, instead of its address. Without files, it's 0."""
+    # Spark writes the address of the same file in several ways.
+    places = {name: files[plain_path(name)] if files else 0 for name in rows[FILE_COLUMN].unique()}
+    place = pl.col(FILE_COLUMN).replace_strict(places, return_dtype=pl.Int32) if places else pl.lit(0, pl.Int32)
+    return rows.with_columns(place.alias(FILE_COLUMN))
 
 
 def join_buckets(
@@ -134,16 +117,3 @@ def join_buckets(
         states.append(HistoryState.from_arrays(arrays))
         labels.append(LabelCounts.from_arrays(arrays))
     return HistoryState.join_restaurants(states), LabelCounts.merge(labels)
-
-
-def pack_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
-    """Return named arrays as the bytes of an `.npz` file, without pickle."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
-
-
-def unpack_arrays(content: bytes) -> dict[str, NDArray[Any]]:
-    """Return the arrays in the bytes of `pack_arrays`."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return dict(arrays)

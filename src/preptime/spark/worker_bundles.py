@@ -20,7 +20,7 @@ from preptime.scoring.scorer import ChunkScorer, PassthroughColumns
 from preptime.scoring.travel_column import TravelColumn
 from preptime.sources.frames import FrameSource
 from preptime.spark.arrow_rows import from_arrow, to_arrow
-from preptime.spark.state_workers import decode_restaurants
+from preptime.training.saved_state import decode_restaurants
 
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]

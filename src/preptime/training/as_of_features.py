@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from preptime.domain.orders import OrderColumns
 from preptime.features.history import History, feature_matrix
-from preptime.features.history_state import HistoryState
 from preptime.features.kitchen import LIVE_FEATURES, live_features
 from preptime.features.shrinkage import QUANTILE_LEVELS, build_history
 from preptime.progress import ProgressCallback, no_progress
@@ -41,7 +40,7 @@ def iter_snapshots(data: TrainingData, first_day: dt.date, last_day: dt.date) ->
     ready_order = np.argsort(ready, kind="stable")
     ready_bounds = np.searchsorted(ready[ready_order], np.arange(start, end + 2))
     row_bounds = np.searchsorted(data.acknowledged_day, np.arange(start, end + 2))
-    state = HistoryState.from_orders(data.restaurants, data.completed.take(ready_order[: ready_bounds[0]]))
+    state = data.initial_state(ready_order[: ready_bounds[0]])
     for day in range(start, end + 1):
         index = day - start
         rows = slice(int(row_bounds[index]), int(row_bounds[index + 1]))

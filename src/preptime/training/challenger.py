@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from preptime.bundle.golden import choose_golden_orders
 from preptime.bundle.manifest import (
     EVALUATION_FILE,
@@ -26,7 +28,6 @@ from preptime.evaluation.evaluated_orders import EvaluatedOrders, build_backtest
 from preptime.evaluation.report import LabelAuditRow, ReportContext, render_report
 from preptime.evaluation.report_data import LabelCount, ReportData, encode, importance_shares, summarize_predictions
 from preptime.evaluation.summary_text import weak_models
-from preptime.features.history_state import HistoryState
 from preptime.features.shrinkage import build_history
 from preptime.models.catalogue import hyperparameters
 from preptime.models.custom import CustomModel
@@ -120,7 +121,7 @@ def train_challenger(
         if with_report:
             extra_files[REPORT_FILE] = _render_training_report(audited, draft, fitted, evaluated).encode()
     progress("Report", 1.0)
-    state = HistoryState.from_orders(data.restaurants, data.completed.take(data.is_history))
+    state = data.initial_state(data.is_history)
     manifest = write_bundle(
         store,
         draft,
@@ -166,6 +167,7 @@ def _draft_manifest(
             fitted_through=fitted.fitted_through,
             gated_from=None if gate_window is None else gate_window[0],
             gated_through=None if gate_window is None else gate_window[1],
+            sample=msgspec.UNSET if data.earlier is None else data.earlier.sample,
         ),
         models=fitted.names,
         model_details=details,

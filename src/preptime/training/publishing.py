@@ -15,7 +15,6 @@ from preptime.bundle.manifest import Manifest, ManifestDraft, to_json_object
 from preptime.bundle.store import Store
 from preptime.bundle.writer import write_bundle
 from preptime.features.history import History
-from preptime.features.history_state import HistoryState
 from preptime.features.shrinkage import build_history
 from preptime.training.training_data import TrainingData
 
@@ -119,6 +118,4 @@ def write_refreshed_bundle(
 def build_champion_history(champion: Bundle, data: TrainingData, date: dt.date) -> History:
     """Return the history as of `date` in the champion's vocabularies, whose codes its models were fitted with."""
     restaurants = data.restaurants.recoded(champion.manifest.vocabularies, champion.history.feature_set)
-    completed = data.recoded(restaurants).completed.take(data.is_history)
-    state = HistoryState.from_orders(restaurants, completed)
-    return build_history(state, restaurants, date)
+    return build_history(data.recoded(restaurants).initial_state(data.is_history), restaurants, date)

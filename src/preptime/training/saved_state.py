@@ -11,6 +11,7 @@ import datetime as dt
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -156,6 +157,35 @@ def restaurants_from_arrays(
         categories=arrays.get("restaurant_categories"),
         names=RestaurantNames.from_arrays(arrays),
     )
+
+
+def encode_restaurants(restaurants: RestaurantIndex, schema: Schema) -> bytes:
+    """Return the restaurants as bytes for the workers."""
+    texts = {"vocabularies": msgspec.json.encode(restaurants.vocabularies), "schema": msgspec.json.encode(schema)}
+    arrays = {name: np.frombuffer(text, np.uint8) for name, text in texts.items()}
+    return pack_arrays({**restaurant_arrays(restaurants), **arrays})
+
+
+@lru_cache(maxsize=2)
+def decode_restaurants(content: bytes) -> RestaurantIndex:
+    """Return the restaurants in the bytes of `encode_restaurants`, decoded once in a process."""
+    arrays = unpack_arrays(content)
+    vocabularies = msgspec.json.decode(arrays["vocabularies"].tobytes(), type=Vocabularies)
+    schema = msgspec.json.decode(arrays["schema"].tobytes(), type=Schema)
+    return restaurants_from_arrays(arrays, vocabularies, FeatureSet.from_schema(schema))
+
+
+def pack_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
+    """Return named arrays as the bytes of an `.npz` file, without pickle."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def unpack_arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    """Return the arrays in the bytes of `pack_arrays`."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def npy_bytes(array: NDArray[np.generic]) -> bytes:

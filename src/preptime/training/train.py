@@ -21,7 +21,7 @@ from preptime.training.fitting import FitPlan
 from preptime.training.promotion import PromotionDecision, PromotionOutcome, decide_promotion
 from preptime.training.publishing import AuditActor
 from preptime.training.requirements import choose_mode, find_shortfalls, find_store_shortfalls
-from preptime.training.training_data import TrainingData, rows_as_of
+from preptime.training.training_data import EarlierOrders, TrainingData, rows_as_of
 from preptime.validation.audit import AuditedOrders
 from preptime.validation.data_gate import GateResult, GateThresholds, gate_error
 from preptime.validation.gate_checks import evaluate_gate
@@ -75,6 +75,7 @@ def train(
     with_gate: bool = True,
     with_report: bool = True,
     revisions: DataRevisions | None = None,
+    earlier: EarlierOrders | None = None,
     progress: ProgressCallback = no_progress,
 ) -> TrainDocument:
     """Train a challenger on the orders known as of `date`, and decide on its promotion.
@@ -83,6 +84,7 @@ def train(
     training takes less than half the time, and nothing is promoted. Without `with_report`, the bundle has no HTML
     report. `schema` is that of the bundle, by default that of the orders, whose columns have canonical names in a
     database. A bundle that loses causes a refresh, unless `refresh_champion` is False.
+    `earlier` are the orders before the window of a corpus.
 
     Raises:
         DataError: The data gate failed, or the data isn't enough. Nothing is written.
@@ -95,6 +97,7 @@ def train(
     gate_result, audited_as_of, data = _checked_data(
         audited, restaurants, date, store, schema=schema, thresholds=thresholds or GateThresholds()
     )
+    data = replace(data, earlier=earlier)
     challenger = train_challenger(
         audited_as_of,
         data,

@@ -5,18 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from preptime.bundle.manifest import TrainingSample
 from preptime.domain.data_dictionary import ROW_COLUMN
 from preptime.domain.orders import OrderColumns
 from preptime.domain.timestamps import MICROSECONDS
 from preptime.domain.validation_reasons import Purpose
 from preptime.errors import DataError
-from preptime.features.history_state import CompletedOrders
+from preptime.features.history_state import CompletedOrders, HistoryState
 from preptime.features.kitchen import KitchenEvents
 from preptime.features.restaurant_index import RestaurantIndex, recode_orders
 from preptime.features.spec import local_day
@@ -24,6 +26,8 @@ from preptime.validation.audit import AuditedOrders, audit_orders, to_kitchen_ev
 from preptime.validation.custom_features import feature_column
 
 EPOCH = dt.date(1970, 1, 1)
+SAMPLED_COLUMN = "_sampled"
+"""The column of a corpus that says whether models are fitted and evaluated on an order."""
 ONE_DAY = dt.timedelta(days=1)
 _FINGERPRINT_HEX_DIGITS = 16
 MIN_CATEGORY_ORDERS = 20
@@ -48,6 +52,22 @@ def iterate_days(first_day: dt.date, last_day: dt.date) -> Iterator[dt.date]:
         yield date_from_day_number(number)
 
 
+@dataclass(frozen=True, slots=True)
+class EarlierOrders:
+    """What is known about the orders before the window of a corpus, and the sample of the window."""
+
+    first_day: dt.date
+    """The first local day of the window."""
+    state: HistoryState
+    """The orders that were ready before that day."""
+    sample: TrainingSample
+
+    def state_for(self, restaurants: RestaurantIndex) -> HistoryState:
+        """Return a copy of the state. Custom categories, whose codes depend on the window, start without orders."""
+        cells = np.zeros(restaurants.vocabularies.category_cells, np.int64)
+        return replace(deepcopy(self.state), category_orders=cells, category_bin_sums=cells.copy())
+
+
 @dataclass(frozen=True)
 class TrainingData:
     """N completed orders, sorted by acknowledgement, with masks [N] of what each order is used for."""
@@ -62,6 +82,8 @@ class TrainingData:
     """All orders of the same source, including open ones. They can be later than the completed orders."""
     row_numbers: NDArray[np.int64]
     """[N] the rows of the orders in their file or frame, counted from 1."""
+    earlier: EarlierOrders | None = None
+    """Orders before the window of a corpus."""
 
     @classmethod
     def from_orders(cls, audited: AuditedOrders, restaurants: RestaurantIndex) -> TrainingData:
@@ -72,6 +94,10 @@ class TrainingData:
         purpose_masks = {
             purpose: audited.usable_for(purpose) for purpose in (Purpose.FITTING, Purpose.HISTORY, Purpose.EVALUATION)
         }
+        if SAMPLED_COLUMN in audited.raw.columns:
+            is_sampled = audited.raw[SAMPLED_COLUMN].to_numpy()
+            purpose_masks[Purpose.FITTING] &= is_sampled
+            purpose_masks[Purpose.EVALUATION] &= is_sampled
         is_usable = np.logical_or.reduce(list(purpose_masks.values()))
         if not is_usable.any():
             raise DataError(
@@ -121,7 +147,9 @@ class TrainingData:
 
     @property
     def first_day(self) -> dt.date:
-        """The local date of the first acknowledgement."""
+        """The local date of the first acknowledgement, or the first day of the window of a corpus."""
+        if self.earlier is not None:
+            return self.earlier.first_day
         return date_from_day_number(int(self.acknowledged_day[0]))
 
     @property
@@ -175,6 +203,11 @@ class TrainingData:
         completed = CompletedOrders(recoded, self.completed.ready_at, self.completed.prep_time_seconds)
         return replace(self, restaurants=restaurants, completed=completed)
 
+    def initial_state(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> HistoryState:
+        """Return the history state of the orders at `rows`, and of the earlier orders of a corpus."""
+        state = HistoryState.from_orders(self.restaurants, self.completed.take(rows))
+        return state if self.earlier is None else self.earlier.state_for(self.restaurants).merge(state)
+
     def fingerprint(self) -> str:
         """Return a hash of the orders, restaurants, masks, and events. Equal content has an equal fingerprint."""
         digest = hashlib.sha256()
@@ -208,6 +241,10 @@ class TrainingData:
             digest.update(repr((restaurants.feature_set.custom, restaurants.vocabularies.custom)).encode())
         for custom in (restaurants.numbers, restaurants.categories, orders.numbers, orders.categories):
             digest.update(b"" if custom is None else np.ascontiguousarray(custom).tobytes())
+        if self.earlier is not None:
+            digest.update(repr((self.earlier.first_day, self.earlier.sample)).encode())
+            for name, sums in sorted(self.earlier.state.arrays().items()):
+                digest.update(name.encode() + np.ascontiguousarray(sums).tobytes())
         return digest.hexdigest()[:_FINGERPRINT_HEX_DIGITS]
 
 

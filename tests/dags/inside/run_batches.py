@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,17 +20,17 @@ import preptime_batches
 from airflow.providers.google.cloud.hooks.dataproc import DataprocAsyncHook, DataprocHook
 from airflow.sdk.exceptions import AirflowException, TaskDeferred
 from google.api_core.exceptions import AlreadyExists, NotFound
-from google.cloud.dataproc_v1 import Batch
+from google.cloud.dataproc_v1 import Batch  # type: ignore[import-untyped]
 
 DATE = "2015-06-24"
-STATE_OF_NEW_BATCH = "SUCCEEDED"
 
 
 class FakeBatchClient:
-    """A fake of `BatchControllerClient`. A new batch ends with `STATE_OF_NEW_BATCH` when its state is read again."""
+    """A fake of `BatchControllerClient`. A new batch ends immediately with `state_of_new_batch`."""
 
-    def __init__(self, state: str | None) -> None:
+    def __init__(self, state: str | None, state_of_new_batch: str) -> None:
         self.batches: dict[str, Batch] = {}
+        self.state_of_new_batch = state_of_new_batch
         self.calls: list[str] = []
         if state:
             self.batches[f"preptime-score-{DATE}"] = Batch(state=state, state_message="out of memory")
@@ -37,9 +38,9 @@ class FakeBatchClient:
     def create_batch(self, *, request: dict[str, Any], **_: object) -> object:
         self.calls.append(f"create {request['parent']} {request['batch_id']}")
         if request["batch_id"] in self.batches:
-            raise AlreadyExists("exists")
+            raise AlreadyExists("exists")  # type: ignore[no-untyped-call]
         batch = Batch(request["batch"])  # refuses unknown fields and wrong types
-        batch.state = Batch.State[STATE_OF_NEW_BATCH]
+        batch.state = Batch.State[self.state_of_new_batch]
         self.batches[request["batch_id"]] = batch
         return SimpleNamespace(metadata=SimpleNamespace(batch=f"{request['parent']}/batches/{request['batch_id']}"))
 
@@ -47,7 +48,7 @@ class FakeBatchClient:
         batch_id = request["name"].rpartition("/")[2]
         self.calls.append(f"get {batch_id}")
         if batch_id not in self.batches:
-            raise NotFound("no such batch")
+            raise NotFound("no such batch")  # type: ignore[no-untyped-call]
         return self.batches[batch_id]
 
     def delete_batch(self, *, request: dict[str, Any], **_: object) -> None:
@@ -69,18 +70,16 @@ class FakeAsyncBatchClient:
         return batch
 
 
-def run_task(state: str | None) -> dict[str, object]:
+def run_task(state: str | None, state_of_new_batch: str = "SUCCEEDED") -> dict[str, object]:
     """Run the task as Airflow does: execute, the trigger, and then the method that the trigger names."""
-    client = FakeBatchClient(state)
+    client = FakeBatchClient(state, state_of_new_batch)
 
     async def async_client(*_: object, **__: object) -> FakeAsyncBatchClient:
         return FakeAsyncBatchClient(client)
 
     DataprocHook.get_batch_client = lambda *_: client
     DataprocAsyncHook.get_batch_client = async_client
-    task = preptime_batches.batch_task(
-        "score", "score", date=DATE, execution_timeout=preptime_batches.timedelta(hours=1)
-    )
+    task = preptime_batches.batch_task("score", "score", date=DATE, execution_timeout=timedelta(hours=1))
     context: Any = {"ti": SimpleNamespace(xcom_push=lambda **_: None), "task": task, "task_instance": None}
     try:
         task.execute(context)
@@ -111,10 +110,8 @@ def resume(task: Any, method_name: str, context: Any, event: dict[str, Any]) -> 
 
 def main(*cases: str) -> None:
     """Run all cases in one process, because loading Google's provider takes the longest."""
-    global STATE_OF_NEW_BATCH
     results: dict[str, object] = {case: run_task(None if case == "none" else case) for case in cases}
-    STATE_OF_NEW_BATCH = "FAILED"
-    results["new fails"] = run_task(None)
+    results["new fails"] = run_task(None, "FAILED")
     sys.stdout.write(f"\n{json.dumps(results)}\n")
 
 

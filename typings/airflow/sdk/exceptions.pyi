@@ -1,3 +1,9 @@
+from typing import Any
+
 class AirflowException(Exception): ...
 class AirflowFailException(AirflowException): ...
 class AirflowTaskTimeout(BaseException): ...
+
+class TaskDeferred(BaseException):
+    trigger: Any
+    method_name: str

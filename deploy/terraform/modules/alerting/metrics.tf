@@ -8,7 +8,7 @@ locals {
   # An API that scales to zero has no replica most of the time.
   metric_alerts = {
     for rule in local.api_rules : rule.alert => rule
-    if var.metrics && (var.uptime_check || rule.alert != "PreptimeNoReplica")
+    if var.metrics && (var.has_instances || rule.alert != "PreptimeNoReplica")
   }
 
   # A cluster of the same project has its own rules, so each metric gets the label of Cloud Run's series. The first text

@@ -48,6 +48,11 @@ variable "metrics" {
   description = "Whether Managed Service for Prometheus has the API's own metrics."
 }
 
+variable "has_instances" {
+  type        = bool
+  description = "Whether the API always has an instance."
+}
+
 variable "train_job" {
   type        = string
   description = "Name of the training job."

@@ -165,7 +165,7 @@ def _column_row(column: SchemaEntry, source: str) -> _Row:
         "type": column.data_type,
         "unit": column.unit,
         "range": column.range_text,
-        "meaning": column.description,
+        "meaning": _plain_text(column.description),
         "example": column.example,
     }
 
@@ -175,7 +175,12 @@ def _meaning(column: SchemaEntry, target: Target) -> str:
     if column.name in OUTCOME_COLUMNS:
         known = f"The target: {target.title}" if column.name == TARGET else f"When the order was {target.event}"
         return f"{known}. Only training needs it"
-    return column.description.replace(" in the kitchen", "")
+    return _plain_text(column.description).replace(" in the kitchen", "")
+
+
+def _plain_text(markdown: str) -> str:
+    """Return a description without the marks of code, which a table would show."""
+    return markdown.replace("`", "")
 
 
 def _feature_row(feature: CustomFeature) -> _Row:

@@ -1,0 +1,139 @@
+"""`preptime spark corpus`: the training on a corpus gives the same bundle as that on the orders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+
+from preptime.bundle.store import Store
+from preptime.errors import DataError, UsageError
+from preptime.schema.schema import TAKE_HOME_SCHEMA
+from preptime.sources.files import open_files
+from preptime.training.as_of_features import build_feature_matrix
+from preptime.training.corpus import CORPUS_FILE, CorpusDocument, read_corpus
+from preptime.training.train import train
+from preptime.training.training_data import TrainingData, rows_as_of
+from preptime.validation.audit import audit_orders
+from tests.cli.run_command import preptime
+from tests.features.factories import state_bytes
+from tests.training.factories import ACTOR, SyntheticData, june, make_synthetic_data, quick_plan, run_training
+
+DATE = june(13)
+
+
+def make_files(folder: Path, data: SyntheticData) -> tuple[Path, Path]:
+    """Write three files in two folders: 3,000 orders up to 15 June, 30 repeated, and 20 without a time, as text."""
+    orders = data.orders.with_columns(pl.col("order_acknowledged_at").cast(pl.String))
+    undated = orders[700:720].with_columns(order_acknowledged_at=pl.lit("soon"))
+    # The file b/z.parquet precedes "b c.parquet" in the order of folders, but not in that of texts.
+    parts = {"b c": pl.concat([orders[1_500:2_200], orders[10:30]]), "b/z": orders[:1_500]}
+    parts["c"] = pl.concat([undated, orders[2_200:], orders[2_000:2_010]])
+    for name, part in parts.items():
+        path = folder / "orders" / f"{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_parquet(path, row_group_size=200)
+    data.restaurants.write_csv(folder / "restaurants.csv")
+    return folder / "orders", folder / "restaurants.csv"
+
+
+def trained_bundle(orders: pl.DataFrame, data: SyntheticData, folder: Path) -> str:
+    """Return the ID of the bundle that is trained on these orders."""
+    audited = audit_orders(orders, data.restaurant_index, need_label=True)
+    read = SyntheticData(orders, data.restaurants, data.restaurant_index, audited, data.training_data)
+    return run_training(read, DATE, Store.open(str(folder))).bundle
+
+
+def test_training_on_corpus_gives_same_bundle(spark: Any, tmp_path: Path) -> None:
+    data = make_synthetic_data()
+    orders, restaurants = make_files(tmp_path, data)
+    out = tmp_path / "corpus"
+    result = preptime(
+        *(
+            "spark",
+            "corpus",
+            "--orders",
+            orders,
+            "--restaurants",
+            restaurants,
+            "--date",
+            str(DATE),
+            "--out",
+            out,
+            "--json",
+        )
+    ).succeeded()
+    document = result.document(CorpusDocument)
+    found = read_corpus(str(out), DATE, TAKE_HOME_SCHEMA)
+    whole = open_files(str(orders)).frame()
+    assert (document.rows, len(found.orders)) == (len(found.orders), document.rows)
+    assert len(found.orders) < len(whole)
+    # The rows, in the order in which one machine reads them.
+    read = found.orders.select(data.orders.columns)
+    assert read.equals(whole.select(data.orders.columns).join(read, on=read.columns, how="semi", nulls_equal=True))
+    assert (found.restaurants.restaurant_id == data.restaurant_index.restaurant_id).all()
+    assert found.restaurants.vocabularies == data.restaurant_index.vocabularies
+    expected = trained_bundle(whole, data, tmp_path / "one")
+    assert trained_bundle(found.orders, data, tmp_path / "two") == expected
+    _check_refusals(out, document)
+
+
+def test_sampled_corpus_has_the_history_of_all_orders(spark: Any, tmp_path: Path) -> None:
+    """The features of each day, and the published history, are those of a training on all orders."""
+    data = make_synthetic_data()
+    orders, restaurants = make_files(tmp_path, data)
+    inputs = ("--orders", orders, "--restaurants", restaurants, "--date", str(DATE), "--out", tmp_path / "corpus")
+    result = preptime("spark", "corpus", *inputs, "--days", "9", "--rows", "900", "--json").succeeded()
+    document, found = result.document(CorpusDocument), read_corpus(str(tmp_path / "corpus"), DATE, TAKE_HOME_SCHEMA)
+    assert (document.first_day, found.earlier is not None) == (june(4), True)
+    whole = audit_orders(open_files(str(orders)).frame(), data.restaurant_index, need_label=True)
+    every = TrainingData.from_orders(rows_as_of(whole, data.restaurant_index, DATE), data.restaurant_index).as_of(DATE)
+    audited = audit_orders(found.orders, found.restaurants, need_label=True)
+    window = TrainingData.from_orders(rows_as_of(audited, found.restaurants, DATE), found.restaurants).as_of(DATE)
+    window = replace(window, earlier=found.earlier)
+    features = [build_feature_matrix(part, june(4), june(12)) for part in (window, every)]
+    counted = [matrix.X[part.is_history[matrix.rows]] for matrix, part in zip(features, (window, every), strict=True)]
+    assert len(counted[0]) > 1_500
+    assert np.array_equal(counted[0], counted[1])
+    state, expected = window.initial_state(window.is_history), every.initial_state(every.is_history)
+    assert state_bytes(state) == state_bytes(expected)
+    # The sample has about 900 orders, the same ones in each run.
+    assert document.sample is not None
+    assert (document.sample.of_orders, document.sample.orders) == (
+        len(found.orders),
+        int(found.orders["_sampled"].sum()),
+    )
+    assert 750 < document.sample.orders < 1_050
+    trained = train(
+        audited,
+        found.restaurants,
+        DATE,
+        Store.open(str(tmp_path / "store")),
+        ACTOR,
+        plan=quick_plan(),
+        earlier=found.earlier,
+        with_report=False,
+    )
+    manifest = Store.open(str(tmp_path / "store")).read_manifest(trained.bundle)
+    assert (manifest.window.first_day, manifest.window.sample) == (june(4), document.sample)
+    assert trained.orders == int(window.is_fitting[features[0].rows].sum()) < document.sample.orders
+
+
+def _check_refusals(out: Path, document: CorpusDocument) -> None:
+    with pytest.raises(UsageError, match="The corpus is as of 2015-06-13, not 2015-06-14"):
+        read_corpus(str(out), june(14), TAKE_HOME_SCHEMA)
+    other = msgspec.structs.replace(TAKE_HOME_SCHEMA, orders={**TAKE_HOME_SCHEMA.orders})
+    other.orders.pop("order_id")
+    with pytest.raises(UsageError, match="another schema"):
+        read_corpus(str(out), DATE, other)
+    (out / document.folder / "orders" / document.orders[-1]).unlink()
+    with pytest.raises(DataError, match=r"rows; expected|no \.csv|No file"):
+        read_corpus(str(out), DATE, TAKE_HOME_SCHEMA)
+    (out / CORPUS_FILE).write_text("{}")
+    with pytest.raises(DataError, match=r"corpus\.json can't be read"):
+        read_corpus(str(out), DATE, TAKE_HOME_SCHEMA)
