@@ -164,7 +164,10 @@ def images(*arguments: str) -> None:
 
 
 def up(*arguments: str) -> None:
-    """Start the API, dashboard, Airflow, and PostgreSQL with Docker Compose; or one of api, ui, airflow."""
+    """Start the API, dashboard, Airflow, and PostgreSQL with Docker Compose; or one of api, ui, airflow.
+
+    `--monitoring` adds Prometheus and Grafana.
+    """
     setup()
     _run_or_fail(PYTHON, "-m", "scripts.compose", "up", *arguments)
 

@@ -70,24 +70,25 @@ def scoring_table(result: dict[str, Any]) -> str:
     seconds = one["seconds"]
     workers, executors = spark["workers"]["seconds"], spark["executors"]["seconds"]
     total = workers + executors + spark["driver"]["seconds"]
-    rows = (("`preptime score`", one), ("Spark: Python workers", spark["workers"]))
-    rows += (("Spark: executors (Java)", spark["executors"]), ("Spark: driver (Python and Java)", spark["driver"]))
-    return "\n".join(
-        [
-            f"Of {result['orders']:,} orders, Python in Spark takes {workers / seconds:.2f} times the processor time of "
-            f"`preptime score`, {(workers + executors) / seconds:.2f} times with the Java of the executors, and "
-            f"{total / seconds:.2f} times with the driver.",
-            "",
-            f"| {result['restaurants']:,} restaurants, {os.cpu_count()} processors | processor time | per order "
-            "| peak memory of a process |",
-            "|---|---:|---:|---:|",
-            *(
-                f"| {name} | {part['seconds']:.1f} s | {part['seconds'] / result['orders'] * 1e6:.1f} µs "
-                f"| {part['peak_mb']:,} MB |"
-                for name, part in rows
-            ),
-        ]
+    parts = {
+        "`preptime score`": one,
+        "Spark: Python workers": spark["workers"],
+        "Spark: executors (Java)": spark["executors"],
+        "Spark: driver (Python and Java)": spark["driver"],
+    }
+    sentence = (
+        f"For {result['orders']:,} orders, Python in Spark takes {workers / seconds:.2f} times the processor time of "
+        f"`preptime score`, {(workers + executors) / seconds:.2f} times with the Java of the executors, and "
+        f"{total / seconds:.2f} times with the driver."
     )
+    conditions = f"{result['restaurants']:,} restaurants, {os.cpu_count()} processors"
+    lines = [
+        f"| {name} | {part['seconds']:.1f} s | {part['seconds'] / result['orders'] * 1e6:.1f} µs "
+        f"| {part['peak_mb']:,} MB |"
+        for name, part in parts.items()
+    ]
+    header = f"| {conditions} | processor time | per order | peak memory of a process |"
+    return "\n".join([sentence, "", header, "|---|---:|---:|---:|", *lines])
 
 
 def _command(*arguments: str) -> list[str]:

@@ -34,7 +34,10 @@ SINGLE_IMPORTERS = {
     "preptime.monitoring.shift_rules": "Merged with `monitor` or `rule_evaluation`, it exceeds 450 lines.",
     "preptime.python_api.training": "Its own subject: what `preptime` exports for training. `tuning` is another.",
     "preptime.sources.csv_header": "Its own subject: delimiters. With `files` or `csv_rows`, it exceeds 450 lines.",
+    "preptime.cli.spark_training": "Its own subject: the commands that prepare a refresh and a training.",
     "preptime.sources.cloud_logging": "The client of Cloud Logging, imported only for its addresses.",
+    "preptime.cli.spark": "`app` imports it by name, like every command. `spark_training` uses its session.",
+    "preptime.spark.worker_bundles": "What workers run to score. It imports no PySpark.",
     "preptime.synthetic.orders": "Its own subject: how the times and values of orders are drawn.",
     "preptime.training.challenger": "Its own subject: fitting and writing a bundle, without the decision about it.",
     "preptime.training.offered_graph": "A separate process runs it, which must not load what trains.",
@@ -48,10 +51,11 @@ SINGLE_IMPORTERS = {
 """Modules whose only importer is in the same folder, with the reason why they're separate."""
 
 
-def test_source_has_at_most_340_files() -> None:
+def test_source_has_at_most_360_files() -> None:
     # 268 before dispatch decisions, the live model, waiting costs, the walk-forward gate, and the checks of labels.
     # 283 before the Python API, custom models, tuning, explanations, MLflow, OpenTelemetry, and places of the log.
-    assert len(source_files()) <= 340
+    # 340 before preptime.spark.
+    assert len(source_files()) <= 360
 
 
 def test_prediction_request_imports_at_most_50_modules() -> None:
@@ -73,7 +77,8 @@ def test_single_importers_have_a_reason() -> None:
     # 22 before `training.train` became three: the challenger, its gate, and the decision about it. 23 before MLflow,
     # tuning, offered graphs, and the places of the prediction log: five modules that alone import a library or run in
     # a process of their own.
-    assert len(SINGLE_IMPORTERS) <= 28
+    # 28 before preptime.spark: two command modules, and what workers run.
+    assert len(SINGLE_IMPORTERS) <= 31
     assert all(SINGLE_IMPORTERS.values())
 
 

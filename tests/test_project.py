@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from benchmarks import __main__ as benchmarks
 from tests.requirements import ROOT, requires
 
-IMAGE_LOCKS = ("images/serve", "images/jobs", "images/ui")
+IMAGE_LOCKS = ("images/serve", "images/jobs", "images/ui", "images/spark")
 LOCKS = (
     *("run", "dev", "airflow", "dvc", "deploy", "mlflow-server", "spark", "build/spark", "images/build"),
     *IMAGE_LOCKS,
@@ -59,7 +59,7 @@ VENDOR_PLACES = {
     "tomlkit": ("schema/toml_edit.py",),
     "aiohttp": ("client/asynchronous.py",),
     "tqdm": ("python_api/progress_bars.py",),
-    "pandas": ("python_api/dataframes.py",),
+    "pandas": ("python_api/dataframes.py", "spark/session.py"),
     "pyarrow": ("python_api/dataframes.py", "spark/"),
     "pyspark": ("spark/",),
     **dict.fromkeys(("joblib", "pickle"), ()),
@@ -177,9 +177,10 @@ def test_links_between_pages_resolve() -> None:
 
 def test_paths_in_the_glossary_exist() -> None:
     text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").partition("## Terms that differ")[0]
+    roots = (ROOT / "src" / "preptime", ROOT)
     paths = re.findall(r"`([a-z_]+/[a-z_/]*(?:\.py)?|[a-z]+\.py)`", text)
     assert len(paths) > 50
-    assert [path for path in paths if not (ROOT / "src" / "preptime" / path).exists()] == []
+    assert [path for path in paths if not any((root / path).exists() for root in roots)] == []
 
 
 def test_every_docs_image_is_used_by_a_page() -> None:
@@ -228,10 +229,11 @@ def test_marked_part_of_an_output_is_a_table_of_its_own() -> None:
 def test_python_examples_in_docs_run(tmp_path: Path) -> None:
     """The blocks of a page run in order as one program, in an empty folder.
 
-    `tests/test_readme.py` runs the README, `tests/test_client.py` the examples of the client, and `tests/tracking` that
-    of MLflow: all need a server.
+    `tests/test_readme.py` runs the README, `tests/test_client.py` the examples of the client, `tests/tracking` that of
+    MLflow, and `tests/spark` that of Spark: all need a server.
     """
-    needs_server = {ROOT / "README.md", *(ROOT / "docs" / name for name in ("api.md", "dispatch.md", "mlflow.md"))}
+    names = ("api.md", "dispatch.md", "mlflow.md", "scale.md")
+    needs_server = {ROOT / "README.md", *(ROOT / "docs" / name for name in names)}
     for page in pages():
         if page in needs_server:
             continue

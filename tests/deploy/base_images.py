@@ -16,6 +16,7 @@ from tests.deploy.engine import Engine
 from tests.requirements import requires
 
 RELEASE = "bookworm"
+"""Debian 12 has Python 3.11, as the published image. That is Debian 13, whose own Python is 3.13."""
 EXCLUDED = tuple(f"path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "locale", "info"))
 """Files that Debian's slim images exclude too."""
 PYTHON_PACKAGES = ("python3", "python3-venv", "ca-certificates", "tzdata", "usr-is-merged", "procps", "tini")

@@ -103,3 +103,11 @@ def test_build_context_is_an_allowlist() -> None:
     for source in (word for line in copied for word in line.split() if not word.startswith(("--", "$"))):
         assert any(source == name or source.startswith(f"{name}/") for name in allowed), source
         assert (ROOT / source).exists(), source
+
+
+def test_published_images_are_of_debian_13() -> None:
+    """Debian 12 gets only long-term support since summer 2026. The Python is the one that the tests have."""
+    published = image_digests.PUBLISHED_IMAGES
+    assert published["BASE"] == "python:3.11-slim-trixie"
+    assert published["POSTGRES_IMAGE"].endswith("-trixie")
+    assert f"`{published['BASE']}` (Debian 13)" in (ROOT / "docs" / "deploy-docker.md").read_text(encoding="utf-8")

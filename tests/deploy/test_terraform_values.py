@@ -73,7 +73,8 @@ def test_no_grant_is_for_everyone(production: Plan) -> None:
 
 def test_few_grants_are_for_the_project(production: Plan) -> None:
     roles = {values["role"] for values in production.of_type("google_project_iam_member").values()}
-    assert roles == {"roles/bigquery.jobUser", "roles/monitoring.metricWriter", "roles/monitoring.viewer", "roles/run.viewer"}
+    names = ("bigquery.jobUser", "monitoring.metricWriter", "monitoring.viewer", "run.viewer")
+    assert roles == {f"roles/{name}" for name in names}
 
 
 def test_only_scoped_grants_change_the_store(production: Plan) -> None:

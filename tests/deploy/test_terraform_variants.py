@@ -241,6 +241,11 @@ def test_spark_batches_read_and_write_their_own_bucket(external: dict[str, Value
         ("roles/storage.objectViewer", "preptime-production-preptime-data"),
         ("roles/storage.objectViewer", "preptime-production-preptime-store"),
     ]
+    (worker,) = (grant for grant in grants if grant["role"] == "roles/dataproc.worker")
+    service, bucket_itself, objects = worker["condition"][0]["expression"].split(" || ")
+    own = "projects/_/buckets/preptime-production-preptime-spark"
+    assert service == 'resource.service != "storage.googleapis.com"'
+    assert (bucket_itself, objects) == (f'resource.name == "{own}"', f'resource.name.startsWith("{own}/")')
     (acts_as,) = select(external, "google_service_account_iam_member.starter_acts_as_batches")
     assert acts_as["service_account_id"] == account["name"]
     (bucket,) = select(external, "google_storage_bucket.batches")

@@ -78,3 +78,23 @@ def test_score_counts_unknown_restaurants_need_every_chunk() -> None:
     counts.add(3, seconds, levels, {}, OrderFlags(None, None, {}, {}))
     document = counts.to_document("in.csv", Path("out.csv"), "b")
     assert (document.unknown_restaurants, document.restaurant_differs) == (None, None)
+
+
+def test_score_counts_of_other_processes_add_up() -> None:
+    """A part whose unknown restaurants can't be said makes those of all parts unknown."""
+    parts = [count_chunks([600.0, 700.5]), count_chunks([], [90_000.0]), count_chunks()]
+    total, expected = ScoreCounts(), count_chunks([600.0, 700.5], [], [90_000.0])
+    for part in parts:
+        part.add_without_dispatch({"missing_value": 2})
+        expected.add_without_dispatch({"missing_value": 2})
+        total.add_encoded(part.encode())
+    documents = [counts.to_document("in", "out", "b") for counts in (total, expected)]
+    assert documents[0] == documents[1]
+    assert documents[0].without_dispatch == {"missing_value": 6}
+    unsaid = OrderFlags(None, None, {"distance": 1}, {})
+    part = ScoreCounts()
+    part.add(1, np.array([600], np.float32), np.array([0], np.int8), {}, unsaid)
+    total.add_encoded(part.encode())
+    document = total.to_document("in", "out", "b")
+    assert (document.unknown_restaurants, document.restaurant_differs) == (None, None)
+    assert document.missing_features == {"distance": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from preptime.spark import score
 from preptime.synthetic import synthesize_frames
 from preptime.validation.restaurants import read_restaurants
 from tests.cli.run_command import CommandResult, ErrorDocument, error_document
+from tests.requirements import ROOT
 from tests.scoring.delivery import delivery_frames
 from tests.scoring.factories import PLAN, mixed_rows
 from tests.spark.comparison import assert_same_cells, collected, numbered, spark_score, write_parts, written
@@ -66,6 +68,19 @@ def test_command_equals_score_in_every_cell(
     assert document.without_dispatch == {"missing_value": 300}
     assert msgspec.json.decode((tmp_path / "out" / "score.json").read_bytes(), type=ScoreDocument) == document
     assert_same_cells(written(document.out), pl.read_parquet(expected_path))
+
+
+def test_example_of_the_docs_scores_every_order(
+    spark: Any, orders: Path, store: Store, bundle: Bundle, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+    places = {"gs://BUCKET/orders": orders, "gs://BUCKET/models": store.url, "gs://BUCKET/scored": tmp_path / "scored"}
+    for address, place in places.items():
+        assert address in program
+        program = program.replace(address, str(place))
+    exec(program, {"spark": spark})  # noqa: S102 -- our own page
+    assert written(str(tmp_path / "scored"))["order_id"].n_unique() == len(all_orders())
 
 
 def test_second_run_replaces_the_first(spark: Any, orders: Path, store: Store, bundle: Bundle, tmp_path: Path) -> None:

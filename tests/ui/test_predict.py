@@ -464,8 +464,8 @@ def test_data_dictionary_tab_matches_the_declaration(monkeypatch: pytest.MonkeyP
     renamed = {"order_value": "order_value_gbp"}
     assert [row["column"] for row in orders] == [renamed.get(entry.name, entry.name) for entry in ORDERS_DICTIONARY]
     assert [row["column"] for row in restaurants] == [entry.name for entry in RESTAURANTS_DICTIONARY]
-    assert orders[2]["meaning"].endswith("so 007 and 7 are different")
-    assert not any("`" in row["meaning"] for row in (*orders, *restaurants))
+    assert str(orders[2]["meaning"]).endswith("so 007 and 7 are different")
+    assert not any("`" in str(row["meaning"]) for row in (*orders, *restaurants))
 
 
 def test_new_champion_predicts_the_next_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from preptime.cli.output import Output
     from preptime.features.restaurant_index import RestaurantIndex
-    from preptime.schema.schema import Schema
     from preptime.sources.source import DataSource
     from preptime.training.training_data import EarlierOrders, TrainingData
     from preptime.validation.audit import AuditedOrders
@@ -22,9 +21,9 @@ __all__ = [
     "Dataset",
     "read_audited_orders",
     "read_completed_orders",
-    "read_corpus",
     "read_restaurants",
     "read_training_data",
+    "read_training_rows",
 ]
 
 
@@ -52,16 +51,21 @@ def read_completed_orders(output: Output, dataset: Dataset) -> tuple[AuditedOrde
     return audited_orders, restaurants.index
 
 
-def read_corpus(
-    output: Output, corpus: str, schema: Schema, date: dt.date
+def read_training_rows(
+    output: Output, dataset: Dataset, corpus: str | None, date: dt.date
 ) -> tuple[AuditedOrders, RestaurantIndex, EarlierOrders | None]:
-    """Return the completed orders of a corpus with their validation results, its restaurants, and earlier orders."""
+    """Return completed orders with their validation results, the restaurants, and the orders before them.
+
+    With `corpus`, all of them are those of a corpus, and the dataset only has the schema.
+    """
     from preptime.training.corpus import read_corpus
     from preptime.validation.audit import audit_orders
 
+    if corpus is None:
+        return *read_completed_orders(output, dataset), None
     output.progress("Reading the corpus", 0.0)
-    found = read_corpus(corpus, date, schema)
-    audited = audit_orders(found.orders, found.restaurants, need_label=True, schema=schema)
+    found = read_corpus(corpus, date, dataset.schema)
+    audited = audit_orders(found.orders, found.restaurants, need_label=True, schema=dataset.schema)
     output.progress("Reading the corpus", 1.0)
     return audited, found.restaurants, found.earlier
 

@@ -24,6 +24,7 @@ from preptime.settings import SETTING_SPECS, Settings
 
 if TYPE_CHECKING:
     from preptime.bundle.store import Store
+    from preptime.scoring.travel_column import TravelColumn
     from preptime.tracking.runs import TrackedRun, TrackingSettings
 
 ABANDONED_HOURS = 24
@@ -278,6 +279,27 @@ threads = click.option(
 def parse_models(names: str | None) -> tuple[str, ...] | None:
     """Return the names in the option `--models`, or None for all models."""
     return None if names is None else tuple(name.strip() for name in names.split(",") if name.strip())
+
+
+def travel_column(
+    context: click.Context, name: str | None, courier_cost: float | None, food_cost: float | None
+) -> TravelColumn | None:
+    """Return the column with the level that follows from the costs, or None without a name.
+
+    Raises `UsageError` for an invalid ratio, or for a cost without a column.
+    """
+    if name is None:
+        if courier_cost is not None or food_cost is not None:
+            raise click.UsageError("Use --courier-cost and --food-cost only with --travel-column.", context)
+        return None
+    from preptime.domain.dispatch import dispatch_level
+    from preptime.scoring.travel_column import TravelColumn
+
+    costs = [
+        float(read_setting(setting) or 1) if cost is None else cost
+        for setting, cost in (("courier_cost", courier_cost), ("food_cost", food_cost))
+    ]
+    return TravelColumn(name, dispatch_level(*costs))
 
 
 def parse_spark_settings(assignments: tuple[str, ...]) -> dict[str, str]:

@@ -89,7 +89,7 @@ def score(
     writes the predictions to the partition of the date in the results. It also succeeds without a champion or orders.
     """
     context = click.get_current_context()
-    travel = travel_column_option(context, travel_column, courier_cost, food_cost)
+    travel = options.travel_column(context, travel_column, courier_cost, food_cost)
     if date is not None:
         _check_day_options(context, {"--live": live, "--explain": explain, "--travel-column": travel})
     if date is not None and input_path is None:
@@ -150,27 +150,6 @@ def default_output(input_path: str) -> Path:
     name = path.name.removesuffix(".gz")
     stem = path.resolve().name if path.is_dir() else name.removesuffix(Path(name).suffix) or name
     return (path.resolve().parent if path.is_dir() else path.parent) / f"{stem}.predictions{suffix}"
-
-
-def travel_column_option(
-    context: click.Context, name: str | None, courier_cost: float | None, food_cost: float | None
-) -> TravelColumn | None:
-    """Return the column with the level that follows from the costs, or None without a name.
-
-    Raises `UsageError` for an invalid ratio, or for a cost without a column.
-    """
-    if name is None:
-        if courier_cost is not None or food_cost is not None:
-            raise click.UsageError("Use --courier-cost and --food-cost only with --travel-column.", context)
-        return None
-    from preptime.domain.dispatch import dispatch_level
-    from preptime.scoring.travel_column import TravelColumn
-
-    costs = [
-        float(options.read_setting(setting) or 1) if cost is None else cost
-        for setting, cost in (("courier_cost", courier_cost), ("food_cost", food_cost))
-    ]
-    return TravelColumn(name, dispatch_level(*costs))
 
 
 def _score_file(

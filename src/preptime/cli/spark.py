@@ -9,7 +9,6 @@ import click
 
 from preptime.cli import inputs, options
 from preptime.cli.output import Output, print_message, score_text, with_output
-from preptime.cli.score import travel_column_option
 from preptime.cli.spark_training import corpus, state
 from preptime.errors import UsageError
 
@@ -91,7 +90,7 @@ def score(
         )
     require_pyspark()
     context = click.get_current_context()
-    travel = travel_column_option(context, travel_column, courier_cost, food_cost)
+    travel = options.travel_column(context, travel_column, courier_cost, food_cost)
     address, settings = parse_address(orders), options.parse_spark_settings(conf)
     bundle_store = options.open_store(store)
     bundle = load_checked(bundle_store, select_bundle_id(bundle_store, bundle_id, date))

@@ -80,11 +80,7 @@ def train(
     location = corpus or options.require_setting("orders", orders, click.get_current_context())
     dataset = inputs.Dataset.from_options("" if corpus else location, restaurants, schema)
     plan = FitPlan.from_schema(dataset.schema, threads, options.parse_models(models))
-    audited, index, earlier = (
-        inputs.read_corpus(output, corpus, dataset.schema, date)
-        if corpus
-        else (*inputs.read_completed_orders(output, dataset), None)
-    )
+    audited, index, earlier = inputs.read_training_rows(output, dataset, corpus, date)
     bundle_store = options.open_store(store)
     with options.tracked_run("train") as run:
         document = run_training(

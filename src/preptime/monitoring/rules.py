@@ -59,7 +59,7 @@ COVERAGE = Rule(
     description="The p10–p90 interval holds fewer than 75% or more than 85% of the orders of the last seven days",
     threshold=5.0,
     unit=STANDARD_ERRORS,
-    threshold_reason="The band is that of the promotion gate (D7). Days vary, so a rule without standard errors would "
+    threshold_reason="The band is that of the promotion gate. Days vary, so a rule without standard errors would "
     "fire every other month.",
     false_alarm_rate=NO_FALSE_ALARMS,
     triggers_training=True,

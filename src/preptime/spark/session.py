@@ -101,35 +101,43 @@ def open_session(master: str | None = None, *, settings: dict[str, str] | None =
     running = SparkSession.getActiveSession()
     if running is not None:
         _check_master(running, master)
-        return with_settings(running)
-    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # spark-submit has started Java
+        return with_settings(running, settings)
+    if "PYSPARK_GATEWAY_PORT" in os.environ:  # spark-submit has started Java
+        if master is not None:
+            raise UsageError(f"--master {master} can't be used inside spark-submit.", "Omit it, or omit spark-submit.")
+        startup = settings or {}
+    else:
         require_java()
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         master = master or DEFAULT_MASTER
-    elif master is not None:
-        raise UsageError(f"--master {master} can't be used inside spark-submit.", "Omit it, or omit spark-submit.")
+        startup = STARTUP_SETTINGS | {"spark.master": master} | (settings or {})
     builder = SparkSession.builder.appName("preptime")
-    if master is not None:
-        builder = builder.master(master)
-        for name, value in (STARTUP_SETTINGS | (settings or {})).items():
-            builder = builder.config(name, value)
-    for name, value in (REQUIRED_SETTINGS | SETTINGS).items():
+    for name, value in (REQUIRED_SETTINGS | SETTINGS | startup).items():
         builder = builder.config(name, value)
     try:
-        return with_settings(builder.getOrCreate())
+        session = builder.getOrCreate()
     except Exception as error:  # errors of Spark, of Py4J, and of the start of Java have no common class
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise OperationError(
             f"Spark can't be started at {master or 'the master of spark-submit'}: {reason}.",
             "Check --master, and the memory of this machine.",
         ) from error
+    return with_settings(session)
 
 
-def with_settings(session: Any) -> Any:
-    """Return the session with `REQUIRED_SETTINGS` and `SETTINGS`, as far as Spark can change them while it runs."""
+def with_settings(session: Any, settings: dict[str, str] | None = None) -> Any:
+    """Return the session with `REQUIRED_SETTINGS`, `SETTINGS`, and others, as far as Spark can change them now.
+
+    Raises `UsageError` if one of them can't be changed and has another value.
+    """
     for name, value in (REQUIRED_SETTINGS | SETTINGS).items():
         if session.conf.isModifiable(name):
             session.conf.set(name, value)
+    for name, value in (settings or {}).items():
+        if session.conf.isModifiable(name):
+            session.conf.set(name, value)
+        elif session.conf.get(name, None) != value:
+            raise UsageError(f"The Spark setting {name} can't be changed now.", "Set it where Spark is started.")
     check_settings(session)
     return session
 

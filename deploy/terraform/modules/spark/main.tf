@@ -18,11 +18,22 @@ locals {
 }
 
 # The batches may register with the service and write logs and metrics. Google requires this role of every account of a
-# batch, and a batch belongs to a project, so the grant is for the whole project.
+# batch, and a batch belongs to a project, so the grant is for the whole project. The role contains access to all buckets,
+# so the condition limits it, and the batches may write to their own bucket only.
 resource "google_project_iam_member" "batches_work" {
   project = var.project
   role    = "roles/dataproc.worker"
   member  = local.member
+
+  condition {
+    title = "own bucket only"
+
+    expression = join(" || ", [
+      "resource.service != \"storage.googleapis.com\"",
+      "resource.name == \"projects/_/buckets/${google_storage_bucket.batches.name}\"",
+      "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.batches.name}/\")",
+    ])
+  }
 }
 
 # The batches may read bundles and the champion log, and may not change them. They may also read orders in the data bucket.
