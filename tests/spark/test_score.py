@@ -21,6 +21,7 @@ from preptime.scoring.travel_column import TravelColumn
 from preptime.spark import score
 from preptime.synthetic import synthesize_frames
 from preptime.validation.restaurants import read_restaurants
+from tests.bundle.fake_gcs import BUCKET, closing_clients, run_fake_gcs
 from tests.cli.run_command import CommandResult, ErrorDocument, error_document
 from tests.requirements import ROOT
 from tests.scoring.delivery import delivery_frames
@@ -196,3 +197,13 @@ def test_bundle_and_store_are_checked_first(
     assert "live model" in refused(spark_score(orders, out, store, "--live"), "UsageError").facts
     assert "inputs" in refused(spark_score(orders, orders.parent, store), "UsageError").facts
     assert not out.exists()
+
+
+def test_unreachable_store_is_named_before_spark_reads(
+    spark: Any, orders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run_fake_gcs(monkeypatch) as fake, closing_clients(monkeypatch):
+        fake.is_unreachable = True
+        store = Store.open(f"gs://{BUCKET}/models")
+        assert f"gs://{BUCKET}/models" in refused(spark_score(orders, tmp_path / "out", store), "StoreError").facts
+    assert not (tmp_path / "out").exists()
