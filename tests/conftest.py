@@ -22,6 +22,8 @@ FOLDERS_WITH_COSTLY_FIXTURES = ("cli", "dags", "daily", "spark", "tracking", "tr
 """Folders whose tests share trainings, servers, or images. If several processes run tests, one runs each folder."""
 TESTS_WITH_BROWSER_OR_DOCKER = ("deploy", "ui", "test_docs_site.py")
 """One process runs all of them: a starting Docker engine changes the network, and Chromium then ends its requests."""
+LONG_TESTS = ("test_readme.py",)
+"""Files with few long tests. They run with the tests of training, because files with few tests would run last."""
 
 
 class _GroupScheduling(LoadScopeScheduling):
@@ -31,6 +33,8 @@ class _GroupScheduling(LoadScopeScheduling):
         folder, *others = nodeid.partition("::")[0].removeprefix("tests/").split("/")
         if folder in TESTS_WITH_BROWSER_OR_DOCKER:
             return "browser and Docker"
+        if folder in LONG_TESTS:
+            return "training"
         return folder if folder in FOLDERS_WITH_COSTLY_FIXTURES else "/".join((folder, *others))
 
 

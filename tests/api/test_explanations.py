@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +20,7 @@ from preptime.client import Client as ApiClient
 from preptime.domain.prediction_records import ExplanationResponse
 from tests.api.factories import HEADERS, ORDER, ServiceSetup, http_client, load_active_model, make_service
 from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, running_server
+from tests.event_loop import run_coroutine
 from tests.explanations.bundles import release_store
 
 Document = dict[str, Any]
@@ -153,7 +153,7 @@ def test_client_explains_through_a_server(tmp_path: Path) -> None:
         assert total == pytest.approx(predicted.p50, abs=SUM_SECONDS)
         assert predicted.p50 == client.predict(order)[0].p50
         assert (invalid.explanation, invalid.error is not None, response.bundle) == (None, True, bundle_id)
-        assert asyncio.run(explain_with_tasks(server.url, [order, {**order, "number_of_items": "many"}])) == response
+        assert run_coroutine(explain_with_tasks(server.url, [order, {**order, "number_of_items": "many"}])) == response
 
 
 async def explain_with_tasks(url: str, orders: list[dict[str, object]]) -> ExplanationResponse:
