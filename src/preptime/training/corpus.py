@@ -24,7 +24,7 @@ from preptime.features.history_state import HistoryState
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.schema.schema import Schema
 from preptime.sources.files import open_files
-from preptime.training.saved_state import decode_restaurants, unpack_arrays
+from preptime.training.saved_state import decode_restaurants, decode_versioned, unpack_arrays
 from preptime.training.training_data import SAMPLED_COLUMN, EarlierOrders
 
 CORPUS_FILE = "corpus.json"
@@ -91,7 +91,8 @@ def read_corpus(address: str, date: dt.date, schema: Schema) -> Corpus:
     """
     backend = open_backend(address)
     try:
-        document = _decode(address, backend.read(CORPUS_FILE))
+        content = backend.read(CORPUS_FILE)
+        document = decode_versioned(CorpusDocument, content, f"{address}/{CORPUS_FILE}", CORPUS_FORMAT, _REPEAT_HINT)
         files = {name: backend.read(f"{document.folder}/{name}") for name in document.files}
     except OSError as error:
         raise DataError(f"{address} has no readable corpus: {error}.", _REPEAT_HINT) from error
@@ -120,18 +121,6 @@ def _read_orders(folder: Path, document: CorpusDocument, schema: Schema) -> pl.D
         return frame
     flags = [pl.read_parquet(folder / name, columns=[SAMPLED_COLUMN]) for name in document.orders]
     return frame.with_columns(pl.concat(flags)[SAMPLED_COLUMN])
-
-
-def _decode(address: str, content: bytes) -> CorpusDocument:
-    try:
-        document = msgspec.json.decode(content, type=CorpusDocument)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise DataError(f"{address}/{CORPUS_FILE} can't be read: {error}.", _REPEAT_HINT) from error
-    if document.format != CORPUS_FORMAT:
-        raise DataError(
-            f"{address}/{CORPUS_FILE} has the format {document.format}; expected {CORPUS_FORMAT}.", _REPEAT_HINT
-        )
-    return document
 
 
 @contextmanager

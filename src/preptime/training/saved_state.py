@@ -12,7 +12,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -34,6 +34,14 @@ STATE_FORMAT = 1
 """The format of `state.json` and of the arrays (docs/scale.md)."""
 _RESTAURANT_COLUMNS = ("restaurant_id", "country", "city", "type_of_food", "time_zone")
 _REPEAT_HINT = "Make the state again: preptime spark state."
+
+
+class _Versioned(Protocol):
+    @property
+    def format(self) -> int: ...
+
+
+_Document = TypeVar("_Document", bound=_Versioned)
 
 
 class StateDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -108,14 +116,17 @@ def read_state(address: str) -> SavedState:
 
 def decode_document(address: str, content: bytes) -> StateDocument:
     """Return the document in the bytes of `state.json`. Raises `DataError`."""
+    return decode_versioned(StateDocument, content, f"{address}/{STATE_FILE}", STATE_FORMAT, _REPEAT_HINT)
+
+
+def decode_versioned(kind: type[_Document], content: bytes, name: str, version: int, hint: str) -> _Document:
+    """Return a document in JSON, named `name` in errors. Raises `DataError` if it's damaged or has another format."""
     try:
-        document = msgspec.json.decode(content, type=StateDocument)
+        document = msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, ValueError) as error:
-        raise DataError(f"{address}/{STATE_FILE} can't be read: {error}.", _REPEAT_HINT) from error
-    if document.format != STATE_FORMAT:
-        raise DataError(
-            f"{address}/{STATE_FILE} has the format {document.format}; expected {STATE_FORMAT}.", _REPEAT_HINT
-        )
+        raise DataError(f"{name} can't be read: {error}.", hint) from error
+    if document.format != version:
+        raise DataError(f"{name} has the format {document.format}; expected {version}.", hint)
     return document
 
 
