@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from preptime.errors import OperationError
 from preptime.explanations.tree_shap import LEAF, TreeEnsemble
@@ -22,6 +22,15 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
     from preptime.models.model import Estimator
+
+ONE_CATBOOST_CALL = threading.RLock()
+"""Held during each call to CatBoost, so that no two threads are in the library.
+
+Each call replaces the library's process-wide log and restores it at the end. A call that ends while another one logs
+can therefore crash the process: SIGSEGV in `_train` while another thread was in `_calc_fstr`, version 1.2.10, in two of
+four runs of all tests, and in one of 935 small fits, five at a time. CatBoost uses several threads well, with the same
+result, so `train` takes as long as with concurrent fits (`python -m benchmarks training_time`).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,8 @@ class CatBoostTrees:
             allow_const_label=True,
             verbose=False,
         )
-        return FittedCatBoostTrees(estimator.fit(X, y))
+        with ONE_CATBOOST_CALL:
+            return FittedCatBoostTrees(estimator.fit(X, y))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +86,13 @@ class FittedCatBoostTrees:
 
     def predict_raw(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the sum of the trees for each row, [N] or [N, targets] seconds, unclipped."""
-        return self.estimator.predict(X, thread_count=1)
+        with ONE_CATBOOST_CALL:
+            return self.estimator.predict(X, thread_count=1)
 
     def importance(self) -> NDArray[np.float64]:
         """Return how much the prediction changes with each feature, [F], as shares with the sum 1."""
-        return normalized_shares(self.estimator.get_feature_importance())
+        with ONE_CATBOOST_CALL:
+            return normalized_shares(self.estimator.get_feature_importance())
 
     def to_tree_node(self) -> NodeProto:
         """Return the trees as an ONNX node that reads `features` and returns [N, targets].
@@ -143,7 +155,8 @@ class FittedCatBoostTrees:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.json"
             try:
-                self.estimator.save_model(str(path), format="json")
+                with ONE_CATBOOST_CALL:
+                    self.estimator.save_model(str(path), format="json")
             except CatBoostError as error:
                 raise OperationError(
                     f"{path} couldn't be written: {error}", "Free space in the folder of temporary files (TMPDIR)."
@@ -235,27 +248,24 @@ class FittedCatBoostModel:
         return onnx_export.point_model(self.trees.to_tree_node(), self.trees.n_features)
 
 
-@contextmanager
-def hold_catboost_logger() -> Iterator[None]:
-    """Keep CatBoost's process-wide logger set while several threads use the library.
-
-    Each call to CatBoost sets the logger and removes it afterwards, unless another thread holds it. If the thread that
-    holds it finishes first, the others run without a logger and can call a null pointer: one of 935 small trainings,
-    five at a time, crashed (SIGSEGV at address 0 in `_train`). While this thread holds the logger, the others don't
-    change it.
-    """
-    from catboost.core import log_fixup
-
-    with log_fixup():
-        yield
-
-
 def notebook_estimator() -> Estimator:
     """Return the notebook's CatBoost estimator, unfitted, with the library's default seed, for `training.notebook`."""
     from catboost import CatBoostRegressor
 
+    class NotebookCatBoost(CatBoostRegressor):
+        """CatBoost that several threads can use: scikit-learn calls these methods of its copies."""
+
+        def fit(self, X: ArrayLike, y: ArrayLike) -> NotebookCatBoost:
+            with ONE_CATBOOST_CALL:
+                super().fit(X, y)
+            return self
+
+        def predict(self, data: ArrayLike, *, thread_count: int = 1) -> NDArray[np.float64]:
+            with ONE_CATBOOST_CALL:
+                return super().predict(data, thread_count=thread_count)
+
     hyperparameters = CatBoostTrees()
-    return CatBoostRegressor(
+    return NotebookCatBoost(
         iterations=hyperparameters.tree_count,
         learning_rate=hyperparameters.learning_rate,
         depth=hyperparameters.depth,

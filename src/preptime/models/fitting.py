@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.models.catboost_models import hold_catboost_logger
 from preptime.models.model import FittedModel, Model, StackedModel, check_training_rows
-
-
-@contextmanager
-def fitting_threads(threads: int | None) -> Iterator[ThreadPoolExecutor]:
-    """Yield a pool of `threads` threads (None: the default of the standard library) for fits that run concurrently.
-
-    The calling thread must not fit a model while the pool is open, because it holds CatBoost's logger.
-    """
-    with hold_catboost_logger(), ThreadPoolExecutor(threads) as pool:
-        yield pool
 
 
 def fit_all(
@@ -55,7 +43,7 @@ def fit_all(
     _import_libraries(models)
     stacked = {name: model for name, model in models.items() if isinstance(model, StackedModel)}
     fitted: dict[str, FittedModel] = {}
-    with fitting_threads(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         jobs = {
             pool.submit(model.fit, X, y, threads=1, seed=seed): name
             for name, model in models.items()

@@ -7,13 +7,13 @@ regression on the predictions of the four point models.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.models.fitting import fitting_threads
 from preptime.models.model import FittedModel, Model, as_seconds, check_training_rows, normalized_shares
 
 if TYPE_CHECKING:
@@ -203,8 +203,8 @@ class StackingModel:
             out_of_fold[block, column] = fitted.predict(X[block])
 
         # One thread per fit and several fits concurrently: the slowest library can't use several threads.
-        with fitting_threads(threads) as pool:
-            jobs = [pool.submit(fill, column, block) for column in range(len(self.models)) for block in blocks]
+        with ThreadPoolExecutor(threads) as pool:
+            jobs = [pool.submit(fill, column, block) for block in blocks for column in range(len(self.models))]
             for job in jobs:
                 job.result()
         return out_of_fold

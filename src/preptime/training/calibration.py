@@ -21,7 +21,6 @@ from preptime.domain.orders import MIN_SCALED_SECONDS, QUANTILE_LEVELS
 from preptime.errors import DataError
 from preptime.formatting import format_count
 from preptime.models.custom import CustomQuantileModel
-from preptime.models.fitting import fitting_threads
 from preptime.models.quantile import FittedQuantileModel, QuantileModel, snap_borders
 from preptime.training.training_data import date_from_day_number, day_number
 from preptime.validation.data_gate import Shortfall
@@ -113,13 +112,11 @@ def fit_calibrated(
     def scores(held_out: NDArray[np.bool_]) -> NDArray[np.float64]:
         if not held_out.any():
             return np.empty((0, len(QUANTILE_LEVELS)))
-        fitted = model.fit(X[~held_out], y[~held_out], threads=1, seed=seed)
+        fitted = model.fit(X[~held_out], y[~held_out], threads=threads, seed=seed)
         return conformal_scores(fitted.predict(X[held_out]), y[held_out], label_values)
 
-    with fitting_threads(threads) as pool:
-        full_fit = pool.submit(model.fit, X, y, threads=1, seed=seed)
-        all_scores = np.concatenate(list(pool.map(scores, held_out_folds)))
-        fitted = full_fit.result()
+    all_scores = np.concatenate([scores(held_out) for held_out in held_out_folds])
+    fitted = model.fit(X, y, threads=threads, seed=seed)
     scale, values = conformal_scale(all_scores), tuple(label_values.tolist())
     calibration = Calibration("cross-conformal, relative", days, FOLDS, len(all_scores), scale, values)
     return calibration.apply(fitted), calibration

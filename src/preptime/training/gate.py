@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from preptime.domain.orders import QUANTILE_LEVELS, upper_outlier_limit
 from preptime.evaluation.evaluated_orders import EvaluatedOrders
-from preptime.models.fitting import fit_all, fitting_threads
+from preptime.models.fitting import fit_all
 from preptime.models.quantile import order_quantiles, shift_quantiles, snap
 from preptime.progress import ProgressCallback, no_progress
 from preptime.training.as_of_features import FeatureMatrix
@@ -83,11 +83,10 @@ def _predict_each_day(
 
     def predict(number: int) -> NDArray[np.float32]:
         is_fitted = fitted_rows(features, date_from_day_number(number) - ONE_DAY)
-        fitted = model.fit(X[is_fitted], labels[is_fitted], threads=1, seed=plan.seed)
+        fitted = model.fit(X[is_fitted], labels[is_fitted], threads=plan.threads, seed=plan.seed)
         return fitted.predict_raw(X[first_row : first_row + len(day)][day == number])
 
-    with fitting_threads(plan.threads) as pool:
-        raw = np.concatenate(list(pool.map(predict, days.tolist())))
+    raw = np.concatenate([predict(number) for number in days.tolist()])
     is_label = features.data.is_fitting[held_out.rows]
     return calibrate_by_day(raw, labels[first_row : first_row + len(day)], day, is_label)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -28,7 +28,6 @@ from preptime.domain.data_dictionary import TARGET
 from preptime.domain.validation_reasons import ValidationReason
 from preptime.errors import DataError
 from preptime.models import catboost_models, xgboost_models
-from preptime.models.fitting import fitting_threads
 from preptime.models.model import Estimator
 from preptime.progress import ProgressCallback, no_progress
 from preptime.sources.registry import open_source
@@ -236,7 +235,7 @@ def reproduce_notebook(audited: AuditedOrders, progress: ProgressCallback = no_p
 
     factories = estimators()
     # Each fit uses one thread (see `random_forest`), and no fit depends on another.
-    with fitting_threads(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         set_1_forest = pool.submit(predict, 1, lambda: random_forest(min_samples_split=4))
         fold_scores = {name: pool.submit(cross_validate, factory) for name, factory in reversed(factories.items())}
         test_predictions = {name: pool.submit(predict, 2, factory) for name, factory in factories.items()}
