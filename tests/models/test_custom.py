@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from preptime.errors import OperationError, PreptimeError, UsageError
 from preptime.models.catalogue import CATALOGUE, hyperparameters, left_out, models_of
 from preptime.models.custom import CustomPointModel, CustomQuantileModel
+from preptime.models.fitting import fit_all
 from preptime.models.model import Model
 from preptime.models.model_check import check_models
 from preptime.models.onnx_export import check_parity, merge_to_onnx
@@ -189,3 +191,23 @@ def test_documented_class_works(tmp_path: Path) -> None:
     (tmp_path / "my_models.py").write_text(code, encoding="utf-8")
     settings = {"mine": ModelSettings("my_models.py:HuberTrees")}
     check_models({"mine": models_of(settings, tmp_path)["mine"]}, *training_rows(200, 25), seed=SEED)
+
+
+def test_fit_all_fits_a_custom_class_alone_with_all_threads(tmp_path: Path) -> None:
+    """Its library may not allow concurrent fits, so the pool of the other models has ended."""
+    (tmp_path / "alone.py").write_text(
+        CLASSES.read_text(encoding="utf-8") + "\n\nimport threading\n\n\nclass Alone(Scaled):\n"
+        "    def fit(self, X, y, *, threads, seed):\n"
+        "        self.log.append((threading.get_ident(), threads))\n"
+        "        return super().fit(X, y, threads=threads, seed=seed)\n"
+        "    log = []\n",
+        encoding="utf-8",
+    )
+    schema = write_schema(tmp_path, 'alone = "alone.py:Alone"')
+    models = models_of(schema.models, names=["rf", "alone"])
+    alone = models["alone"]
+    assert isinstance(alone, CustomPointModel)
+    reported: list[str] = []
+    fit_all(models, X, Y, threads=3, seed=SEED, on_fitted=reported.append)
+    assert alone.instance.log == [(threading.get_ident(), 3)]
+    assert sorted(reported) == ["alone", "quantile", "rf"]
