@@ -96,10 +96,18 @@ def test_sampled_corpus_has_the_history_of_all_orders(spark: Any, tmp_path: Path
     audited = audit_orders(found.orders, found.restaurants, need_label=True)
     window = TrainingData.from_orders(rows_as_of(audited, found.restaurants, DATE), found.restaurants).as_of(DATE)
     window = replace(window, earlier=found.earlier)
-    features = [build_feature_matrix(part, june(4), june(12)) for part in (window, every)]
+    unsampled = replace(window, is_fitting=np.ones(len(window), np.bool_))
+    features = [build_feature_matrix(part, june(4), june(12)) for part in (unsampled, every)]
     counted = [matrix.X[part.is_history[matrix.rows]] for matrix, part in zip(features, (window, every), strict=True)]
     assert len(counted[0]) > 1_500
     assert np.array_equal(counted[0], counted[1])
+    # The matrix of a training has only the orders of the sample, so its size doesn't depend on the number of orders.
+    matrix = build_feature_matrix(window, june(4), june(12))
+    needed = np.flatnonzero((window.is_fitting | window.is_evaluation)[features[0].rows])
+    assert 700 < len(matrix) < 1_050 < len(features[0])
+    assert np.array_equal(matrix.rows, features[0].rows[needed])
+    for name in ("X", "live", "lookup_quantiles", "global_quantiles", "fallback_level"):
+        assert np.array_equal(getattr(matrix, name), getattr(features[0], name)[needed]), name
     state, expected = window.initial_state(window.is_history), every.initial_state(every.is_history)
     assert state_bytes(state) == state_bytes(expected)
     # The sample has about 900 orders, the same ones in each run.
@@ -121,7 +129,7 @@ def test_sampled_corpus_has_the_history_of_all_orders(spark: Any, tmp_path: Path
     )
     manifest = Store.open(str(tmp_path / "store")).read_manifest(trained.bundle)
     assert (manifest.window.first_day, manifest.window.sample) == (june(4), document.sample)
-    assert trained.orders == int(window.is_fitting[features[0].rows].sum()) < document.sample.orders
+    assert trained.orders == int(window.is_fitting[matrix.rows].sum()) < document.sample.orders
 
 
 def _check_refusals(out: Path, document: CorpusDocument) -> None:

@@ -105,8 +105,8 @@ def count(spark: Any, orders: Path | Address, restaurants: RestaurantIndex, fold
 def one_machine(
     orders: Path, restaurants: RestaurantIndex, schema: Schema = TAKE_HOME_SCHEMA, as_of: dt.date = AS_OF
 ) -> SavedState:
-    state, labels = stream_history(open_files(str(orders), schema), restaurants, as_of)
-    return SavedState(as_of, schema, restaurants, state, labels)
+    history = stream_history(open_files(str(orders), schema), restaurants, as_of)
+    return SavedState(as_of, schema, restaurants, history.state, history.labels)
 
 
 def assert_same(found: SavedState, expected: SavedState) -> None:

@@ -93,7 +93,7 @@ def test_select_days_equals_matrix_built_for_those_days(data: SyntheticData, fea
         select_days(features, june(4), june(6)),
         build_feature_matrix(data.training_data, june(4), june(6)),
     )
-    assert selected.rows == built.rows
+    assert np.array_equal(selected.rows, built.rows)
     assert np.array_equal(selected.X, built.X)
     assert np.array_equal(selected.lookup_seconds, built.lookup_seconds)
     assert len(select_days(features, june(20), june(22))) == 0

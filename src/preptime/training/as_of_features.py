@@ -54,11 +54,14 @@ def iter_snapshots(data: TrainingData, first_day: dt.date, last_day: dt.date) ->
 
 @dataclass(frozen=True, slots=True)
 class FeatureMatrix:
-    """The N orders of consecutive days, with features and baselines as of each order's day."""
+    """N orders of consecutive days, with features and baselines as of each order's day.
+
+    They're all orders of these days, or those of the sample of a corpus.
+    """
 
     data: TrainingData
-    offset: int
-    """Index of row 0 in the training data."""
+    rows: NDArray[np.intp]
+    """[N] the rows of the training data, ascending."""
     X: NDArray[np.float32]
     """[N, F]."""
     lookup_quantiles: NDArray[np.float32]
@@ -93,31 +96,31 @@ class FeatureMatrix:
         """The orders of the rows."""
         return self.data.orders.take(self.rows)
 
-    @property
-    def rows(self) -> slice:
-        """The rows of the training data."""
-        return slice(self.offset, self.offset + len(self.X))
-
 
 def build_feature_matrix(
     data: TrainingData, first_day: dt.date, last_day: dt.date, progress: ProgressCallback = no_progress
 ) -> FeatureMatrix:
-    """Return the features of all orders acknowledged from `first_day` through `last_day`, built day by day."""
-    start, end = np.searchsorted(data.acknowledged_day, [day_number(first_day), day_number(last_day) + 1])
-    row_count = int(end - start)
+    """Return the features of the orders acknowledged from `first_day` through `last_day`, built day by day.
+
+    For a sampled corpus, these are only the orders of the sample, so that the size of the matrix is that of the sample.
+    """
+    rows = data.rows_with_features
+    first, last = np.searchsorted(data.acknowledged_day[rows], [day_number(first_day), day_number(last_day) + 1])
+    rows = rows[first:last]
+    row_count = len(rows)
     X = np.empty((row_count, len(data.restaurants.feature_set)), np.float32)
     lookup_quantiles, global_quantiles = np.empty((2, row_count, len(QUANTILE_LEVELS)), np.float32)
     fallback_level = np.empty(row_count, np.int8)
     live = np.empty((row_count, len(LIVE_FEATURES)), np.float32)
-    kitchens = data.events.replay(data.orders.take(slice(int(start), int(end))))
+    kitchens = data.events.replay(data.orders.take(rows))
     day_count = (last_day - first_day).days + 1
     for snapshot in iter_snapshots(data, first_day, last_day):
-        orders = data.orders.take(snapshot.rows)
-        target_rows = slice(snapshot.rows.start - int(start), snapshot.rows.stop - int(start))
+        target_rows = slice(*np.searchsorted(rows, [snapshot.rows.start, snapshot.rows.stop]))
+        orders = data.orders.take(rows[target_rows])
         X[target_rows] = feature_matrix(orders, snapshot.history)
         lookup_quantiles[target_rows] = snapshot.history.lookup_quantiles(orders)
         global_quantiles[target_rows] = snapshot.history.global_quantiles
         fallback_level[target_rows] = snapshot.history.fallback_level_for(orders)
         live[target_rows] = live_features(kitchens.take(target_rows), snapshot.history.lookup(orders))
         progress("Features by day", ((snapshot.date - first_day).days + 1) / day_count)
-    return FeatureMatrix(data, int(start), X, lookup_quantiles, global_quantiles, fallback_level, live)
+    return FeatureMatrix(data, rows, X, lookup_quantiles, global_quantiles, fallback_level, live)

@@ -61,7 +61,7 @@ def select_days(features: FeatureMatrix, first_day: dt.date, last_day: dt.date) 
     selected = slice(int(start), int(end))
     return FeatureMatrix(
         features.data,
-        features.offset + int(start),
+        features.rows[selected],
         features.X[selected],
         features.lookup_quantiles[selected],
         features.global_quantiles[selected],

@@ -71,7 +71,7 @@ def _predict_each_day(
     """
     labels = features.data.labels[features.rows]
     day = features.data.acknowledged_day[held_out.rows]
-    first_row = held_out.offset - features.offset
+    held_out_rows = np.searchsorted(features.rows, held_out.rows)
     model, days = plan.quantile_model, np.unique(day)
     if len(days) == 1:  # no other day of the gate can calibrate it
         is_fitted = fitted_rows(features, date_from_day_number(int(days[0])) - ONE_DAY)
@@ -79,16 +79,16 @@ def _predict_each_day(
         calibrated, _ = fit_calibrated(
             model, X[is_fitted], labels[is_fitted], fitted_day, threads=plan.threads, seed=plan.seed
         )
-        return calibrated.predict(X[first_row : first_row + len(day)])
+        return calibrated.predict(X[held_out_rows])
 
     def predict(number: int) -> NDArray[np.float32]:
         is_fitted = fitted_rows(features, date_from_day_number(number) - ONE_DAY)
         fitted = model.fit(X[is_fitted], labels[is_fitted], threads=plan.threads, seed=plan.seed)
-        return fitted.predict_raw(X[first_row : first_row + len(day)][day == number])
+        return fitted.predict_raw(X[held_out_rows[day == number]])
 
     raw = np.concatenate([predict(number) for number in days.tolist()])
     is_label = features.data.is_fitting[held_out.rows]
-    return calibrate_by_day(raw, labels[first_row : first_row + len(day)], day, is_label)
+    return calibrate_by_day(raw, labels[held_out_rows], day, is_label)
 
 
 def calibrate_by_day(

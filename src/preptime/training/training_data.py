@@ -146,6 +146,13 @@ class TrainingData:
         return local_day(self.completed.ready_at)
 
     @property
+    def rows_with_features(self) -> NDArray[np.intp]:
+        """The rows that models can need: all of them, or the sample of a corpus, ascending."""
+        if self.earlier is None:
+            return np.arange(len(self))
+        return np.flatnonzero(self.is_fitting | self.is_evaluation)
+
+    @property
     def first_day(self) -> dt.date:
         """The local date of the first acknowledgement, or the first day of the window of a corpus."""
         if self.earlier is not None:
