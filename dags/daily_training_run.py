@@ -10,7 +10,7 @@ import os
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import TriggerRule
-from preptime_operators import AS_OF_DATE, daily_dag, preptime_task
+from preptime_operators import AS_OF_DATE, corpus_address, daily_dag, preptime_task
 
 KEEP_BUNDLES = os.environ.get("PREPTIME_KEEP_BUNDLES") or "100"
 """Monitoring reads 42 days. A day whose challenger loses adds two bundles, the challenger and the refreshed champion:
@@ -20,9 +20,12 @@ KEEP_DAYS = os.environ.get("PREPTIME_KEEP_DAYS") or "400"
 
 DEMO_FOLDER = os.environ.get("PREPTIME_DEMO_ORDERS")
 """If set, the run first writes synthetic orders.csv and restaurants.csv to this folder, for a demo without data."""
+CORPUS = corpus_address()
+"""If set, Spark first selects the orders of the training and writes them to this address."""
 
 with daily_dag("daily_training_run", 5, __doc__) as dag:
-    train = preptime_task("train", "train", "--date", AS_OF_DATE, minutes=60)
+    orders_option = ("--corpus", CORPUS) if CORPUS else ()
+    train = preptime_task("train", "train", *orders_option, "--date", AS_OF_DATE, minutes=60)
     # Pruning runs even if training failed: a full disk may be the cause.
     bundles = preptime_task(
         "prune_bundles", "bundles", "prune", "--keep", KEEP_BUNDLES, minutes=15, trigger_rule=TriggerRule.ALL_DONE
@@ -34,6 +37,8 @@ with daily_dag("daily_training_run", 5, __doc__) as dag:
     trained = EmptyOperator(task_id="trained")
     train >> [trained, bundles]
     bundles >> results
+    if CORPUS:
+        preptime_task("corpus", "spark", "corpus", minutes=60, spark_command="corpus") >> train
     if DEMO_FOLDER:
         # All days of a month use the same orders, which start with the month before.
         orders = ("--orders", "30000", "--days", "62", "--start", "{{ month_before(logical_date | default(none)) }}")

@@ -7,6 +7,8 @@ import than a DAG file may take to parse without it. Airflow reads these environ
 - `PREPTIME_SPARK_PROJECT`, `PREPTIME_SPARK_REGION`: where the batches run
 - `PREPTIME_SPARK_ACCOUNT`, `PREPTIME_SPARK_SUBNETWORK`, `PREPTIME_SPARK_STAGING_BUCKET`: outputs of Terraform
 - `PREPTIME_SPARK_ORDERS`, `PREPTIME_SPARK_OUT`: addresses of `preptime spark score`. `{date}` is the date of the run.
+- `PREPTIME_SPARK_TRAINING_ORDERS`, `PREPTIME_SPARK_CORPUS`: addresses of `preptime spark corpus`, with `{date}` too
+- `PREPTIME_SPARK_SCHEMA`: the schema of these orders at a URL, if it isn't the built-in one
 - `PREPTIME_STORE`, `PREPTIME_RESTAURANTS`: as for all commands
 """
 
@@ -22,6 +24,20 @@ from airflow.providers.google.cloud.operators.dataproc import DataprocCreateBatc
 from airflow.sdk import Context
 from google.api_core.exceptions import NotFound
 
+OPTIONS: dict[str, dict[str, str]] = {
+    "score": {"--orders": "PREPTIME_SPARK_ORDERS", "--out": "PREPTIME_SPARK_OUT"},
+    "corpus": {
+        "--orders": "PREPTIME_SPARK_TRAINING_ORDERS",
+        "--out": "PREPTIME_SPARK_CORPUS",
+        "--restaurants": "PREPTIME_RESTAURANTS",
+    },
+}
+"""The options of each command, and the variables with their values."""
+OTHER_OPTIONS: dict[str, dict[str, str]] = {
+    "score": {"--store": "PREPTIME_STORE", "--restaurants": "PREPTIME_RESTAURANTS"},
+    "corpus": {"--schema-url": "PREPTIME_SPARK_SCHEMA"},
+}
+"""The options whose variables can be missing."""
 MAIN_FILE = "file:///opt/spark_main.py"
 """The main file in the image."""
 RUNTIME_VERSION = "3.0"
@@ -67,7 +83,7 @@ def batch_task(
         project_id=os.environ["PREPTIME_SPARK_PROJECT"],
         region=os.environ["PREPTIME_SPARK_REGION"],
         batch_id=f"preptime-{task_id.replace('_', '-')}-{date}",
-        batch=describe_batch([command, *iter_arguments(date)], execution_timeout),
+        batch=describe_batch([command, *iter_arguments(command, date)], execution_timeout),
         deferrable=True,
         polling_interval_seconds=POLLING_SECONDS,
         execution_timeout=execution_timeout,
@@ -75,11 +91,11 @@ def batch_task(
     )
 
 
-def iter_arguments(date: str) -> Iterator[str]:
-    """Yield the options of the command."""
-    for option, name in (("--orders", "PREPTIME_SPARK_ORDERS"), ("--out", "PREPTIME_SPARK_OUT")):
+def iter_arguments(command: str, date: str) -> Iterator[str]:
+    """Yield the options of a command for a date. Raises `KeyError` for a missing setting."""
+    for option, name in OPTIONS[command].items():
         yield from (option, os.environ[name].replace("{date}", date))
-    for option, name in (("--store", "PREPTIME_STORE"), ("--restaurants", "PREPTIME_RESTAURANTS")):
+    for option, name in OTHER_OPTIONS[command].items():
         if os.environ.get(name):
             yield from (option, os.environ[name])
     yield from ("--date", date)

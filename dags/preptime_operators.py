@@ -132,6 +132,12 @@ def preptime_task(
     raise ValueError(f"PREPTIME_RUNNER={runner}: expected command, kubernetes, or dataproc.")
 
 
+def corpus_address() -> str | None:
+    """Return where Spark writes the orders of a training (`preptime spark corpus`), or None without Spark."""
+    address = os.environ.get("PREPTIME_SPARK_CORPUS")
+    return address.replace("{date}", AS_OF_DATE) if address and task_runner("corpus") == "dataproc" else None
+
+
 def task_runner(spark_command: str | None) -> str:
     """Return the runner of a task. With `dataproc`, tasks that Spark can't run are pods or commands."""
     runner = os.environ.get("PREPTIME_RUNNER") or "command"

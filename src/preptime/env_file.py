@@ -47,7 +47,7 @@ def _name_and_value(binding: Binding, path: Path) -> tuple[str, str]:
 
 DAG_SETTINGS: dict[str, tuple[str, str]] = {
     "PREPTIME_RUNNER": (
-        "command: tasks run a command. kubernetes: each task runs in a pod. dataproc: scoring runs as a Spark batch.",
+        "command: tasks run a command. kubernetes: each task runs in a pod. dataproc: Spark batches (docs/scale.md).",
         "command",
     ),
     "PREPTIME_COMMAND": ("For command: the command, relative to the folder that contains dags/.", ".venv/bin/preptime"),
@@ -61,6 +61,9 @@ DAG_SETTINGS: dict[str, tuple[str, str]] = {
     "PREPTIME_SPARK_STAGING_BUCKET": ("For dataproc: the bucket for files of the batches.", ""),
     "PREPTIME_SPARK_ORDERS": ("For dataproc: the address of the orders. {date} is the date of the run.", ""),
     "PREPTIME_SPARK_OUT": ("For dataproc: the folder of the output. {date} is the date of the run.", ""),
+    "PREPTIME_SPARK_CORPUS": ("For dataproc: where Spark writes the orders of a training. {date} as above.", ""),
+    "PREPTIME_SPARK_TRAINING_ORDERS": ("For dataproc: the address of all orders, for the corpus. {date} as above.", ""),
+    "PREPTIME_SPARK_SCHEMA": ("For dataproc: the URL of the schema of these orders.", ""),
     "PREPTIME_TIME_ZONE": ("Time zone of the DAG schedule.", "UTC"),
     "PREPTIME_KEEP_BUNDLES": ("Number of newest bundles to keep.", "100"),
     "PREPTIME_KEEP_DAYS": ("Number of newest days with results to keep.", "400"),

@@ -24,6 +24,9 @@ SETTINGS = {
     "PREPTIME_SPARK_STAGING_BUCKET": "gs://preptime-staging-preptime-spark",
     "PREPTIME_SPARK_ORDERS": "gs://orders/date={date}",
     "PREPTIME_SPARK_OUT": "gs://predictions/date={date}",
+    "PREPTIME_SPARK_CORPUS": "gs://corpus/{date}",
+    "PREPTIME_SPARK_TRAINING_ORDERS": "gs://orders",
+    "PREPTIME_SPARK_SCHEMA": "gs://orders/schema.toml",
     "PREPTIME_STORE": "gs://store/models",
     "PREPTIME_RESTAURANTS": "gs://orders/restaurants.parquet",
 }
@@ -108,15 +111,40 @@ def test_failed_batch_fails_the_task(results: dict[str, Result]) -> None:
 
 
 def test_dag_file_has_the_batch(google: Installation) -> None:
-    """Scoring is a batch with the date of the run. Training stays on one machine."""
+    """Scoring is a batch with the date of the run. Training stays on one machine, on orders that a batch selects."""
+    dags = _parse(google, SETTINGS)
+    types = {task: kind for dag in dags for task, kind in dag["types"].items()}
+    assert types["score"] == types["corpus"] == "PreptimeBatchOperator"
+    assert types["train"] == "PreptimeOperator"
+    (training,) = [dag for dag in dags if "train" in dag["tasks"]]
+    assert training["tasks"]["corpus"] == ["train"]
+    assert "train --corpus 'gs://corpus/{{ as_of_date" in training["commands"]["train"]
+
+
+@pytest.mark.parametrize("setting", [{"PREPTIME_SPARK_CORPUS": ""}, {"PREPTIME_RUNNER": "command"}])
+def test_training_without_spark_reads_the_orders(google: Installation, setting: dict[str, str]) -> None:
+    (training,) = [dag for dag in _parse(google, SETTINGS | setting) if "train" in dag["tasks"]]
+    assert "corpus" not in training["tasks"]
+    assert "--corpus" not in training["commands"]["train"]
+
+
+def test_corpus_batch_has_addresses_schema_and_date(results: dict[str, Result]) -> None:
+    result = results["corpus"]
+    assert (result.outcome, result.calls[1].rpartition(" ")[2]) == ("success", "preptime-corpus-2015-06-24")
+    assert result.batch["pyspark_batch"]["args"] == [
+        "corpus", "--orders", "gs://orders", "--out", "gs://corpus/2015-06-24",
+        "--restaurants", "gs://orders/restaurants.parquet", "--schema-url", "gs://orders/schema.toml",
+        "--date", "2015-06-24",
+    ]  # fmt: skip
+
+
+def _parse(google: Installation, settings: dict[str, str]) -> list[dict[str, Any]]:
+    """Return the DAGs of prediction and training, which have no errors."""
     files = (DAGS / "daily_prediction_run.py", DAGS / "daily_training_run.py")
-    document: Any = google.run_inside("parse_dags", *map(str, files), **SETTINGS)
+    document: Any = google.run_inside("parse_dags", *map(str, files), **settings)
     assert [file["errors"] for file in document["files"].values()] == [[], []]
     assert document["loaded"] == []
-    dags = [dag for file in document["files"].values() for dag in file["dags"].values()]
-    types = {task: kind for dag in dags for task, kind in dag["types"].items()}
-    assert types["score"] == "PreptimeBatchOperator"
-    assert types["train"] == "PreptimeOperator"
+    return [dag for file in document["files"].values() for dag in file["dags"].values()]
 
 
 def test_main_file_is_in_the_image() -> None:

@@ -145,3 +145,25 @@ def _check_refusals(out: Path, document: CorpusDocument) -> None:
     (out / CORPUS_FILE).write_text("{}")
     with pytest.raises(DataError, match=r"corpus\.json can't be read"):
         read_corpus(str(out), DATE, TAKE_HOME_SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, " can't be read: "),
+        (b"\xff", " isn't UTF-8. Save it as UTF-8."),
+        (b"[order]", ", line 1: the key 'order' at the top level is unknown. Did you mean orders?"),
+    ],
+    ids=["missing", "not UTF-8", "unknown key"],
+)
+def test_corpus_reads_schema_at_a_url(
+    content: bytes | None, message: str, spark_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A driver in the cloud has no file of this machine. Spark isn't started for a schema that can't be used."""
+    path = tmp_path / "schema.toml"
+    if content is not None:
+        path.write_bytes(content)
+    places = ("--orders", tmp_path, "--restaurants", tmp_path / "restaurants.csv", "--out", tmp_path / "corpus")
+    result = preptime("spark", "corpus", *places, "--date", "2015-06-13", "--schema-url", path.as_uri())
+    assert result.status == 1
+    assert f"{path.as_uri()}{message}" in result.err

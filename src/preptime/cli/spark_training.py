@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import TYPE_CHECKING
 
 import click
 
 from preptime.cli import options
 from preptime.cli.output import Output, with_output
 from preptime.formatting import format_count
+
+if TYPE_CHECKING:
+    from preptime.schema.schema import Schema
 
 orders_address = click.option(
     "--orders", required=True, metavar="ADDRESS", help="Orders: an address as for preptime spark score."
@@ -67,6 +71,7 @@ def state(
 @orders_address
 @restaurants_address
 @options.schema
+@click.option("--schema-url", metavar="URL", help="Schema at a URL, for a driver in the cloud, instead of --schema.")
 @options.date
 @click.option("--days", type=click.IntRange(1), default=35, show_default=True, help="Latest days to train on.")
 @click.option(
@@ -86,6 +91,7 @@ def corpus(
     orders: str,
     restaurants: str,
     schema: str | None,
+    schema_url: str | None,
     date: dt.date,
     days: int,
     rows: int,
@@ -105,7 +111,7 @@ def corpus(
 
     require_pyspark()
     address, settings = parse_address(orders), options.parse_spark_settings(conf)
-    found, _ = find_schema(schema or "")
+    found = _fetch_schema(schema_url) if schema_url else find_schema(schema or "")[0]
     session = open_session(output, master, settings)
     index = read_restaurants(session, restaurants, found)
     document = save_corpus(session, address, index, date, schema=found, out=out, days=days, sampled_rows=rows)
@@ -114,3 +120,17 @@ def corpus(
         f"{out} has {format_count(document.rows, 'order')} known as of {date}.",
         f"To train on them: preptime train --corpus {out} --date {date}.",
     )
+
+
+def _fetch_schema(url: str) -> Schema:
+    """Return the schema at a URL. Raises `UsageError` if it can't be read."""
+    from preptime.bundle.store import open_backend
+    from preptime.errors import UsageError
+    from preptime.schema.toml_file import decode_schema, parse_schema
+
+    folder, _, name = url.rpartition("/")
+    try:
+        content = open_backend(folder).read(name)
+    except OSError as error:
+        raise UsageError(f"The schema {url} can't be read: {error}.", "Copy it there, or use --schema FILE.") from error
+    return parse_schema(decode_schema(content, url), url)

@@ -75,14 +75,20 @@ def read_schema(path: Path) -> Schema:
     contradiction.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise UsageError(
             f"There is no schema file {path}.", f"Create it: preptime schema infer ORDERS --out {path}."
         ) from error
+    return parse_schema(decode_schema(content, str(path)), str(path))
+
+
+def decode_schema(content: bytes, name: str) -> str:
+    """Return the text of a schema file. Raises `UsageError` if it isn't UTF-8."""
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(f"The schema file {path} isn't UTF-8.", "Save it as UTF-8.") from error
-    return parse_schema(text, str(path))
+        raise UsageError(f"The schema file {name} isn't UTF-8.", "Save it as UTF-8.") from error
 
 
 def find_schema(path: str = "") -> tuple[Schema, str]:

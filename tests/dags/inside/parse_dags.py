@@ -38,6 +38,7 @@ def describe_dag(dag: Any) -> dict[str, object]:
         "description": str(dag.description),
         "documentation": str(dag.doc_md),
         "retries": [task.retries for task in dag.tasks],
+        "commands": {task.task_id: task.bash_command for task in dag.tasks if hasattr(task, "bash_command")},
         "types": {task.task_id: task.task_type for task in dag.tasks},
         "backoff_factors": [task.retry_exponential_backoff for task in dag.tasks],
         "has_timeout": [task.execution_timeout is not None for task in dag.tasks if task.task_type != "EmptyOperator"],

@@ -70,7 +70,7 @@ class FakeAsyncBatchClient:
         return batch
 
 
-def run_task(state: str | None, state_of_new_batch: str = "SUCCEEDED") -> dict[str, object]:
+def run_task(state: str | None, state_of_new_batch: str = "SUCCEEDED", command: str = "score") -> dict[str, object]:
     """Run the task as Airflow does: execute, the trigger, and then the method that the trigger names."""
     client = FakeBatchClient(state, state_of_new_batch)
 
@@ -79,7 +79,7 @@ def run_task(state: str | None, state_of_new_batch: str = "SUCCEEDED") -> dict[s
 
     DataprocHook.get_batch_client = lambda *_: client
     DataprocAsyncHook.get_batch_client = async_client
-    task = preptime_batches.batch_task("score", "score", date=DATE, execution_timeout=timedelta(hours=1))
+    task = preptime_batches.batch_task(command, command, date=DATE, execution_timeout=timedelta(hours=1))
     context: Any = {"ti": SimpleNamespace(xcom_push=lambda **_: None), "task": task, "task_instance": None}
     try:
         task.execute(context)
@@ -87,7 +87,7 @@ def run_task(state: str | None, state_of_new_batch: str = "SUCCEEDED") -> dict[s
     except TaskDeferred as deferred:
         event = asyncio.run(first_event(deferred.trigger))
         outcome = resume(task, deferred.method_name, context, event)
-    batch = client.batches[f"preptime-score-{DATE}"]
+    batch = client.batches[f"preptime-{command}-{DATE}"]
     return {"outcome": outcome, "calls": client.calls, "batch": Batch.to_dict(batch, preserving_proto_field_name=True)}
 
 
@@ -112,6 +112,7 @@ def main(*cases: str) -> None:
     """Run all cases in one process, because loading Google's provider takes the longest."""
     results: dict[str, object] = {case: run_task(None if case == "none" else case) for case in cases}
     results["new fails"] = run_task(None, "FAILED")
+    results["corpus"] = run_task(None, command="corpus")
     sys.stdout.write(f"\n{json.dumps(results)}\n")
 
 
