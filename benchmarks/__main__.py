@@ -1,13 +1,13 @@
 """Run all benchmarks: `python -m benchmarks`, or `make bench`.
 
-    python -m benchmarks                    run all except `peers`, and update the tables in the docs
+    python -m benchmarks                    run all except `peers` and `spark_large`, and update the tables in the docs
     python -m benchmarks accuracy score     run only these
     python -m benchmarks --print            print the tables without writing them
     python -m benchmarks --json             print one JSON document, by benchmark
     python -m benchmarks peers -- --rounds 3     pass options to one benchmark
 
-Benchmarks run one after the other, each in a new process. `peers` runs only by name, because it installs 2 GB of other
-model servers and takes 12 minutes.
+Benchmarks run one after the other, each in a new process. Two run only by name: `peers`, which installs 2 GB of other
+model servers and takes 12 minutes, and `spark_large`, which takes 45 minutes and needs 12 GB of disk.
 
 In a page, a table is between `<!-- NAME -->` and `<!-- /NAME -->`. Its first paragraph is also between
 `<!-- NAME-sentence -->` and `<!-- /NAME-sentence -->`. A part of an output with its own markers is also in every page
@@ -64,7 +64,7 @@ NAMES = (
     "spark",
     "spark_history",
 )
-BY_NAME_ONLY = ("peers",)
+BY_NAME_ONLY = ("peers", "spark_large")
 """Benchmarks that run only if they're named."""
 
 

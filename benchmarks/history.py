@@ -91,7 +91,7 @@ def _measure(folder: Path, case: str) -> dict[str, str | float]:
     wall, cpu = time.perf_counter(), time.process_time()
     restaurant_index = read_restaurants(open_source(folder / "restaurants.parquet").frame())
     source = open_source(folder / case)
-    state, _ = stream_history(source, restaurant_index, as_of)
+    state = stream_history(source, restaurant_index, as_of).state
     counted = time.perf_counter()
     history = build_history(state, restaurant_index, as_of)
     end = time.perf_counter()

@@ -19,20 +19,15 @@ import resource
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.processes import ProcessTimes, descendants
 from tests.requirements import spark_packages
-from tests.spark.cluster import Cluster, children_of, run_cluster
+from tests.spark.cluster import Cluster, run_cluster
 
 ORDERS, RESTAURANTS = 1_600_000, 524_000
 _PROGRAM = "import sys; from preptime.cli import main; sys.exit(main())"
-_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
-_POLL_SECONDS = 0.2
 _MAKE = "from pathlib import Path; from benchmarks import score; score.fit_graphs(Path({0!r})); "
 _MAKE += "score.write_inputs(Path({0!r}), {1}, {2})"
 
@@ -99,7 +94,7 @@ def _score_on_one_machine(folder: Path) -> tuple[dict[str, float], dict[str, Any
     """Return the measurements and the document of `preptime score`, with the check of the bundle in another process."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     out, bundle = str(folder / "scored.parquet"), _bundle(folder)
-    watched = _Processes()
+    watched = ProcessTimes()
     command = _command("score", str(folder / "orders.parquet"), "--out", out, "--store", str(folder / "store"), *bundle)
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         watched.watch_while_running(process, lambda: watched.read("one", process.pid))
@@ -113,14 +108,14 @@ def _score_on_spark(folder: Path, cluster: Cluster) -> tuple[dict[str, dict[str,
     """Return the measurements of each part and the document of `preptime spark score`."""
     options = ("--out", str(folder / "spark"), "--store", str(folder / "store"), "--master", cluster.master)
     command = _command("spark", "score", "--orders", str(folder / "orders.parquet"), *options, *_bundle(folder))
-    watched = _Processes()
+    watched = ProcessTimes()
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
 
         def read() -> None:
             executors = cluster.executors()
             watched.read("executors", *executors)
-            watched.read("workers", *_descendants(*executors))
-            watched.read("driver", process.pid, *_descendants(process.pid))
+            watched.read("workers", *descendants(*executors))
+            watched.read("driver", process.pid, *descendants(process.pid))
 
         watched.watch_while_running(process, read)
         document = json.loads(process.communicate()[0])
@@ -129,46 +124,6 @@ def _score_on_spark(folder: Path, cluster: Cluster) -> tuple[dict[str, dict[str,
 
 def _bundle(folder: Path) -> tuple[str, str]:
     return "--bundle", next((folder / "store" / "bundles").iterdir()).name
-
-
-def _descendants(*parents: int) -> list[int]:
-    children = children_of(*parents)
-    return [*children, *(_descendants(*children) if children else [])]
-
-
-@dataclass
-class _Processes:
-    """The processor seconds and the peak memory of processes, by part, as last read."""
-
-    found: dict[str, dict[int, tuple[float, int]]] = field(default_factory=dict)
-
-    def read(self, part: str, *pids: int) -> None:
-        """Read the times and the memory of processes. A process that has ended keeps its last values."""
-        for pid in pids:
-            with suppress(FileNotFoundError, ProcessLookupError, StopIteration):
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                status = Path(f"/proc/{pid}/status").read_text()
-                peak_kb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-                seconds = (int(fields[11]) + int(fields[12])) / _TICKS
-                self.found.setdefault(part, {})[pid] = seconds, round(peak_kb * 1024 / 1e6)
-
-    def watch_while_running(self, process: subprocess.Popen[bytes], read: Any) -> None:
-        """Call `read` until a process ends, in a thread."""
-
-        def watch() -> None:
-            while process.poll() is None:
-                read()
-                time.sleep(_POLL_SECONDS)
-
-        threading.Thread(target=watch, daemon=True).start()
-
-    def total(self, part: str) -> dict[str, float]:
-        """Return the sum of the processor seconds, and the highest peak memory of a process."""
-        values = self.found.get(part, {}).values()
-        return {
-            "seconds": round(sum(seconds for seconds, _ in values), 1),
-            "peak_mb": max((mb for _, mb in values), default=0),
-        }
 
 
 if __name__ == "__main__":

@@ -1,17 +1,20 @@
-"""`python -m benchmarks`, and the parts of `python -m benchmarks peers` that need no other model server."""
+"""`python -m benchmarks`, and the parts of benchmarks that need no other model server and no Spark."""
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from packaging.requirements import Requirement
 
 from benchmarks import __main__ as benchmarks
+from benchmarks import spark_sampling
 from benchmarks.api.load import Load
 from benchmarks.peers import __main__ as peers
 from benchmarks.peers import environments
@@ -19,6 +22,8 @@ from benchmarks.peers.catalog import MLSERVER, PACKAGES, PREPTIME, PeerServer, S
 from benchmarks.peers.environments import LOCKS, PeerError, install, install_commands
 from benchmarks.peers.measure import Round, Run, first_difference, marked_processes
 from benchmarks.peers.table import markdown
+from preptime.synthetic import SynthesisPlan, synthesize_frames
+from preptime.training.training_data import day_number
 from scripts import make_locks
 from tests.requirements import ROOT, requires
 
@@ -51,13 +56,13 @@ def rounds_of(rates: tuple[float, float]) -> list[Round]:
     ]
 
 
-def test_peers_run_only_by_name(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "peers" not in benchmarks.NAMES
+def test_long_benchmarks_run_only_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert {"peers", "spark_large"}.isdisjoint(benchmarks.NAMES)
     with pytest.raises(SystemExit):
         benchmarks.main(["--help"])
     help_ = capsys.readouterr().out
-    assert "run all except `peers`" in help_
-    assert "`peers` runs only by name" in help_
+    assert "run all except `peers` and `spark_large`" in help_
+    assert "Two run only by name: `peers`" in help_
 
 
 def test_options_for_a_benchmark_need_one_name(capsys: pytest.CaptureFixture[str]) -> None:
@@ -235,3 +240,68 @@ def test_failed_servers_are_reported_and_stopped(tmp_path: Path, monkeypatch: py
     assert "The port is in use." in missing["**ends**"]
     assert missing["**wrong**"] == "Order 1: p10 is 1.0, expected 300.0000 within 0.01 s."
     assert marked_processes(mark) == []
+
+
+def test_sampling_columns_belong_to_the_same_orders(tmp_path: Path) -> None:
+    """The truth, labels, and days that the benchmark sorts by time are those of each order's ID."""
+    made = spark_sampling.write_inputs(tmp_path, 2_000)
+    orders = spark_sampling.Orders.load(tmp_path / "orders.npz")
+    table, restaurants, truth = synthesize_frames(SynthesisPlan(orders=2_000, days=spark_sampling.DAYS))
+    places = orders.order_id - 1
+    assert made == {"orders": 2_000, "restaurants": len(restaurants)}
+    assert len(set(places.tolist())) == len(orders.label) == len(np.load(tmp_path / "X.npy"))
+    assert orders.label.tolist() == table["prep_time_seconds"].to_numpy()[places].tolist()
+    assert orders.true_median.tolist() == truth["p50_without_load"].to_numpy()[places].tolist()
+    last_week = day_number(dt.date(2015, 7, 27))
+    assert (orders.day[orders.is_tested].min(), orders.day[orders.is_fitted].max()) == (last_week, last_week - 1)
+    # Orders of the last day that became ready in the last week aren't known yet.
+    assert 0.95 < orders.is_fitted.mean() + orders.is_tested.mean() < 1
+
+
+def test_sampled_fit_has_the_window_and_sample() -> None:
+    orders = sampling_orders()
+    assert spark_sampling.selected_rows(orders, None, 0).tolist() == [True, True, True, False, False, False, False]
+    assert spark_sampling.selected_rows(orders, None, 11).tolist() == [False, True, True, False, False, False, False]
+    sample = np.array([7, 5, 3])  # the sample also has an order before the window, and one that isn't fitted on
+    assert spark_sampling.selected_rows(orders, sample, 11).tolist() == [False, True, *[False] * 5]
+
+
+def test_sampling_errors_are_paired_by_day() -> None:
+    """Worked by hand: on day 20, the errors are larger by 2 and 4 s, and on day 21, by 0 s twice."""
+    quantiles = {
+        "all-days": [[90, 110, 120, 130], [90, 110, 120, 130], [50, 100, 120, 210], [0, 150, 160, 170]],
+        "5000": [[90, 112, 120, 130], [90, 114, 120, 130], [50, 100, 120, 210], [0, 250, 260, 270]],
+    }
+    predicted = {name: np.array(rows, np.float32) for name, rows in quantiles.items()}
+    measured = {name: {"orders": 3, "cpu_seconds": 1_234.0, "peak_mb": 1_500} for name in quantiles}
+    found = spark_sampling.summarize(sampling_orders(), measured, predicted)
+    reference, sampled = found["fits"]
+    assert (reference.mae, reference.difference, reference.standard_error) == (42.5, 0, 0)
+    assert (sampled.mae, sampled.difference, sampled.standard_error) == (44.0, 1.5, 1.5)
+    assert (reference.from_true_median, sampled.from_true_median) == (7.5, 24.0)
+    assert (reference.coverage, sampled.coverage) == (0.75, 1.0)
+    assert [(baseline.mae, baseline.from_true_median) for baseline in found["baselines"]] == [(50.0, 25.0), (35.0, 0)]
+    result = spark_sampling.Sampling(
+        **found, orders=9_000, restaurants=60, days=63, window_days=35, as_of=dt.date(2015, 7, 27)
+    )
+    lines = spark_sampling.sampling_table(result).splitlines()
+    assert lines[0].startswith("9,000 synthetic orders of 60 restaurants in 63 days.")
+    assert lines[4:] == [
+        "| all 56 days | 3 | 1,234 s | 1,500 MB | 42.5 s |  | 7.5 s | 75.0% |",
+        "| `--rows 5000` | 3 | 1,234 s | 1,500 MB | 44.0 s | +1.5 ± 1.5 s | 24.0 s | 100.0% |",
+        "| restaurant lookup, not fitted | | | | 50.0 s | | 25.0 s | |",
+        "| true median, not fitted | | | | 35.0 s | | 0.0 s | |",
+    ]
+
+
+def sampling_orders() -> spark_sampling.Orders:
+    """Return three orders to fit on, and two on each of two days to predict."""
+    return spark_sampling.Orders(
+        order_id=np.array([7, 5, 1, 3, 4, 9, 2]),
+        day=np.array([10, 11, 12, 20, 20, 21, 21]),
+        label=np.array([0.0, 0, 0, 100, 100, 200, 200]),
+        is_fitted=np.array([True] * 3 + [False] * 4),
+        is_tested=np.array([False] * 3 + [True] * 4),
+        lookup=np.array([0.0, 0, 0, 100, 100, 100, 100]),
+        true_median=np.array([0.0, 0, 0, 110, 110, 110, 170]),
+    )
