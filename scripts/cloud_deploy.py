@@ -5,19 +5,27 @@
 
 `vulnerabilities` fails if a list of Artifact Analysis has a serious vulnerability with a fix. `release` writes the
 source of a release: for each environment, the service that `gcloud run services describe --format=json` printed, with
-the new image. Terraform's settings stay as they are. The script needs the standard library only.
+the new image. Terraform's settings stay as they are. The release also contains the scripts that compare the candidate
+with the limits. This script needs the standard library only.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import gzip
+import io
 import json
 import sys
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-SKAFFOLD = Path(__file__).resolve().parent.parent / "deploy" / "cloud-build" / "skaffold.yaml"
+ROOT = Path(__file__).resolve().parent.parent
+SKAFFOLD = ROOT / "deploy" / "cloud-build" / "skaffold.yaml"
+VERIFICATION = ("scripts/canary.py", "scripts/cloud_run.py")
+"""The scripts that the verification of a release runs. They import nothing else of this repository."""
 SERIOUS = {"CRITICAL", "HIGH"}
 OF_THE_SERVER = (
     "run.googleapis.com/client-",
@@ -73,6 +81,18 @@ def _kept(annotations: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in annotations.items() if not name.startswith(OF_THE_SERVER)}
 
 
+def scripts_archive(*paths: str) -> str:
+    """Return files of this repository as base64 of a `.tar.gz`, for a container that has no copy of the repository."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for path in paths:
+            text = (ROOT / path).read_bytes()
+            member = tarfile.TarInfo(path)
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text))
+    return base64.b64encode(gzip.compress(content.getvalue(), mtime=0)).decode()
+
+
 def write_release(options: argparse.Namespace) -> None:
     """Write skaffold.yaml and the service of each environment to a folder. JSON is YAML too."""
     options.out.mkdir(parents=True, exist_ok=True)
@@ -82,6 +102,7 @@ def write_release(options: argparse.Namespace) -> None:
         (options.out / f"{path.stem}.yaml").write_text(f"{text}\n", encoding="utf-8")
     skaffold = SKAFFOLD.read_text(encoding="utf-8")
     skaffold = skaffold.replace("=UI_IMAGE", f"={options.ui}").replace("=JOBS_IMAGE", f"={options.jobs}")
+    skaffold = skaffold.replace("value: SCRIPTS_ARCHIVE", f"value: {scripts_archive(*VERIFICATION)}")
     (options.out / "skaffold.yaml").write_text(skaffold, encoding="utf-8")
 
 

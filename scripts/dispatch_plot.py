@@ -24,6 +24,7 @@ PLAN = SynthesisPlan(orders=5_000, restaurants=60, days=14)
 COSTS = ((2, 1), (1, 1), (1, 2))
 """Costs of a minute of courier and food."""
 TRAVEL_SECONDS = 420.0
+_X_TITLE = "minutes after acknowledgement"
 _PANEL_PARTS = {"data", "height", "layer", "title", "width"}
 
 
@@ -49,7 +50,11 @@ def _panel(quantiles: list[float], courier_cost: float, food_cost: float) -> dic
     """Return the specification of one chart."""
     chart = waiting_cost_chart(quantiles, TRAVEL_SECONDS, dispatch_level(courier_cost, food_cost), LIGHT)
     title = f"courier : food = {courier_cost} : {food_cost}"
-    return chart.to_dict() | {"width": 210, "height": 190, "title": title}
+    panel: dict[str, Any] = chart.to_dict() | {"width": 210, "height": 190, "title": title}
+    for layer in panel["layer"]:
+        if "title" in layer["encoding"]["x"]:  # the title of the dashboard's chart is wider than a panel
+            layer["encoding"]["x"]["title"] = _X_TITLE
+    return panel
 
 
 if __name__ == "__main__":

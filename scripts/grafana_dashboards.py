@@ -1,6 +1,7 @@
 """Write the Grafana dashboards of `deploy/grafana`: `python -m scripts.grafana_dashboards`. Standard library only.
 
-A panel is a title, a unit, and PromQL expressions with their legends. Two panels are in a row.
+A panel is a title, a unit, and PromQL expressions with their legends. Two panels are in a row. Terraform makes the
+charts of Cloud Monitoring from `api.json` (deploy/terraform/modules/alerting/dashboard.tf).
 """
 
 from __future__ import annotations

@@ -25,12 +25,15 @@ class Health(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
+        ids = [number for path in home.glob("*.ids") for number in path.read_text().split()]
+        status = {{"status": "healthy" if len(ids) == 6 else "starting"}}
         names = ("metadatabase", "scheduler", "dag_processor")
-        self.wfile.write(json.dumps({{name: {{"status": "healthy"}} for name in names}}).encode())
+        self.wfile.write(json.dumps(dict.fromkeys(names, status)).encode())
 
+home = pathlib.Path(os.environ["AIRFLOW_HOME"])
 if sys.argv[1] != "db":
     child = subprocess.Popen(["sleep", "600"])
-    pathlib.Path(os.environ["AIRFLOW_HOME"], f"{{sys.argv[1]}}.pids").write_text(f"{{os.getpid()}} {{child.pid}}")
+    (home / f"{{sys.argv[1]}}.ids").write_text(f"{{os.getpid()}} {{child.pid}}")
     if sys.argv[1] == "api-server":
         port = int(os.environ["AIRFLOW__API__PORT"])
         http.server.HTTPServer(("127.0.0.1", port), Health).serve_forever()
@@ -46,7 +49,7 @@ def project(tmp_path: Path) -> Path:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "locks").mkdir()
-    for name in ("pyproject.toml", "locks/run.lock", "locks/airflow.lock"):
+    for name in ("pyproject.toml", "locks/run.lock", "locks/dev.lock", "locks/airflow.lock"):
         (tmp_path / name).write_text("", encoding="utf-8")
     spec = importlib.util.spec_from_file_location("dev_of_project", tmp_path / "dev.py")
     assert spec is not None
@@ -89,11 +92,12 @@ def test_sigterm_ends_make_and_all_its_processes(project: Path, program: list[st
                 line = process.stdout.readline()
                 assert line, output
                 output += line
-            started = [int(pid) for path in (project / "home").glob("*.pids") for pid in path.read_text().split()]
-            assert len([pid for pid in started if is_running(pid)]) == 6
+            files = (project / "home").glob("*.ids")
+            started = [int(number) for path in files for number in path.read_text(encoding="utf-8").split()]
+            assert len([number for number in started if is_running(number)]) == 6
         finally:
             process.terminate()
         remaining, _ = process.communicate(timeout=60)
     assert "Airflow stopped." in remaining
     assert process.returncode == status
-    assert [pid for pid in started if is_running(pid)] == []
+    assert [number for number in started if is_running(number)] == []

@@ -1,9 +1,15 @@
-"""Options of `serve` containers."""
+"""Options of `serve` containers, and an API server in the process of the tests."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from werkzeug.serving import make_server
+
+from tests.api.factories import FakeSettings, make_active_model, make_service, make_wsgi_app
 from tests.api.processes import free_port
 from tests.deploy.http_requests import KEYS
 
@@ -31,3 +37,17 @@ def store_options(store: Path, **settings: str) -> tuple[str, ...]:
     all_settings = {"PREPTIME_API_KEYS": KEYS, "PREPTIME_CHAMPION_POLL_SECONDS": "0.2"} | settings
     environment = (f"--env={name}={value}" for name, value in all_settings.items() if value)
     return (f"--volume={store}:/data/models:ro", *environment)
+
+
+@contextmanager
+def running_api_server(folder: Path, *, has_champion: bool) -> Iterator[str]:
+    """Serve the API in this process, with a health route as on Cloud Run, and yield its URL."""
+    serving = make_active_model(folder) if has_champion else None
+    made = make_service(serving, FakeSettings(vertex_health_route="/ready", vertex_predict_route=None))
+    server = make_server("127.0.0.1", 0, make_wsgi_app(made.service, "fast_path"), threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()

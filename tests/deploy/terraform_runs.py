@@ -19,7 +19,8 @@ from tests.requirements import NOT_PACKAGED, requires
 
 PROVIDER = Path(__file__).with_name("google_provider.py")
 ALERTS = FOLDER.parent / "k8s" / "alerts"
-"""The rules that modules/alerting reads."""
+GRAFANA = FOLDER.parent / "grafana"
+"""The rules and the dashboards that modules/alerting reads."""
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 """Terraform's names of processors."""
 NO_TERRAFORM = f"{NOT_PACKAGED} terraform, and it isn't installed"
@@ -81,6 +82,7 @@ class Workspace:
         self.folder = folder / "deploy" / "terraform"
         shutil.copytree(FOLDER, self.folder, ignore=shutil.ignore_patterns(".terraform*"))
         shutil.copytree(ALERTS, folder / "deploy" / "k8s" / "alerts")
+        shutil.copytree(GRAFANA, folder / "deploy" / "grafana")
         backend = 'terraform {\n  backend "local" {}\n}\n'
         (self.folder / "backend_override.tf").write_text(backend, encoding="utf-8")
         mirror = self._install_provider(folder / "mirror", schema)

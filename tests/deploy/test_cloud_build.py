@@ -15,7 +15,7 @@ import yaml
 
 from scripts import cloud_deploy
 from tests.deploy.engine import Engine
-from tests.deploy.google_schema import Block, read_schema
+from tests.deploy.google_apis import unknown_names
 from tests.deploy.manifests import tool
 from tests.deploy.terraform import parse_file
 from tests.deploy.test_gcloud_commands import refused
@@ -23,13 +23,6 @@ from tests.deploy.test_terraform import ENVIRONMENTS, JOBS
 from tests.requirements import ROOT
 
 FOLDER = ROOT / "deploy" / "cloud-build"
-CLOUD_DEPLOY_TYPES = {
-    "DeliveryPipeline": "google_clouddeploy_delivery_pipeline",
-    "Target": "google_clouddeploy_target",
-    "Automation": "google_clouddeploy_automation",
-}
-VALUES_BY_NAME = {"labels", "annotations", "deployParameters"}
-"""Fields whose keys are not names of the API."""
 SERIOUS = {
     "noteName": "projects/goog-vulnz/notes/CVE-2026-1",
     "vulnerability": {
@@ -78,43 +71,27 @@ def test_build_matches_schema(tmp_path: Path) -> None:
     assert "'ids' was unexpected" in completed.stdout
 
 
-def unknown_names(value: object, block: Block, where: str) -> list[str]:
-    """Return the names of a document that aren't in the provider's schema, which has the same names as the API."""
-    if isinstance(value, list):
-        return [name for item in value for name in unknown_names(item, block, where)]
-    assert isinstance(value, dict), f"{where}: {value!r}"
-    names = []
-    for name, inner in value.items():
-        snake_case = re.sub("([A-Z])", lambda match: f"_{match[1].lower()}", name)
-        if snake_case in block.blocks:
-            names += unknown_names(inner, block.blocks[snake_case].block, f"{where}.{name}")
-        elif snake_case not in block.attributes:
-            names.append(f"{where}.{name}")
-        elif isinstance(inner, dict) and name not in VALUES_BY_NAME:
-            names.append(f"{where}.{name} has no fields")
-    return names
-
-
 def unknown_names_of_delivery(documents: list[Document]) -> list[str]:
-    schema = read_schema([*CLOUD_DEPLOY_TYPES.values(), "google_storage_bucket"])
+    """Return what Cloud Deploy's API doesn't know."""
     names = []
     for document in documents:
-        block = schema.resources[CLOUD_DEPLOY_TYPES[document["kind"]]]
         body = {name: value for name, value in document.items() if name not in {"apiVersion", "kind", "metadata"}}
-        names += unknown_names(body | document["metadata"], block, document["kind"])
+        names += unknown_names(body | document["metadata"], "clouddeploy.v1", document["kind"])
     return names
 
 
 def test_delivery_pipeline_matches_schema() -> None:
-    """Also with planted errors: a misspelled name, and a block in the wrong place."""
+    """Also with planted errors: a misspelled name and value, and a block in the wrong place."""
     documents = cloud_deploy_documents()
     assert [document["kind"] for document in documents] == ["DeliveryPipeline", "Target", "Target", "Automation"]
     assert {document["apiVersion"] for document in documents} == {"deploy.cloud.google.com/v1"}
     assert unknown_names_of_delivery(documents) == []
     documents[1]["requireApprovals"] = True
+    documents[2]["executionConfigs"][0]["usages"] = ["VERIFIED"]
     documents[3]["rules"][0]["advanceRolloutRule"]["rollback"] = {}
     assert unknown_names_of_delivery(documents) == [
         "Target.requireApprovals",
+        "Target.executionConfigs.usages: VERIFIED",
         "Automation.rules.advanceRolloutRule.rollback",
     ]
 
@@ -133,8 +110,11 @@ def test_production_follows_staging_after_an_approval() -> None:
         assert canary["runtimeConfig"]["cloudRun"]["automaticTrafficControl"]
         assert (canary["canaryDeployment"]["percentages"], canary["canaryDeployment"]["verify"]) == ([10], True)
         assert set(canary["canaryDeployment"]["postdeploy"]["actions"]) == actions
-    (advance,) = (rule["advanceRolloutRule"] for rule in automation["rules"] if "advanceRolloutRule" in rule)
-    assert (advance["sourcePhases"], advance["wait"]) == (["canary-10"], "5m")
+    # The verification watches the candidate, and decides (test_cloud_deploy.py). The names of jobs and phases are all.
+    assert [rule for entry in automation["rules"] for rule in entry.values()] == [
+        {"id": "advance", "sourcePhases": ["canary-10"]},
+        {"id": "repair", "repairPhases": [{"rollback": {}}]},
+    ]
     assert {target["id"] for target in automation["selector"]["targets"]} == {"staging", "production"}
 
 
@@ -154,7 +134,9 @@ def scripts() -> dict[str, str]:
     """Return all shell scripts of the folder by name."""
     found = {entry["id"]: str(entry["script"]) for entry in build()["steps"]}
     containers = [skaffold()["verify"][0]["container"], skaffold()["customActions"][0]["containers"][0]]
-    return found | {container["name"]: f"#!/bin/bash\n{container['args'][-1]}" for container in containers}
+    return found | {
+        container["name"]: f"#!/bin/bash\nset -euo pipefail\n{container['args'][-1]}" for container in containers
+    }
 
 
 @pytest.mark.parametrize("name", sorted(scripts()))
@@ -191,8 +173,10 @@ def test_pushed_digest_is_of_the_registry(tmp_path: Path) -> None:
     digests = r"preptime-$name@sha256:1\neu.example/p/$name-old@sha256:2\neu.example/p/$name@sha256:3\n"
     fakes = f'docker() {{ if [ "$1" = inspect ]; then printf "{digests}"; fi; }}'
     assert run_script(step("push"), fakes, tmp_path, _REGISTRY="eu.example/p").returncode == 0
-    for name in ("serve", "jobs", "ui"):
-        assert (tmp_path / f"{name}.digest").read_text("utf-8") == f"eu.example/p/{name}@sha256:3\n"
+    pushed = {path.stem: path.read_text("utf-8") for path in tmp_path.glob("*.digest")}
+    assert pushed == {name: f"eu.example/p/{name}@sha256:3\n" for name in ("serve", "jobs", "ui")}
+    assert run_script(step("push"), fakes, tmp_path, _REGISTRY="eu.example/p", _SPARK="true").returncode == 0
+    assert (tmp_path / "spark.digest").read_text("utf-8") == "eu.example/p/spark@sha256:3\n"
 
 
 @pytest.mark.parametrize(("found", "status"), [([], 0), ([SERIOUS], 1)], ids=["clean", "serious"])
@@ -223,6 +207,26 @@ def test_attestation_needs_an_attestor(tmp_path: Path) -> None:
     attested = run_script(step("attest"), fakes, tmp_path, _ATTESTOR="projects/p/attestors/a", _ATTESTOR_KEY="k/1")
     assert attested.returncode == 0
     assert set(re.findall(r"--artifact-url=(\S+)", attested.stdout)) == set(IMAGES.values())
+
+
+@pytest.mark.parametrize("spark", ["", "true"])
+def test_spark_is_built_scanned_and_attested_on_request(tmp_path: Path, spark: str) -> None:
+    """With the others, in each step that has a list of images."""
+    images = IMAGES | {"spark": "eu.example/p/spark@sha256:9"}
+    for name, image in images.items():
+        (tmp_path / f"{name}.digest").write_text(image, encoding="utf-8")
+    fakes = """
+    sed() { echo a-value; }
+    docker() { echo "$*" >> /workspace/calls; }
+    gcloud() { echo "$*" >> /workspace/calls; if [[ $* == *list-vuln* ]]; then echo "[]"; fi; }
+    """.replace("/workspace", str(tmp_path))
+    values = {"_REGISTRY": "r", "_REGION": "europe-west1", "_ATTESTOR": "a", "_ATTESTOR_KEY": "k", "_SPARK": spark}
+    for name in ("build", "scan", "attest"):
+        assert run_script(step(name), fakes, tmp_path, **values).returncode == 0
+    calls = (tmp_path / "calls").read_text("utf-8")
+    patterns = ("--target spark ", f"images scan {images['spark']} ", f"--artifact-url={images['spark']} ")
+    assert [calls.count(pattern) for pattern in patterns] == [1 if spark else 0] * 3
+    assert calls.count("--target ") == calls.count("--artifact-url=") == (4 if spark else 3)
 
 
 def described_service(project: str) -> Document:
@@ -295,6 +299,7 @@ def test_release_changes_the_image_only(tmp_path: Path) -> None:
             }
         }
         assert set(service) == {"apiVersion", "kind", "metadata", "spec"}
+        assert unknown_names(service, "run.v1", "Service") == []
         assert set(service["metadata"]["annotations"]) == {
             "run.googleapis.com/ingress",
             "run.googleapis.com/invoker-iam-disabled",
@@ -316,27 +321,6 @@ def test_release_refuses_an_image_without_digest(tmp_path: Path, capsys: pytest.
     options = ["--serve", "eu.example/serve:tag", "--ui", "u", "--jobs", "j", "--out", str(tmp_path / "out")]
     assert cloud_deploy.main(["release", *options, str(path)]) == 1
     assert "has no digest" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("tag", "expected"), [("candidate", "https://candidate/ready"), ("", "https://main/ready")])
-def test_verification_asks_the_candidate(tmp_path: Path, tag: str, expected: str) -> None:
-    """A canary has a URL of its own. After the last phase, it's the service's URL."""
-    traffic = [{"percent": 90, "revisionName": "a"}, {"percent": 10, "tag": tag, "url": "https://candidate"}]
-    status = json.dumps({"status": {"url": "https://main", "traffic": traffic}})
-    fakes = f"gcloud() {{ echo '{status}'; }}; curl() {{ echo \"${{@: -1}}\"; }}"
-    completed = run_script(
-        scripts()["candidate-is-ready"], fakes, tmp_path, CLOUD_RUN_PROJECT="p", CLOUD_RUN_LOCATION="l"
-    )
-    assert completed.returncode == 0, completed.stderr
-    assert completed.stdout.splitlines() == [expected] * 20
-    failing = run_script(
-        scripts()["candidate-is-ready"],
-        fakes.replace('echo "${@: -1}"', "return 22"),
-        tmp_path,
-        CLOUD_RUN_PROJECT="p",
-        CLOUD_RUN_LOCATION="l",
-    )
-    assert failing.returncode == 22
 
 
 def test_last_phase_updates_dashboard_and_all_jobs(tmp_path: Path) -> None:
@@ -381,5 +365,5 @@ def test_gcloud_parses_the_commands(tmp_path: Path) -> None:
     }.items():
         text = re.sub(pattern, value, text)
     commands = [command.strip() for command in re.findall(r"(gcloud (?:'[^']*'|[^|>#\n)])*)", text)]
-    assert len(commands) == 8
+    assert len(commands) == 9
     assert refused(commands, tmp_path) == []

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from werkzeug.serving import make_server
 
 from scripts import canary, cloud_run
-from tests.api.factories import KEY, FakeSettings, make_active_model, make_service, make_wsgi_app
+from tests.api.factories import KEY
 from tests.deploy.fake_cloud_run import LATEST, FakeService, running_api
+from tests.deploy.serving import running_api_server
 
 GCLOUD = """#!{python}
 import pathlib, sys
@@ -208,15 +207,9 @@ class ApiServer(NamedTuple):
 @pytest.fixture(params=[True, False], ids=["champion", "none"])
 def api(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ApiServer]:
     """An API server with a champion, and one without."""
-    serving = make_active_model(tmp_path) if request.param else None
-    made = make_service(serving, FakeSettings(vertex_health_route="/ready", vertex_predict_route=None))
-    server = make_server("127.0.0.1", 0, make_wsgi_app(made.service, "fast_path"), threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield ApiServer(f"http://127.0.0.1:{server.server_port}", bool(request.param))
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    has_champion = bool(request.param)
+    with running_api_server(tmp_path, has_champion=has_champion) as url:
+        yield ApiServer(url, has_champion)
 
 
 def test_smoke_test_uses_real_api(

@@ -1,7 +1,8 @@
-"""The API's own metrics on Cloud Run: the sidecar that reads them, and alerts on the series that it writes."""
+"""The API's own metrics on Cloud Run: the sidecar that reads them, and alerts and charts of its series."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -9,9 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.deploy.google_apis import unknown_names
 from tests.deploy.manifests import promtool
-from tests.deploy.terraform_runs import ALERTS, Plan, Values, Workspace
+from tests.deploy.terraform_runs import ALERTS, GRAFANA, Plan, Values, Workspace
+from tests.deploy.test_grafana import SUFFIXES, check_queries
+from tests.deploy.test_runbooks import exposed_metrics
 
+LABEL = 'cluster="__run__"'
 SERIES = "preptime_history_age_seconds"
 POLICIES = 'module.alerting.google_monitoring_alert_policy.metrics["'
 
@@ -63,15 +68,19 @@ def rules() -> dict[str, Values]:
     return {rule["alert"]: rule for rule in groups[0]["rules"]}
 
 
+def without_label(query: str) -> str:
+    """Return a query without the label of Cloud Run's series, which each of its metrics must have."""
+    assert query.count(LABEL) == len(re.findall(r"preptime_\w+", query)) > 0
+    return query.replace(f"{LABEL},", "").replace(f"{{{LABEL}}}", "")
+
+
 def test_alerts_are_those_of_prometheus(policies: dict[str, Values]) -> None:
     """The same rules on the series of Cloud Run, also if a cluster of the project has such series."""
     assert len(policies) == 8
     found = conditions(policies)
-    label = 'cluster="__run__"'
     for name, rule in rules().items():
         query = found[name]["query"]
-        assert query.count(label) == len(re.findall(r"preptime_\w+", query)) > 0
-        assert query.replace(f"{label},", "").replace(f"{{{label}}}", "") == rule["expr"]
+        assert without_label(query) == rule["expr"]
         assert found[name]["duration"] == f"{60 * int(rule.get('for', '0m')[:-1])}s"
         assert found[name]["disable_metric_validation"], "a metric doesn't exist before the first start"
         severity = {"page": "CRITICAL", "ticket": "WARNING"}[rule["labels"]["severity"]]
@@ -111,3 +120,77 @@ def test_alerts_fire_on_series_of_cloud_run_only(policies: dict[str, Values], tm
     path.write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": tests}), encoding="utf-8")
     completed = subprocess.run([promtool(), "test", "rules", path], capture_output=True, text=True, check=False)
     assert completed.returncode == 0, completed.stdout + completed.stderr
+
+
+def dashboard(plan: Plan) -> Values:
+    """Return the dashboard of Cloud Monitoring."""
+    text = plan.resources["module.alerting.google_monitoring_dashboard.preptime"]["dashboard_json"]
+    document: Values = json.loads(text)
+    return document
+
+
+def prometheus_charts(plan: Plan) -> dict[str, list[Values]]:
+    """Return the data sets with PromQL of each chart, by its title."""
+    widgets = [tile["widget"] for tile in dashboard(plan)["mosaicLayout"]["tiles"]]
+    data_sets = {widget["title"]: widget["xyChart"]["dataSets"] for widget in widgets}
+    return {title: found for title, found in data_sets.items() if "prometheusQuery" in found[0]["timeSeriesQuery"]}
+
+
+def test_charts_are_those_of_grafana(plans: dict[str, Plan]) -> None:
+    """The same queries, legends, units, and limits. Cloud Run measures the processes itself."""
+    panels = {panel["title"]: panel for panel in json.loads((GRAFANA / "api.json").read_text("utf-8"))["panels"]}
+    assert panels.pop("Processor and memory")
+    charts = prometheus_charts(plans["production"])
+    assert list(charts) == list(panels)
+    units = {"percentunit": "10^2.%", "reqps": "1/s", "s": "s", "short": "1"}
+    for title, data_sets in charts.items():
+        found = [
+            (
+                without_label(data_set["timeSeriesQuery"]["prometheusQuery"]),
+                re.sub(r"\$\{(\w+)\}", r"{{\1}}", data_set["legendTemplate"]),
+                data_set["timeSeriesQuery"]["unitOverride"],
+            )
+            for data_set in data_sets
+        ]
+        unit = units[panels[title]["fieldConfig"]["defaults"]["unit"]]
+        assert found == [
+            (target["expr"].replace("$__rate_interval", "5m"), target["legendFormat"], unit)
+            for target in panels[title]["targets"]
+        ]
+    (latency,) = (
+        tile["widget"]["xyChart"]["thresholds"]
+        for tile in dashboard(plans["production"])["mosaicLayout"]["tiles"]
+        if tile["widget"]["title"] == "Latency in the worker"
+    )
+    assert latency == [{"value": 0.25}]
+
+
+def test_queries_of_charts_are_valid(plans: dict[str, Plan], tmp_path: Path) -> None:
+    """Prometheus parses them, and the API has their metrics."""
+    charts = prometheus_charts(plans["production"]).values()
+    queries = [data_set["timeSeriesQuery"]["prometheusQuery"] for data_sets in charts for data_set in data_sets]
+    assert check_queries(queries, tmp_path) == 0
+    used = {re.sub(SUFFIXES, "", name) for name in re.findall(r"preptime_\w+", " ".join(queries))}
+    assert used <= {re.sub(SUFFIXES, "", name) for name in exposed_metrics()}
+    assert {name.removeprefix("preptime_") for name in used} >= {
+        *("requests_total", "rejected_requests_total", "request_duration_seconds", "concurrent_requests"),
+        *("batch_requests", "workers", "history_age_seconds", "prediction_log_dropped_total"),
+    }
+
+
+def test_dashboard_matches_the_schema_of_google(plans: dict[str, Plan]) -> None:
+    """Also with planted errors. Without the sidecar, no chart has PromQL. Tiles don't overlap."""
+    assert prometheus_charts(plans["staging"]) == {}
+    for plan in plans.values():
+        document = dashboard(plan)
+        assert unknown_names(document, "monitoring.v1", "Dashboard") == []
+        tiles = document["mosaicLayout"]["tiles"]
+        assert [(tile["xPos"], tile["yPos"]) for tile in tiles] == [
+            (24 * (index % 2), 16 * (index // 2)) for index in range(len(tiles))
+        ]
+    chart = dashboard(plans["production"])["mosaicLayout"]["tiles"][4]
+    chart["widget"]["xyChart"]["dataSets"][0] |= {"plotType": "LINES", "promQuery": "up"}
+    assert unknown_names(chart, "monitoring.v1", "Tile") == [
+        "Tile.widget.xyChart.dataSets.plotType: LINES",
+        "Tile.widget.xyChart.dataSets.promQuery",
+    ]

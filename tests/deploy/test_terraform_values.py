@@ -291,10 +291,10 @@ def test_environment_has_its_own_state(environment: str) -> None:
     assert (folder / f"{environment}.backend").read_text("utf-8") == f'bucket = "{project[0]}-terraform"\n'
 
 
-def test_dashboard_has_the_metrics_of_the_objectives(production: Plan) -> None:
-    """Its charts fill rows of two, and each has a metric of Cloud Run."""
+def test_dashboard_has_the_metrics_of_the_objectives(plans: dict[str, Plan]) -> None:
+    """Its charts fill rows of two, and each has a metric of Cloud Run. For more, see test_cloud_run_metrics.py."""
     dashboard = json.loads(
-        production.resources["module.alerting.google_monitoring_dashboard.preptime"]["dashboard_json"]
+        plans["staging"].resources["module.alerting.google_monitoring_dashboard.preptime"]["dashboard_json"]
     )
     tiles = dashboard["mosaicLayout"]["tiles"]
     assert {(tile["xPos"], tile["yPos"]) for tile in tiles} == {(0, 0), (24, 0), (0, 16), (24, 16)}

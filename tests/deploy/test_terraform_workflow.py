@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.deploy.terraform import FOLDER, modules, text_of
 from tests.deploy.terraform_runs import Plan, Workspace
 from tests.requirements import ROOT
 
@@ -48,6 +51,22 @@ def run_step(job: str, folder: Path, **environment: str) -> tuple[int, list[str]
     )
     calls = Path(files["CALLS"]).read_text(encoding="utf-8").splitlines()
     return completed.returncode, [call.split()[0] for call in calls]
+
+
+def test_every_file_that_terraform_reads_starts_a_plan() -> None:
+    """Alerts and charts are made from files of other folders. PyYAML reads the key `on` as True."""
+    events = workflow("terraform")[True]
+    patterns = events["pull_request"]["paths"]
+    assert events["push"]["paths"] == patterns
+    read = [FOLDER / "main.tf"]
+    for folder in (FOLDER, *modules()):
+        names = re.findall(r'file\("\$\{path\.module\}/([^"]+)"\)', text_of(folder))
+        read += [(folder / name).resolve() for name in names]
+    assert {path.name for path in read} == {"main.tf", "alerts.yaml", "api.json"}
+    for path in read:
+        name = path.relative_to(ROOT).as_posix()
+        assert any(fnmatch(name, pattern) for pattern in patterns), name
+        assert path.is_file()
 
 
 @pytest.mark.parametrize(

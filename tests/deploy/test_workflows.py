@@ -165,6 +165,39 @@ def test_images_are_verified_before_their_release() -> None:
     assert workflow.index("attestations sign-and-create") < workflow.index("run.py release --service preptime-api")
 
 
+@pytest.mark.parametrize("names", [NAMES, (*NAMES, "spark")], ids=["default", "spark"])
+def test_every_pushed_image_is_attested(names: tuple[str, ...]) -> None:
+    """Binary Authorization refuses an image without attestation. The attested digests are those that are signed."""
+    images = {name: f"eu.example/{name}@sha256:{number}" for number, name in enumerate(names)}
+    variables = {"spark": "SPARK_IMAGE"}
+    environment = {variables.get(name, name.upper()): image for name, image in images.items()}
+    scripts = {
+        "gcloud": step_script("deploy", "Attest the images for Binary Authorization"),
+        "cosign": step_script("deploy", "Sign each digest and attach its bill of materials"),
+    }
+    calls = {
+        program: subprocess.run(
+            ["bash", "-eu", "-c", f'{program}() {{ echo "$*"; }}\n{script}'],
+            env={"PATH": os.environ["PATH"], "ATTESTOR": "a", "ATTESTOR_KEY": "k", "SPARK_IMAGE": "", **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for program, script in scripts.items()
+    }
+    attested = re.findall(
+        r"sign-and-create --artifact-url=(\S+) --attestor=a --keyversion=k$", calls["gcloud"], re.MULTILINE
+    )
+    signed = re.findall(r"\S+@sha256:\d", "".join(re.findall(r"^sign .*\n", calls["cosign"], re.MULTILINE)))
+    assert attested == signed == list(images.values())
+    steps = {step.get("name"): step for step in yaml.safe_load(text("deploy"))["jobs"]["release"]["steps"]}
+    environments = [
+        {name: value for name, value in steps[step]["env"].items() if "steps.copy" in value}
+        for step in ("Verify that this workflow signed the images", "Attest the images for Binary Authorization")
+    ]
+    assert environments[0] == environments[1], "the attested images are the verified ones"
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_actions_have_commit_and_version(path: Path) -> None:
     uses = re.findall(r"uses: (.+)", path.read_text(encoding="utf-8"))

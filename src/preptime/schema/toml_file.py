@@ -51,7 +51,7 @@ from preptime.schema.schema import (
     SourceDialect,
     Target,
 )
-from preptime.schema.toml_lines import find_line
+from preptime.schema.toml_lines import find_line, split_toml_error
 
 SCHEMA_FILE = "schema.toml"
 """The file that is used if it's in the current folder and no other file is given."""
@@ -126,16 +126,10 @@ def parse_schema(text: str, name: str = SCHEMA_FILE) -> Schema:
         # Without a line feed at the end, an error in the last line has no line number.
         document = tomllib.loads(text + "\n")
     except tomllib.TOMLDecodeError as error:
-        problem, line = _split_toml_error(str(error))
+        problem, line = split_toml_error(str(error))
         raise UsageError(f"{name}, line {line}: the TOML isn't valid: {problem}.", "Fix this line.") from error
     _check_decisions(name, text)
     return _Reader(name, text).read(document)
-
-
-def _split_toml_error(message: str) -> tuple[str, int]:
-    """Return the problem and the line of an error of `tomllib`. Python has attributes for them only since 3.14."""
-    place = re.search(r" \(at line (\d+), column \d+\)$", message)
-    return (message[: place.start()], int(place[1])) if place else (message, 1)
 
 
 def _check_decisions(name: str, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The line of a key in a TOML document, for messages."""
+"""Lines of a TOML document, for messages: that of a key, and that of a syntax error."""
 
 from __future__ import annotations
 
@@ -26,3 +26,9 @@ def find_line(text: str, path: tuple[str, ...]) -> int:
         if key_path == path[:depth] and depth > best_depth:
             best_line, best_depth = number, depth
     return best_line
+
+
+def split_toml_error(message: str) -> tuple[str, int]:
+    """Return the problem and the line of an error of `tomllib`. Python has attributes for them only since 3.14."""
+    place = re.search(r" \(at line (\d+), column \d+\)$", message)
+    return (message[: place.start()], int(place[1])) if place else (message, 1)

@@ -1,5 +1,6 @@
-# The dashboard of the API and of the daily jobs in Cloud Monitoring: the metrics that Cloud Run measures. The API's own
-# metrics are in deploy/grafana.
+# The dashboard of the API and of the daily jobs in Cloud Monitoring: the metrics that Cloud Run measures, and with the
+# sidecar of modules/service the panels of deploy/grafana/api.json. The jobs send no metrics, so the other dashboards have no
+# series here.
 
 locals {
   job = "resource.type=\"cloud_run_job\" AND resource.labels.job_name=starts_with(\"preptime-\")"
@@ -34,6 +35,53 @@ locals {
       group   = ["resource.label.job_name", "metric.label.result"]
     },
   ]
+
+  # Cloud Run measures processor and memory itself, so the panel on the metrics of processes is left out.
+  panels = [
+    for panel in jsondecode(file("${path.module}/../../../grafana/api.json")).panels : panel
+    if var.metrics && alltrue([for target in panel.targets : strcontains(target.expr, "preptime_")])
+  ]
+  panel_queries = flatten([for panel in local.panels : [for target in panel.targets : target.expr]])
+  units         = { percentunit = "10^2.%", reqps = "1/s", s = "s", short = "1" }
+
+  widgets = concat(
+    [for chart in local.charts : {
+      title = chart.title
+      xyChart = {
+        dataSets = [{
+          plotType = "LINE"
+          timeSeriesQuery = {
+            timeSeriesFilter = {
+              filter = chart.filter
+              aggregation = {
+                alignmentPeriod    = "60s"
+                perSeriesAligner   = chart.aligner
+                crossSeriesReducer = chart.reducer
+                groupByFields      = chart.group
+              }
+            }
+          }
+        }]
+      }
+    }],
+    [for panel in local.panels : {
+      title = panel.title
+      xyChart = {
+        dataSets = [for target in panel.targets : {
+          plotType       = "LINE"
+          legendTemplate = replace(replace(target.legendFormat, "{{", format("$%s", "{")), "}}", "}")
+          timeSeriesQuery = {
+            # Cloud Monitoring doesn't know Grafana's variable. The sidecar reads the metrics every 30 seconds.
+            prometheusQuery = replace(local.run_queries[target.expr], "$__rate_interval", "5m")
+            unitOverride    = local.units[panel.fieldConfig.defaults.unit]
+          }
+        }]
+        thresholds = [
+          for step in panel.fieldConfig.defaults.thresholds.steps : { value = step.value } if step.value != null
+        ]
+      }
+    }],
+  )
 }
 
 resource "google_monitoring_dashboard" "preptime" {
@@ -41,30 +89,12 @@ resource "google_monitoring_dashboard" "preptime" {
     displayName = "preptime"
     mosaicLayout = {
       columns = 48
-      tiles = [for index, chart in local.charts : {
+      tiles = [for index, widget in local.widgets : {
         xPos   = 24 * (index % 2)
         yPos   = 16 * floor(index / 2)
         width  = 24
         height = 16
-        widget = {
-          title = chart.title
-          xyChart = {
-            dataSets = [{
-              plotType = "LINE"
-              timeSeriesQuery = {
-                timeSeriesFilter = {
-                  filter = chart.filter
-                  aggregation = {
-                    alignmentPeriod    = "60s"
-                    perSeriesAligner   = chart.aligner
-                    crossSeriesReducer = chart.reducer
-                    groupByFields      = chart.group
-                  }
-                }
-              }
-            }]
-          }
-        }
+        widget = widget
       }]
     }
   })

@@ -11,12 +11,12 @@ locals {
     if var.metrics && (var.has_instances || rule.alert != "PreptimeNoReplica")
   }
 
-  # A cluster of the same project has its own rules, so each metric gets the label of Cloud Run's series. The first text
+  # A cluster of the same project has its own series, so each metric gets the label of Cloud Run's series. The first text
   # replaces metrics with other labels, and the second one metrics without labels.
   run_label = "cluster=\"__run__\""
-  metric_queries = {
-    for name, rule in local.metric_alerts : name => replace(
-      replace(rule.expr, "/(preptime_[a-z_]+)\\{/", "$1{${local.run_label},"),
+  run_queries = {
+    for query in distinct(concat([for rule in local.metric_alerts : rule.expr], local.panel_queries)) : query => replace(
+      replace(query, "/(preptime_[a-z_]+)\\{/", "$1{${local.run_label},"),
       "/(preptime_[a-z_]+)([^{a-z_]|$)/", "$1{${local.run_label}}$2"
     )
   }
@@ -34,7 +34,7 @@ resource "google_monitoring_alert_policy" "metrics" {
     display_name = each.key
 
     condition_prometheus_query_language {
-      query               = local.metric_queries[each.key]
+      query               = local.run_queries[each.value.expr]
       duration            = "${60 * tonumber(trimsuffix(try(each.value["for"], "0m"), "m"))}s"
       evaluation_interval = "60s"
       alert_rule          = each.key
