@@ -65,11 +65,12 @@ def test_prediction_request_imports_at_most_50_modules() -> None:
     assert len(modules) <= 50, sorted(modules)
 
 
-def test_training_imports_at_most_98_modules() -> None:
+def test_training_imports_at_most_99_modules() -> None:
     # 74 before the walk-forward gate, the live model, waiting costs, the reduced set, and the checks of labels.
     # 88 before explanations, custom models, their check before long fits, and the settings of models.
+    # 98 before the counts of orders, with which refresh makes the same checks.
     modules = import_closure("preptime.training.train")
-    assert len(modules) <= 98, sorted(modules)
+    assert len(modules) <= 99, sorted(modules)
 
 
 def test_single_importers_have_a_reason() -> None:

@@ -15,9 +15,10 @@ from preptime.errors import BundleVerificationError, DataError, UsageError
 from preptime.features.history_state import HistoryState
 from preptime.features.shrinkage import build_history
 from preptime.training.training_data import rows_as_of
-from preptime.validation.data_gate import GateThresholds
+from preptime.validation.data_gate import THRESHOLDS_BY_CHECK, GateThresholds
 from preptime.validation.gate_checks import evaluate_gate, evaluate_history
-from preptime.validation.label_counts import LabelCounts
+from preptime.validation.label_counts import LabelCounts, day_number
+from preptime.validation.order_counts import OrderCounts
 from tests.training.factories import SyntheticData, TrainedStore, bundle_bytes, june, run_refresh
 
 LABEL = pl.col("prep_time_seconds")
@@ -161,10 +162,78 @@ def test_refresh_checks_labels_as_training_does(data: SyntheticData) -> None:
     wrong = _with_labels(data, pl.when(ON_LAST_DAY).then(LABEL // 60).otherwise(LABEL))
     gate = evaluate_gate(wrong.audited, june(15), GateThresholds())
     counts = LabelCounts.from_audited(rows_as_of(wrong.audited, wrong.restaurant_index, june(15)), june(15))
-    history = evaluate_history({june(14): 200}, counts, june(15), GateThresholds(), wrong.audited.schema)
-    names = {"short_labels", "long_labels", "latest_short_labels", "latest_long_labels", "latest_median"}
-    names.add("weekly_median")
-    assert [check for check in gate.checks if check.name in names] == [
-        check for check in history.checks if check.name in names
+    orders = OrderCounts.from_audited(wrong.audited, june(15))
+    history = evaluate_history(
+        {day_number(june(14)): 200}, counts, june(15), GateThresholds(), orders=orders, schema=wrong.audited.schema
+    )
+    own = {"freshness", "volume"}
+    assert [check for check in gate.checks if check.name not in {*own, "days", "orders"}] == [
+        check for check in history.checks if check.name not in own
     ]
-    assert {check.name for check in history.checks} == names | {"freshness", "volume"}
+    assert {check.name for check in history.checks} == THRESHOLDS_BY_CHECK.keys() - {"days", "orders"}
+
+
+NUMBER = pl.int_range(pl.len())
+AT = pl.col("order_acknowledged_at").cast(pl.String)
+
+
+@pytest.mark.parametrize(
+    ("change", "fact", "option"),
+    [
+        (
+            pl.when(NUMBER % 8 != 0).then(pl.col("number_of_items")).alias("number_of_items"),
+            "orders can't be used for fitting (missing_value ",
+            "max_unusable_share=0.14",
+        ),
+        (
+            pl.when(NUMBER % 8 != 0).then(pl.col("restaurant_id")).otherwise(99_999_999).alias("restaurant_id"),
+            "orders are of restaurants that aren't in the restaurants file; the maximum is 10%",
+            "max_unknown_restaurant_share=0.13",
+        ),
+        (
+            pl.when(NUMBER % 5 > 1).then(LABEL).alias("prep_time_seconds"),
+            "orders have no label as of 2015-06-15, so they are open; the maximum is 30% (now 4",
+            "max_open_share=0.4",
+        ),
+        (
+            pl.when(~ON_LAST_DAY | (NUMBER % 2 != 0)).then(LABEL).alias("prep_time_seconds"),
+            "orders were open at the end of the day",
+            "max_open_share=0.",
+        ),
+    ],
+    ids=["unusable", "unknown-restaurants", "open", "open-on-the-last-day"],
+)
+def test_refresh_refuses_orders_before_publishing(
+    data: SyntheticData, weak_store: Store, change: pl.Expr, fact: str, option: str
+) -> None:
+    """The same shares as before training, although a history needs no open and no unusable order."""
+    changed = data.orders.with_columns(change).drop("order_ready_at")
+    wrong = SyntheticData.from_frames(changed, data.restaurants)
+    bundles, entries = weak_store.bundle_ids(), weak_store.log_file_names()
+    with pytest.raises(DataError, match="didn't pass the data gate") as refused:
+        run_refresh(wrong, june(15), weak_store)
+    assert fact in refused.value.facts
+    assert f"--gate {option}" in refused.value.hint
+    assert (weak_store.bundle_ids(), weak_store.log_file_names()) == (bundles, entries)
+
+
+def test_refresh_refuses_day_without_evening(data: SyntheticData, weak_store: Store) -> None:
+    """The number of orders is usual, so only the time of the last one shows that the export is incomplete."""
+    earlier = data.orders.filter(~ON_LAST_DAY | (AT.str.slice(11, 2) < "18"))
+    lunch = earlier.filter(ON_LAST_DAY)
+    again = pl.concat([earlier, *[lunch.with_columns(pl.col("order_value_gbp") + n) for n in (1, 2, 3)]])
+    with pytest.raises(DataError, match=r"The last order of 2015-06-14 came .* h earlier") as refused:
+        run_refresh(SyntheticData.from_frames(again, data.restaurants), june(15), weak_store)
+    assert "The maximum is 60%" not in refused.value.facts
+    assert "--gate max_evening_gap_hours=" in refused.value.hint
+
+
+def test_refresh_accepts_open_orders(data: SyntheticData, good_store: Store) -> None:
+    """A fifth of the orders has no label, and none of the other orders is unusable."""
+    label = pl.when(NUMBER % 5 != 0).then(LABEL)
+    open_data = SyntheticData.from_frames(
+        data.orders.with_columns(label.alias("prep_time_seconds")).drop("order_ready_at"), data.restaurants
+    )
+    document = run_refresh(open_data, june(15), good_store)
+    usable = open_data.training_data.as_of(june(15)).is_history
+    assert document.orders == int(usable.sum()) < 0.82 * len(data.orders)

@@ -24,8 +24,8 @@ from tests.validation.factories import equal_counts
 def count_state(data: SyntheticData, folder: Path) -> SavedState:
     """Return the state of the orders as of 15 June."""
     data.orders.write_parquet(folder / "orders.parquet")
-    state, labels = stream_history(open_source(folder / "orders.parquet"), data.restaurant_index, june(15))
-    return SavedState(june(15), TAKE_HOME_SCHEMA, data.restaurant_index, state, labels)
+    history = stream_history(open_source(folder / "orders.parquet"), data.restaurant_index, june(15))
+    return SavedState(june(15), TAKE_HOME_SCHEMA, data.restaurant_index, history.state, history.labels)
 
 
 def write_state(saved: SavedState, folder: Path) -> Path:

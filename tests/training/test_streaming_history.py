@@ -27,6 +27,7 @@ from preptime.training.refresh import RECENT_BATCHES, stream_history
 from preptime.training.training_data import rows_as_of
 from preptime.validation.audit import AuditedOrders, audit_orders, to_order_columns
 from preptime.validation.label_counts import LabelCounts
+from preptime.validation.order_counts import OrderCounts
 from tests.features.factories import state_bytes
 from tests.validation.factories import (
     equal_counts,
@@ -84,7 +85,7 @@ def state_from_whole_frame(source: DataSource, before: dt.date = AS_OF) -> Histo
 
 
 def stream_state(source: DataSource, before: dt.date = AS_OF) -> HistoryState:
-    return stream_history(source, RESTAURANTS, before)[0]
+    return stream_history(source, RESTAURANTS, before).state
 
 
 VALID = [
@@ -125,9 +126,35 @@ ROWS_WITH_ID = st.builds(
 )
 def test_stream_equals_whole_frame_on_invalid_orders(parts: list[list[Row]]) -> None:
     source = make_source(*parts)
-    state, labels = stream_history(source, RESTAURANTS, AS_OF)
-    assert state_bytes(state) == state_bytes(state_from_whole_frame(source))
-    assert equal_counts(labels, LabelCounts.from_audited(whole_frame(source), AS_OF))
+    counted = stream_history(source, RESTAURANTS, AS_OF)
+    assert state_bytes(counted.state) == state_bytes(state_from_whole_frame(source))
+    assert equal_counts(counted.labels, LabelCounts.from_audited(whole_frame(source), AS_OF))
+
+
+EARLIER_ROWS, EARLIER_ROWS_WITH_ID = (
+    rows.filter(lambda row: not {row["order_acknowledged_at"]} & {row["order_acknowledged_at"] for row in VALID[2:5]})
+    for rows in (ROWS, ROWS_WITH_ID)
+)
+LATER = [row | {"order_id": f"later {count}", "order_value_gbp": f"9{count}"} for count, row in enumerate(VALID[2:5])]
+"""Two orders that are ready after the date, and one that is acknowledged after it. No other row is the same order."""
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.one_of(EARLIER_ROWS, EARLIER_ROWS_WITH_ID), max_size=4), max_size=10),
+    st.integers(0, 10),
+)
+def test_stream_counts_orders_as_training_does(parts: list[list[Row]], later_at: int) -> None:
+    source = make_source(*parts[:later_at], LATER, *parts[later_at:])
+    counted = stream_history(source, RESTAURANTS, AS_OF).orders
+    expected = OrderCounts.from_audited(audit_orders(source.frame(), RESTAURANTS, need_label=True), AS_OF)
+    assert (counted.by_day, counted.reason_counts) == (expected.by_day, expected.reason_counts)
+    assert (counted.open_orders, counted.usable, counted.unusable, counted.unknown_restaurants) == (
+        expected.open_orders,
+        expected.usable,
+        expected.unusable,
+        expected.unknown_restaurants,
+    )
 
 
 def test_stream_counts_repeated_duplicates_once() -> None:
@@ -155,10 +182,10 @@ def test_stream_reads_twice_only_for_distant_duplicates() -> None:
         stages.append(stage)
 
     near = make_source([first], [first, second], [second], [make_order(order_id="3")])
-    assert stream_history(near, RESTAURANTS, AS_OF, report)[0].orders.tolist() == [2, 1, 0, 0]
+    assert stream_history(near, RESTAURANTS, AS_OF, report).state.orders.tolist() == [2, 1, 0, 0]
     assert stages == ["History"] * 4
     far = make_source([first], *([make_order(order_id=f"between {count}")] for count in range(RECENT_BATCHES)), [first])
-    assert stream_history(far, RESTAURANTS, AS_OF, report)[0].orders.tolist() == [
+    assert stream_history(far, RESTAURANTS, AS_OF, report).state.orders.tolist() == [
         1 + RECENT_BATCHES,
         0,
         0,
@@ -185,7 +212,8 @@ def test_stream_undated_row_makes_no_later_row_a_duplicate(time: str | None) -> 
         [[undated, undated], [later, undated], [later], [other]],
     ):
         source = make_source(*parts)
-        state, labels = stream_history(source, RESTAURANTS, AS_OF)
+        counted = stream_history(source, RESTAURANTS, AS_OF)
+        state, labels = counted.state, counted.labels
         assert state.orders[0] == 1, parts
         assert state_bytes(state) == state_bytes(state_from_whole_frame(source))
         assert equal_counts(labels, LabelCounts.from_audited(whole_frame(source), AS_OF))
@@ -222,9 +250,10 @@ def test_stream_reads_partitioned_files_with_progress(tmp_path: Path, suffix: st
         part.write_csv(path) if suffix == "csv" else part.write_parquet(path)
     source = open_files(str(tmp_path))
     reports: list[tuple[str, float]] = []
-    state, labels = stream_history(
+    counted = stream_history(
         source, RESTAURANTS, dt.date(2015, 6, 5), lambda stage, fraction: reports.append((stage, fraction))
     )
+    state, labels = counted.state, counted.labels
     expected_labels = LabelCounts.from_audited(whole_frame(source, dt.date(2015, 6, 5)), dt.date(2015, 6, 5))
     assert equal_counts(labels, expected_labels)
     assert state_bytes(state) == state_bytes(state_from_whole_frame(source, dt.date(2015, 6, 5)))

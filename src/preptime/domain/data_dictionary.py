@@ -145,8 +145,9 @@ ORDERS_DICTIONARY: tuple[Column, ...] = (
     Column(
         "open_orders",
         "integer",
-        "Number of open orders in the kitchen when this order was acknowledged. Reserved: checked and copied to the "
-        "output, but not used by any model yet",
+        "Number of open orders in the kitchen when this order was acknowledged. Checked and copied to the output. No "
+        "model reads this column: the live model counts the open orders of the same table, or reads `kitchen` in a "
+        "request",
         "2",
         unit="orders",
         minimum=0,

@@ -31,14 +31,16 @@ from preptime.progress import ProgressCallback, no_progress
 from preptime.schema.schema import Schema
 from preptime.sources.parallel import map_in_order
 from preptime.sources.source import DataSource
-from preptime.training.history_rows import audit_known_rows, completed_orders
+from preptime.training.history_rows import completed_orders
 from preptime.training.publishing import AuditActor, publish_refresh
 from preptime.training.saved_state import SavedState
-from preptime.training.training_data import date_from_day_number
+from preptime.training.training_data import rows_as_of
+from preptime.validation.audit import audit_orders
 from preptime.validation.data_gate import GateThresholds, gate_error
 from preptime.validation.duplicates import find_later_duplicates, identity_columns, isin_sorted, repeated_values
 from preptime.validation.gate_checks import evaluate_history
 from preptime.validation.label_counts import LabelCounts, LabelRows
+from preptime.validation.order_counts import OrderCounts, OrderRows
 
 BATCH_ROWS = 400_000
 """Orders in a batch. With half as many, 10 million orders take 50 MB less memory and one second more."""
@@ -46,6 +48,8 @@ RECENT_BATCHES = 3
 """Batches that are searched for duplicates right away. With 10 million orders in a month, they cover three days."""
 AUDIT_THREADS = 2
 """Concurrent audits. Counting uses one thread and keeps up with two audits."""
+_POSITION_COLUMN = "_batch_position"
+"""The position of each row in its batch."""
 
 
 class RefreshDocument(msgspec.Struct, frozen=True):
@@ -84,8 +88,8 @@ def refresh_champion(
     entry, champion = _champion_to_refresh(store, date)
     # The champion's models require the codes they were fitted with.
     recoded = restaurants.recoded(champion.manifest.vocabularies, champion.history.feature_set)
-    state, labels = stream_history(orders, recoded, date, progress)
-    counted = SavedState(date, orders.schema, restaurants, state, labels)
+    history = stream_history(orders, recoded, date, progress)
+    counted = SavedState(date, orders.schema, restaurants, history.state, history.labels, history.orders)
     return _publish(counted, entry, champion, store, actor=actor, thresholds=thresholds or GateThresholds())
 
 
@@ -99,7 +103,8 @@ def refresh_from_state(
 ) -> RefreshDocument:
     """Publish the champion's models with the history of a state that was counted elsewhere.
 
-    The bundle is that of `refresh_champion` with the orders that were counted.
+    The bundle is that of `refresh_champion` with the orders that were counted. A state has no counts of open and
+    unusable orders, so the data gate doesn't check them (`preptime.validation.gate_checks.evaluate_history`).
 
     Raises:
         UsageError: As `refresh_champion`, or the state has another date or was counted for another champion.
@@ -136,8 +141,10 @@ def _publish(
     """Check what was counted, and publish it with the champion's models. Raises the errors of `refresh_champion`."""
     date, state = counted.date, counted.state
     recoded = counted.restaurants.recoded(champion.manifest.vocabularies, champion.history.feature_set)
-    orders_by_date = {date_from_day_number(number): int(sums[0].sum()) for number, sums in state.recent_days.items()}
-    gate_result = evaluate_history(orders_by_date, counted.labels, date, thresholds, counted.schema)
+    completed_by_day = {number: int(sums[0].sum()) for number, sums in state.recent_days.items()}
+    gate_result = evaluate_history(
+        completed_by_day, counted.labels, date, thresholds, orders=counted.orders, schema=counted.schema
+    )
     if not gate_result.passed:
         raise gate_error(gate_result)
     refresh_entry = publish_refresh(
@@ -179,10 +186,22 @@ def _count_unknown_values(restaurants: RestaurantIndex, recoded: RestaurantIndex
     return {name: count for name, count in unknown_counts.items() if count}
 
 
+@dataclass(frozen=True, slots=True)
+class CountedHistory:
+    """What is counted from all orders known as of a date."""
+
+    state: HistoryState
+    """The usable orders that were ready before local midnight of the date."""
+    labels: LabelCounts
+    """All labels."""
+    orders: OrderCounts
+    """All orders, including open and unusable ones."""
+
+
 def stream_history(
     source: DataSource, restaurants: RestaurantIndex, as_of: dt.date, progress: ProgressCallback = no_progress
-) -> tuple[HistoryState, LabelCounts]:
-    """Return the history state of all usable orders that were ready before local midnight of `as_of`, and all labels.
+) -> CountedHistory:
+    """Count all orders known as of local midnight of `as_of`.
 
     The result is bit-identical to an audit of the whole data source. Memory holds the state, a few batches, and 8 bytes
     per order: a hash to find duplicates in earlier batches. A duplicate within `RECENT_BATCHES`, the usual case, is
@@ -191,22 +210,11 @@ def stream_history(
 
     Raises `DataError` if the source can't be read or audited.
     """
-    counted = _count_batches(source, restaurants, as_of, np.empty(0, np.uint64), progress)
-    suspect_keys = counted.suspect_keys
+    counted, suspect_keys = _count_batches(source, restaurants, as_of, np.empty(0, np.uint64), progress)
     if len(suspect_keys):
         del counted  # two states would dominate the memory use
-        counted = _count_batches(source, restaurants, as_of, suspect_keys, progress)
-    return counted.state, counted.labels
-
-
-@dataclass(frozen=True, slots=True)
-class _CountedOrders:
-    """The sums of all batches."""
-
-    state: HistoryState
-    labels: LabelCounts
-    suspect_keys: NDArray[np.uint64]
-    """Keys that occur in batches farther apart, whose orders may be counted twice."""
+        counted, _ = _count_batches(source, restaurants, as_of, suspect_keys, progress)
+    return counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,15 +235,19 @@ class _BatchKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class _CompletedBatch:
-    """The completed orders of one batch."""
+class _AuditedBatch:
+    """The orders of one batch. Rows are those of the K rows that are known as of the date."""
 
     file: str
     """Name of the file they were read from, or an empty string."""
     completed: CompletedOrders
     rows: NDArray[np.intp]
-    """Their rows in the batch."""
+    """The rows of the completed orders."""
     labels: LabelRows
+    orders: OrderRows
+    """All orders of the batch, with their rows in the batch."""
+    positions: NDArray[np.int64]
+    """[K] positions of the known rows in the batch."""
     batch_keys: _BatchKeys
 
 
@@ -245,9 +257,12 @@ def _count_batches(
     as_of: dt.date,
     suspect_keys: NDArray[np.uint64],
     progress: ProgressCallback,
-) -> _CountedOrders:
-    """Return the sums without duplicates among `suspect_keys`."""
-    labels = LabelCounts()
+) -> tuple[CountedHistory, NDArray[np.uint64]]:
+    """Return the sums without duplicates among `suspect_keys`.
+
+    The second value has the keys that occur in batches farther apart, whose orders may be counted twice.
+    """
+    labels, orders = LabelCounts(), OrderCounts()
     state = HistoryState.empty(len(restaurants), restaurants.vocabularies.category_cells)
     read = partial(_read_batch, restaurants=restaurants, as_of=as_of, schema=source.schema)
     partition_names = [part.name for part in source.partitions()]
@@ -266,10 +281,11 @@ def _count_batches(
         is_kept = ~np.isin(batch.rows, duplicates)
         state.add_orders(restaurants, batch.completed if is_kept.all() else batch.completed.take(is_kept))
         labels.add(batch.labels.without(duplicates))
+        orders.add(batch.orders.with_duplicates(batch.positions[duplicates]))
         keys.append(batch_keys.keys[~np.isin(batch_keys.rows, duplicates)])
         recent.append(batch_keys)
         progress(stage, progress_by_partition.get(batch.file, 0.0))
-    return _CountedOrders(state, labels, repeated_values(np.concatenate(keys)))
+    return CountedHistory(state, labels, orders), repeated_values(np.concatenate(keys))
 
 
 def _find_duplicates(recent: Iterable[_BatchKeys], batch_keys: _BatchKeys) -> NDArray[np.intp]:
@@ -290,20 +306,24 @@ def _find_later_duplicates(
     return rows[find_later_duplicates(combined)[len(combined) - len(identities) :]]
 
 
-def _read_batch(
-    batch: pl.DataFrame, *, restaurants: RestaurantIndex, as_of: dt.date, schema: Schema
-) -> _CompletedBatch:
-    audited = audit_known_rows(batch, restaurants, as_of, schema)
+def _read_batch(batch: pl.DataFrame, *, restaurants: RestaurantIndex, as_of: dt.date, schema: Schema) -> _AuditedBatch:
+    batch = batch.with_columns(pl.int_range(pl.len()).alias(_POSITION_COLUMN))
+    # No opening hours are inferred, because they exclude no order.
+    opening_times = np.full(len(restaurants), np.nan)
+    audited_batch = audit_orders(batch, restaurants, need_label=True, opening_times=opening_times, schema=schema)
+    audited = rows_as_of(audited_batch, restaurants, as_of)
     is_history = audited.usable_for(Purpose.HISTORY)
     identities = identity_columns(audited.frame)
     is_first = (audited.reasons & np.uint32(ValidationReason.DUPLICATE.bit)) == 0
     identified_rows = np.flatnonzero(
         is_first & identities.select(pl.all_horizontal(pl.all().is_not_null())).to_series().to_numpy()
     )
-    return _CompletedBatch(
+    return _AuditedBatch(
         file=str(batch[FILE_COLUMN][0]) if FILE_COLUMN in batch.columns else "",
         completed=completed_orders(audited, restaurants, is_history),
         rows=np.flatnonzero(is_history),
         labels=LabelRows.from_audited(audited, as_of),
+        orders=OrderRows.from_audited(audited_batch, as_of),
+        positions=audited.raw[_POSITION_COLUMN].to_numpy(),
         batch_keys=_BatchKeys(identities, identified_rows, identities.hash_rows().to_numpy()[identified_rows]),
     )

@@ -28,6 +28,7 @@ from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
 from preptime.features.restaurant_names import RestaurantNames
 from preptime.schema.schema import Schema
 from preptime.validation.label_counts import LabelCounts
+from preptime.validation.order_counts import OrderCounts
 
 STATE_FILE = "state.json"
 STATE_FORMAT = 1
@@ -79,6 +80,8 @@ class SavedState:
     """The restaurants as in their file. The codes of custom categories are the champion's."""
     state: HistoryState
     labels: LabelCounts
+    orders: OrderCounts | None = None
+    """Counts of all orders. None for a state that was read from a folder, which doesn't have them."""
 
     def encode(self, out: str) -> tuple[StateDocument, dict[str, bytes]]:
         """Return the document of a state in the folder `out`, and the content of its files by name."""

@@ -5,21 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
 
-from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask, reasons_in_mask
 from preptime.formatting import format_count
 from preptime.schema.schema import Schema
-from preptime.validation.audit import AuditedOrders, trailing_undated
+from preptime.validation.audit import AuditedOrders
 from preptime.validation.daily_baselines import SHARE_TOLERANCE, count_noise, usual_for_weekday
 from preptime.validation.data_gate import GateCheck, GateResult, GateThresholds, round_up, share_check
 from preptime.validation.label_checks import check_labels, check_share_rise
-from preptime.validation.label_counts import LabelCounts, day_number, is_open
+from preptime.validation.label_counts import LabelCounts, day_date, day_number, day_text
+from preptime.validation.order_counts import OrderCounts
 
 FULL_WINDOW_DAYS = 14
 """From this number of days, the gate has seven days instead of three (decision 7), and every weekday occurs twice."""
@@ -29,59 +26,76 @@ tests every city every day."""
 
 
 def evaluate_gate(audited: AuditedOrders, as_of: dt.date, thresholds: GateThresholds) -> GateResult:
-    """Check the orders that were acknowledged before local midnight of `as_of`."""
-    known = _KnownOrders.from_audited(audited, as_of)
-    counts, usable = _daily_counts(known.orders), int(np.count_nonzero(known.is_usable))
-    day_count = counts["day"].n_unique()
+    """Check the orders that were acknowledged before local midnight of `as_of`, before models are fitted on them."""
+    orders = OrderCounts.from_audited(audited, as_of)
+    counts = {day: of_day.orders for day, of_day in orders.by_day.items()}
     checks = (
         _check_minimum(
             "days",
-            day_count,
+            orders.days,
             thresholds.min_days,
-            f"There {_is_or_are(day_count)} {format_count(day_count, 'day')} with orders",
+            f"There {_is_or_are(orders.days)} {format_count(orders.days, 'day')} with orders",
         ),
         _check_minimum(
             "orders",
-            usable,
+            orders.usable,
             thresholds.min_orders,
-            f"{usable:,} of {format_count(len(known.orders), 'order')} {known.open_text}can be used for fitting",
+            f"{orders.usable:,} of {format_count(orders.orders, 'order')} {_open_text(orders)}can be used for fitting",
         ),
         _check_freshness(counts, as_of, thresholds),
         _check_volume(counts, as_of, thresholds),
-        _check_last_evening(counts, thresholds),
-        share_check(
-            "unknown_restaurants",
-            _count_with_reason(known.orders, ValidationReason.UNKNOWN_RESTAURANT),
-            len(known.orders),
-            thresholds.max_unknown_restaurant_share,
-            "orders are of restaurants that aren't in the restaurants file",
-        ),
-        _check_unusable(audited, known, thresholds),
-        *_check_open(known, as_of, thresholds),
+        *_check_orders(orders, as_of, thresholds),
         *check_labels(LabelCounts.from_audited(audited, as_of), thresholds, audited.schema),
     )
-    return GateResult(str(as_of), all(check.passed for check in checks), checks, _notes(counts, known))
+    return GateResult(str(as_of), all(check.passed for check in checks), checks, _notes(orders))
 
 
 def evaluate_history(
-    orders_by_day: Mapping[dt.date, int],
+    completed_by_day: Mapping[int, int],
     labels: LabelCounts,
     as_of: dt.date,
     thresholds: GateThresholds,
+    *,
+    orders: OrderCounts | None,
     schema: Schema,
 ) -> GateResult:
-    """Check completed orders before they are used as history: how recent they are, their number, and their labels.
+    """Check orders before they are used as history, with the checks before training.
 
-    `orders_by_day` has the completed orders of the latest days, and `labels` are those of all orders known as of the
-    date. The checks of labels are the same as before training.
+    The numbers of days and orders aren't checked, because a history can be short. The freshness and the volume are
+    those of completed orders, which a history consists of.
+
+    Args:
+        completed_by_day: The completed orders of the latest days, by day number.
+        labels: The labels of all orders known as of the date.
+        as_of: As-of date.
+        thresholds: The thresholds of the checks.
+        orders: Counts of all orders known as of the date. None if they weren't counted. Then the last evening, and the
+            shares of orders that are open, unusable, or of unknown restaurants, aren't checked.
+        schema: The schema of the orders.
     """
-    counts = pl.DataFrame(sorted(orders_by_day.items()), {"day": pl.Date, "orders": pl.Int64}, orient="row")
     checks = (
-        _check_freshness(counts, as_of, thresholds),
-        _check_volume(counts, as_of, thresholds, noun="completed order"),
+        _check_freshness(completed_by_day, as_of, thresholds),
+        _check_volume(completed_by_day, as_of, thresholds, noun="completed order"),
+        *(_check_orders(orders, as_of, thresholds) if orders is not None else ()),
         *(_with_training(check) for check in check_labels(labels, thresholds, schema)),
     )
     return GateResult(str(as_of), all(check.passed for check in checks), checks, ())
+
+
+def _check_orders(orders: OrderCounts, as_of: dt.date, thresholds: GateThresholds) -> tuple[GateCheck, ...]:
+    """Check the last evening, and the shares of orders of unknown restaurants, unusable orders, and open orders."""
+    return (
+        _check_last_evening(orders, thresholds),
+        share_check(
+            "unknown_restaurants",
+            orders.unknown_restaurants,
+            orders.orders,
+            thresholds.max_unknown_restaurant_share,
+            "orders are of restaurants that aren't in the restaurants file",
+        ),
+        _check_unusable(orders, thresholds),
+        *_check_open(orders, as_of, thresholds),
+    )
 
 
 def _with_training(check: GateCheck) -> GateCheck:
@@ -92,78 +106,35 @@ def _with_training(check: GateCheck) -> GateCheck:
     return msgspec.structs.replace(check, remedy=remedy)
 
 
-@dataclass(frozen=True)
-class _KnownOrders:
-    """The orders acknowledged before local midnight of a date, as [N] masks of all rows."""
-
-    orders: pl.DataFrame
-    """The audited rows that the masks select."""
-    is_known: NDArray[np.bool_]
-    is_undated: NDArray[np.bool_]
-    """Rows without a valid time, which can belong to any day. Those after all other rows came later."""
-    is_open: NDArray[np.bool_]
-    """Known orders without a label as of the date."""
-    is_usable: NDArray[np.bool_]
-    """Known orders that can be used for fitting."""
-
-    @classmethod
-    def from_audited(cls, audited: AuditedOrders, as_of: dt.date) -> _KnownOrders:
-        """Return the orders known as of a date."""
-        frame, midnight = audited.frame, dt.datetime.combine(as_of, dt.time())
-        is_known = (frame["acknowledged_local"] < midnight).fill_null(value=False).to_numpy()
-        is_undated = frame["acknowledged_local"].is_null() & ~trailing_undated(frame, pl.Series(is_known))
-        is_later = (frame["ready_local"] >= midnight).fill_null(value=False).to_numpy()
-        is_open_order = is_known & (is_open(audited) | is_later)
-        is_usable = audited.usable_for(Purpose.FITTING) & is_known & ~is_open_order
-        return cls(frame.filter(pl.Series(is_known)), is_known, is_undated.to_numpy(), is_open_order, is_usable)
-
-    @property
-    def open_orders(self) -> int:
-        """The number of open orders."""
-        return int(np.count_nonzero(self.is_open))
-
-    @property
-    def open_text(self) -> str:
-        """The number of open orders as part of a sentence, or an empty text."""
-        return f"({self.open_orders:,} {_is_or_are(self.open_orders)} open) " if self.open_orders else ""
-
-
-def _check_unusable(audited: AuditedOrders, known: _KnownOrders, thresholds: GateThresholds) -> GateCheck:
+def _check_unusable(orders: OrderCounts, thresholds: GateThresholds) -> GateCheck:
     """Compare the share of unusable orders with its maximum. Open orders count neither as usable nor as unusable."""
-    is_checked = (known.is_known & ~known.is_open) | known.is_undated
-    is_unusable = is_checked & ~known.is_usable
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in orders.reason_counts.items())
     return share_check(
         "unusable_orders",
-        int(np.count_nonzero(is_unusable)),
-        int(np.count_nonzero(is_checked)),
+        orders.unusable,
+        orders.usable + orders.unusable,
         thresholds.max_unusable_share,
-        f"orders can't be used for fitting{_fitting_reasons(audited, is_unusable)}",
+        f"orders can't be used for fitting{f' ({reasons})' if reasons else ''}",
     )
 
 
-def _check_open(known: _KnownOrders, as_of: dt.date, thresholds: GateThresholds) -> tuple[GateCheck, GateCheck]:
+def _check_open(orders: OrderCounts, as_of: dt.date, thresholds: GateThresholds) -> tuple[GateCheck, GateCheck]:
     """Compare the share of open orders with its maximum, and that of each recent day with its usual share.
 
     On a day, an order is open if it wasn't ready by the end of that day, so that all days are comparable. Where labels
     arrive late, the latest day has more open orders than the days before, so this share can rise by the maximum.
     """
-    frame = known.orders
-    days = frame["acknowledged_local"].dt.date()
-    is_open_at_end = (frame["ready_local"].dt.date() > days).fill_null(value=False) | pl.Series(
-        known.is_open[known.is_known]
-    )
-    by_day = pl.DataFrame({"day": days, "open": is_open_at_end}).group_by("day").agg(pl.col("open").sum(), pl.len())
     return (
         share_check(
             "open_orders",
-            known.open_orders,
-            len(frame),
+            orders.open_orders,
+            orders.orders,
             thresholds.max_open_share,
             f"orders have no label as of {as_of}, so they are open",
         ),
         check_share_rise(
             "latest_open_orders",
-            {day_number(day): (open_orders, orders) for day, open_orders, orders in by_day.iter_rows()},
+            {day: (of_day.open_at_end, of_day.orders) for day, of_day in orders.by_day.items()},
             thresholds.max_open_share,
             thresholds.recent_days,
             "orders were open at the end of the day",
@@ -171,15 +142,14 @@ def _check_open(known: _KnownOrders, as_of: dt.date, thresholds: GateThresholds)
     )
 
 
+def _open_text(orders: OrderCounts) -> str:
+    """Return the number of open orders as part of a sentence, or an empty text."""
+    count = orders.open_orders
+    return f"({count:,} {_is_or_are(count)} open) " if count else ""
+
+
 def _is_or_are(count: int) -> str:
     return "is" if count == 1 else "are"
-
-
-def _daily_counts(orders: pl.DataFrame) -> pl.DataFrame:
-    """Return the number of orders and the second of the last order, for each local day."""
-    local = pl.col("acknowledged_local")
-    last_second = (local - local.dt.truncate("1d")).max().dt.total_seconds().alias("last")
-    return orders.group_by(local.dt.date().alias("day")).agg(pl.len().alias("orders"), last_second).sort("day")
 
 
 def _check_minimum(name: str, value: int, threshold: int, description: str) -> GateCheck:
@@ -187,17 +157,8 @@ def _check_minimum(name: str, value: int, threshold: int, description: str) -> G
     return GateCheck(name, value, threshold, value >= threshold, message, value or None)
 
 
-def _fitting_reasons(audited: AuditedOrders, rows: NDArray[np.bool_]) -> str:
-    """Return the reasons that exclude `rows` from fitting, with their numbers of orders, such as ` (label_zero 3)`."""
-    counts = {
-        reason: int(np.count_nonzero(audited.reasons[rows] & np.uint32(reason.bit)))
-        for reason in reasons_in_mask(exclusion_mask(Purpose.FITTING))
-    }
-    text = ", ".join(f"{reason} {count:,}" for reason, count in counts.items() if count)
-    return f" ({text})" if text else ""
-
-
-def _check_freshness(counts: pl.DataFrame, as_of: dt.date, thresholds: GateThresholds) -> GateCheck:
+def _check_freshness(counts: Mapping[int, int], as_of: dt.date, thresholds: GateThresholds) -> GateCheck:
+    """Compare the age of the last order with its maximum. `counts` are the orders by day number."""
     last_day = _last_day(counts)
     days_behind = (as_of - last_day).days if last_day else 10_000
     message = (
@@ -224,23 +185,24 @@ def _missing_days(last_day: dt.date, as_of: dt.date) -> str:
     return f" (none on {first})" if first == last else f" (none from {first} to {last})"
 
 
-def _check_volume(counts: pl.DataFrame, as_of: dt.date, thresholds: GateThresholds, noun: str = "order") -> GateCheck:
+def _check_volume(
+    counts: Mapping[int, int], as_of: dt.date, thresholds: GateThresholds, noun: str = "order"
+) -> GateCheck:
     """Compare the recent days with the usual number of orders of their weekdays, allowing for random variation.
 
     Days after the last order are the subject of the check of the freshness.
     """
     last_day = _last_day(counts)
     first_days_back = max(thresholds.max_days_behind, (as_of - last_day).days if last_day else 0)
-    orders_by_day = {day_number(day): float(orders) for day, orders in counts.select("day", "orders").iter_rows()}
     worst_description, worst_ratio, passed = "", math.inf, True
     for days_back in range(thresholds.recent_days, 0, -1):
         day = as_of - dt.timedelta(days=days_back)
         if days_back < first_days_back:
             continue  # this day has no order, or the freshness threshold allows it to be missing
-        expected = _expected_orders(orders_by_day, day_number(day))
+        expected = _expected_orders(counts, day_number(day))
         if expected is None:
             continue
-        orders = int(orders_by_day.get(day_number(day), 0))
+        orders = counts.get(day_number(day), 0)
         minimum = thresholds.min_recent_volume * expected
         if orders / expected < worst_ratio:
             worst_ratio, worst_description = (
@@ -258,27 +220,26 @@ def _check_volume(counts: pl.DataFrame, as_of: dt.date, thresholds: GateThreshol
     return GateCheck("volume", worst_ratio, thresholds.min_recent_volume, passed, message, accepted_by)
 
 
-def _expected_orders(orders_by_day: Mapping[int, float], day: int) -> float | None:
+def _expected_orders(counts: Mapping[int, int], day: int) -> float | None:
     """Return the usual count of the weekday, or else the lowest count of an earlier day.
 
     Fridays to Sundays have 50% more orders than other days, so other weekdays provide only a lower bound.
     """
-    usual = usual_for_weekday(orders_by_day, day)
-    earlier_counts = [orders for other_day, orders in orders_by_day.items() if other_day < day]
+    usual = usual_for_weekday(counts, day)
+    earlier_counts = [orders for other_day, orders in counts.items() if other_day < day]
     return min(earlier_counts, default=None) if usual is None else usual
 
 
-def _check_last_evening(counts: pl.DataFrame, thresholds: GateThresholds) -> GateCheck:
+def _check_last_evening(orders: OrderCounts, thresholds: GateThresholds) -> GateCheck:
     """Check that the last day is complete. An export that ends in the afternoon can still have a normal count."""
-    last_day = _last_day(counts)
-    if last_day is None or len(counts) < 2:
+    last_seconds = [orders.by_day[day].last_second for day in sorted(orders.by_day)]
+    if len(last_seconds) < 2:
         message = "There is no other day to compare the evening with."
         return GateCheck("last_evening", 0.0, thresholds.max_evening_gap_hours, True, message)
-    usual_last_second = float(np.median(counts["last"].to_numpy()[:-1]))
-    gap_hours = max(0.0, (usual_last_second - float(counts["last"][-1])) / 3600)
+    gap_hours = max(0.0, (float(np.median(last_seconds[:-1])) - last_seconds[-1]) / 3600)
     message = (
-        f"The last order of {last_day} came {gap_hours:.1f} h earlier than the last order of a day usually does; "
-        f"the maximum is {thresholds.max_evening_gap_hours:g} h."
+        f"The last order of {day_text(max(orders.by_day))} came {gap_hours:.1f} h earlier than the last order of a day "
+        f"usually does; the maximum is {thresholds.max_evening_gap_hours:g} h."
     )
     return GateCheck(
         "last_evening",
@@ -290,29 +251,23 @@ def _check_last_evening(counts: pl.DataFrame, thresholds: GateThresholds) -> Gat
     )
 
 
-def _last_day(counts: pl.DataFrame) -> dt.date | None:
-    last = counts["day"].max()
-    return last if isinstance(last, dt.date) else None
+def _last_day(counts: Mapping[int, int]) -> dt.date | None:
+    return day_date(max(counts)) if counts else None
 
 
-def _count_with_reason(orders: pl.DataFrame, reason: ValidationReason) -> int:
-    return int(np.count_nonzero(orders["reasons"].to_numpy() & np.uint32(reason.bit)))
-
-
-def _notes(counts: pl.DataFrame, known: _KnownOrders) -> tuple[str, ...]:
+def _notes(orders: OrderCounts) -> tuple[str, ...]:
     """Return the limits of a model that is trained on so few days or labels."""
-    days = counts["day"].n_unique()
     notes = []
-    if days < FULL_WINDOW_DAYS:
+    if orders.days < FULL_WINDOW_DAYS:
         notes.append(
-            f"The data has {days} days, fewer than {FULL_WINDOW_DAYS}. The gate has three days instead of seven, so "
-            "its comparisons are less certain."
+            f"The data has {orders.days} days, fewer than {FULL_WINDOW_DAYS}. The gate has three days instead of "
+            "seven, so its comparisons are less certain."
         )
         notes.append("No weekday occurs twice, so weekday effects can't be distinguished from random variation.")
-    if known.open_orders > SHARE_TOLERANCE * len(known.orders):
+    if orders.open_orders > SHARE_TOLERANCE * orders.orders:
         notes.append(
-            f"{known.open_orders:,} of {format_count(len(known.orders), 'order')} "
-            f"({known.open_orders / len(known.orders):.1%}) are open: they have no label, so they aren't used for "
+            f"{orders.open_orders:,} of {format_count(orders.orders, 'order')} "
+            f"({orders.open_orders / orders.orders:.1%}) are open: they have no label, so they aren't used for "
             "training."
         )
     return tuple(notes)

@@ -201,9 +201,14 @@ def day_number(day: dt.date) -> int:
     return (day - _EPOCH).days
 
 
+def day_date(day: int) -> dt.date:
+    """Return the date of a day number."""
+    return _EPOCH + dt.timedelta(days=day)
+
+
 def day_text(day: int) -> str:
-    """Return a day number as a date."""
-    return str(_EPOCH + dt.timedelta(days=day))
+    """Return a day number as the text of its date."""
+    return str(day_date(day))
 
 
 def label_mapping(schema: Schema) -> OrderColumn | None:
