@@ -9,11 +9,36 @@ _CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BYTE_SURROGATES = range(0xDC80, 0xDD00)
 """What Python decodes the bytes 0x80 to 0xff of a file name to if they aren't UTF-8."""
+_MINUS_SIGN = "\N{MINUS SIGN}"
+_HYPHEN_BEFORE_NUMBER = re.compile(r"(?<![^\s(])-(?=\.?\d)")
 
 
 def format_count(count: int, noun: str) -> str:
     """Return a count with its noun: `1 order`, `2,500 orders`."""
     return f"{count:,} {noun if count == 1 else noun + 's'}"
+
+
+def with_minus_signs(text: str) -> str:
+    """Return text for people, whose negative numbers have a minus sign (−) instead of a hyphen.
+
+    Hyphens of dates, ranges, and names stay. Text of the command line and of documents keeps hyphens, for programs.
+
+    Example:
+        >>> with_minus_signs("-12.5 s (-3%) on 2015-06-14")
+        '−12.5 s (−3%) on 2015-06-14'
+    """
+    return _HYPHEN_BEFORE_NUMBER.sub(_MINUS_SIGN, text)
+
+
+def format_signed(value: float, digits: int) -> str:
+    """Return a number for people with its sign. Zero has none.
+
+    Example:
+        >>> format_signed(0.254, 2), format_signed(-0.254, 2), format_signed(-0.004, 2)
+        ('+0.25', '−0.25', '0.00')
+    """
+    rounded = round(value, digits) + 0.0
+    return with_minus_signs(f"{rounded:{'+' if rounded else ''}.{digits}f}")
 
 
 def escape_controls(text: str) -> str:

@@ -16,6 +16,7 @@ from preptime.evaluation.summary_text import (
     format_minutes,
     format_percent,
     format_waiting_cost,
+    hours_without_orders,
     summary_sentences,
     waiting_cost_caption,
     waiting_cost_text,
@@ -123,6 +124,24 @@ def test_format_minutes_and_percent() -> None:
         "80%",
         "–",
     )
+
+
+@pytest.mark.parametrize(
+    ("hours", "expected"),
+    [
+        (range(24), ""),
+        ([], ""),
+        ([*range(9), *range(11, 24)], "No orders were acknowledged from 9:00 to 10:59."),
+        ([12], "No orders were acknowledged from 13:00 to 11:59."),
+        ([1, 2], "No orders were acknowledged from 3:00 to 0:59."),
+        (
+            [*range(8, 12), 13, *range(15, 23)],
+            "No orders were acknowledged from 12:00 to 12:59, from 14:00 to 14:59 and from 23:00 to 7:59.",
+        ),
+    ],
+)
+def test_hours_without_orders_are_ranges(hours: list[int], expected: str) -> None:
+    assert hours_without_orders(hours) == expected
 
 
 COSTS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.ui import test_models, test_monitoring
 from tests.ui.browser import TIMEOUT_MS, open_page, run_dashboard, wait_until_idle
 from tests.ui.stores import ORDERS, RESTAURANTS
 
+_HYPHEN_AS_MINUS = re.compile(r"(?:^|[\s(])-\.?\d.{,20}")
 VIEWS = {
     "models": {"Bundles": 0, "Bundle details": 8, "Compare bundles": 1, "Champion log": 0, "Change the champion": 0},
     "data": {"Distributions": 5, "By time and category": 2, "Correlation": 1, "Restaurants": 2, "Label audit": 1},
@@ -76,6 +78,7 @@ def _assert_complete(page: Page, name: str, chart_count: int, width: int) -> Non
         ".filter(table => table.scrollWidth > table.clientWidth + 1).length"
     )
     assert cut_tables == 0
+    assert _HYPHEN_AS_MINUS.findall(page.locator("[data-testid=stMain]").inner_text()) == []
 
 
 def _expected_errors(name: str) -> list[str]:

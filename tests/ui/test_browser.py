@@ -95,6 +95,12 @@ def test_upload_is_shown_as_text_and_deleted_with_the_session(site: Site, browse
     _wait_until_empty(temporary_folder)
 
 
+_HIDDEN_BUTTONS = (
+    "[...document.querySelectorAll('[role=toolbar]')].filter(row => row.scrollWidth > row.clientWidth + 1).length"
+)
+"""The number of rows of buttons, such as the fallback levels, that don't wrap and continue beyond the window."""
+
+
 @pytest.mark.parametrize("width", [1280, 400])
 @pytest.mark.parametrize("dark", [False, True])
 def test_page_fits_the_window_and_follows_the_theme(site: Site, browser: Browser, width: int, *, dark: bool) -> None:
@@ -107,6 +113,7 @@ def test_page_fits_the_window_and_follows_the_theme(site: Site, browser: Browser
             page.get_by_role("tab", name=tab).click()
             wait_until_idle(page)
             assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= width
+            assert page.evaluate(_HIDDEN_BUTTONS) == 0
         background = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
         assert (sum(int(part) for part in re.findall(r"\d+", background)[:3]) < 200) == dark
 

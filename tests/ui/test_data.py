@@ -114,6 +114,37 @@ def test_preparation_time_by_every_dimension(open_view: OpenView, dimension: str
         assert HOSTILE in values
 
 
+def test_hours_without_orders_are_gaps_with_a_caption(open_view: OpenView) -> None:
+    hours = (8, 11, 12)
+    rows = [
+        make_order(order_acknowledged_at=f"2015-06-0{day} {hour:02}:00:00+01:00", order_ready_at=None)
+        for hour in hours
+        for day in (1, 2)
+    ]
+    at = select_view(upload(open_view(), csv_of(make_orders(*rows))), "By time and category")
+    assert "No orders were acknowledged from 9:00 to 10:59 and from 13:00 to 7:59." in page_text(at)
+    for chart in at.get("vega_lite_chart"):
+        assert '"domain": ["8", "9", "10", "11", "12"]' in chart.proto.spec
+    at.session_state["data-dimension"] = "weekday"
+    assert "No orders were" not in page_text(at.run())
+
+
+def test_hour_above_the_chart_has_an_arrow_and_a_caption(open_view: OpenView) -> None:
+    """An order before opening waits for hours. A bar of few such orders doesn't stretch the scale."""
+    usual = make_month(days=3).with_columns(prep_time_seconds=pl.lit(600)).drop("order_ready_at")
+    early = usual.head(1).with_columns(
+        order_acknowledged_at=pl.lit("2015-06-01T04:30:00")
+        .str.to_datetime()
+        .cast(usual["order_acknowledged_at"].dtype),
+        prep_time_seconds=pl.lit(7_200),
+    )
+    at = select_view(upload(open_view(), csv_of(pl.concat([usual, early]))), "By time and category")
+    assert "Above the chart (↑), with their medians: 4 (1 order, 120.0 min)." in page_text(at)
+    label_chart, order_chart = at.get("vega_lite_chart")
+    assert '"text": "\\u2191"' in label_chart.proto.spec
+    assert "2191" not in order_chart.proto.spec
+
+
 def test_city_names_are_shown_as_text(open_view: OpenView) -> None:
     at = open_view("By time and category")
     at.session_state["data-dimension"] = "city"

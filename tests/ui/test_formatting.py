@@ -6,7 +6,8 @@ import datetime as dt
 
 import pytest
 
-from preptime.formatting import format_count
+from preptime.domain.time_units import MINUTES
+from preptime.formatting import format_count, format_signed, with_minus_signs
 from preptime.ui import formatting
 
 
@@ -20,10 +21,36 @@ from preptime.ui import formatting
         (600, "10 min"),
         (3569, "59 min"),
         (3900, "1 h 05 min"),
+        (-0.4, "0 s"),
+        (-90, "−1 min 30 s"),
+        (-3900, "−1 h 05 min"),
     ],
 )
 def test_format_duration_uses_natural_units(seconds: float | None, expected: str) -> None:
     assert formatting.format_duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("-12.5 s", "−12.5 s"),
+        ("changed by -3% (-0.4 to -.1)", "changed by −3% (−0.4 to −.1)"),
+        ("2015-06-14 to 2015-06-16, p10-p90, A-10017, pre-2015, - 5", None),
+        ("the cell '-1' of --gate max_days=-1", None),
+    ],
+)
+def test_minus_signs_replace_hyphens_of_numbers_only(text: str, expected: str | None) -> None:
+    assert with_minus_signs(text) == (expected or text)
+
+
+def test_format_signed_has_a_sign_unless_zero() -> None:
+    values = [0.254, -0.254, 0.004, -0.004, -12.0]
+    assert [format_signed(value, 2) for value in values] == ["+0.25", "−0.25", "0.00", "0.00", "−12.00"]
+
+
+def test_document_text_has_units_and_minus_signs() -> None:
+    text = "The MAE is lower (-12.0 s, standard error 3.0 s)."
+    assert formatting.document_text(text, MINUTES) == "The MAE is lower (−0.20 min, standard error 0.05 min)."
 
 
 def test_format_interval_count_and_size_are_readable() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from pathlib import Path
 from typing import Protocol
 
@@ -61,6 +62,16 @@ def test_page_without_results_shows_the_monitor_command(open_view: OpenView, res
     shown = page_text(open_view())
     assert f"predictions for 1 day ({DATE} to {DATE})" in shown
     assert "preptime monitor --date" in shown
+
+
+def test_alerts_by_date_have_a_place_for_each_day(open_view: OpenView) -> None:
+    """Bars and dots are above the label of their date. A date without a document is a gap."""
+    at = open_view(quiet(DATE - 3 * ONE_DAY), fired(), view="Alerts and rules")
+    (chart,) = at.get("vega_lite_chart")
+    spec = json.loads(chart.proto.spec)
+    days = [str(DATE - count * ONE_DAY) for count in (3, 2, 1, 0)]
+    assert all(layer["encoding"]["x"]["field"] == "day" for layer in spec["layer"])
+    assert all(layer["encoding"]["x"]["scale"]["domain"] == days for layer in spec["layer"])
 
 
 @pytest.mark.parametrize("view", VIEWS)

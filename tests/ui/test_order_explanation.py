@@ -89,5 +89,6 @@ def test_waterfall_goes_from_the_average_to_the_order() -> None:
     assert all(start == previous[1] for (start, _), previous in zip(ends[1:-1], ends, strict=False))
     total = 900.0 + sum(seconds for _, seconds in parts)
     assert ends[-1] == (0.0, pytest.approx(total / 60))
+    assert chart.to_dict()["padding"]["right"] == 55, "for the labels of the longest bars"
     hours = explanation_waterfall(7200.0, [("the basket", 3600.0)], LIGHT, TIME_UNITS["h"])
     assert chart_rows(hours.to_json())[1]["text"] == "+1.000 h"

@@ -7,6 +7,7 @@ only `daily_charts` and the dashboard import Altair.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -71,7 +72,7 @@ def hour_errors(rows: list[ChartRow], width: int, palette: Palette, unit: TimeUn
     clipped_rows: list[ChartRow] = [
         row | {name: min(float(row[name]), axis_limit) for name in metric_names if name in row} for row in rows
     ]
-    x = alt.X("value:O", sort=[str(hour) for hour in range(24)], title="local hour of acknowledgement")
+    x = alt.X("value:O", scale=hour_scale(int(row["value"]) for row in rows), title="local hour of acknowledgement")
     base = alt.Chart(inline_data(clipped_rows)).encode(x=x.axis(labelOverlap=True, labelAngle=0))
     bars = base.mark_bar(color=palette.model, cornerRadiusEnd=2).encode(
         y=alt.Y("mae:Q", title=f"mean error, {unit.name}"),
@@ -80,6 +81,15 @@ def hour_errors(rows: list[ChartRow], width: int, palette: Palette, unit: TimeUn
     )
     ticks = base.mark_tick(color=palette.lookup, thickness=3, opacity=1).encode(y="lookup_mae:Q")
     return with_theme(with_size(_layered(bars, ticks), width, _plot_height(width)), palette)
+
+
+def hour_scale(hours: Iterable[int]) -> alt.Scale:
+    """Return a scale of hours as text, from the first to the last one. An hour without orders is a gap.
+
+    There must be an hour.
+    """
+    known = sorted(hours)
+    return alt.Scale(domain=[str(hour) for hour in range(known[0], known[-1] + 1)])
 
 
 def segment_errors(rows: list[ChartRow], width: int, palette: Palette, unit: TimeUnit = MINUTES) -> Chart:
@@ -268,7 +278,8 @@ def with_theme(chart: Chart, palette: Palette) -> Chart:
                 ticks=False,
                 grid=False,
             ),
-            axisQuantitative=alt.AxisConfig(grid=True, gridColor=palette.grid, tickCount=6),
+            # The last label ends at the edge of the chart, so it's closer to the one before it.
+            axisQuantitative=alt.AxisConfig(grid=True, gridColor=palette.grid, tickCount=6, labelSeparation=6),
             legend=alt.LegendConfig(labelColor=palette.text, labelFontSize=11, symbolSize=80),
             header=alt.HeaderConfig(labelColor=palette.secondary_text, labelFontSize=11, labelFontWeight="bold"),
         )

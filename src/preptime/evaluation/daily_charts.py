@@ -6,6 +6,8 @@ the unit of the target, shares from 0 to 1, and days as ISO text.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import altair as alt
 
 from preptime.domain.time_units import MINUTES, TimeUnit
@@ -188,8 +190,12 @@ def distribution(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
 
 
 def _day_axis(rows: list[ChartRow], width: int) -> alt.X:
+    return day_axis({str(row["day"]) for row in rows}, width)
+
+
+def day_axis(shown_days: Iterable[str], width: int) -> alt.X:
     """Return an axis of days. Where there is no room for all labels, it keeps every n-th, counted from the last day."""
-    days = sorted({str(row["day"]) for row in rows})
+    days = sorted(shown_days)
     step = max(1, -(-len(days) * 44 // max(width - 60, 1)))
     axis = alt.Axis(
         title="day",

@@ -42,6 +42,7 @@ from preptime.evaluation.summary_text import (
     waiting_cost_caption,
     weak_models,
 )
+from preptime.formatting import with_minus_signs
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Target
 
 _LABEL_TITLES = {"up_to_3h": "Labels up to 3 h", "within_label_limit": "Labels within the outlier limit"}
@@ -218,7 +219,7 @@ def _score_cell(score: Score, metric: PointMetric, scores: Sequence[Score], unit
     largest_mae = max(other.mae for other in scores if other.mae is not None)
     return ScoreCell(
         text=_format_metric(value, metric, unit),
-        tooltip=f"{value:.1f} s".replace("-", "−") if metric.unit == "s" else "",
+        tooltip=with_minus_signs(f"{value:.1f} s") if metric.unit == "s" else "",
         is_best=metric in _BOLD_BEST_METRICS
         and not any(metric.is_better(_metric_value(other, metric), value) for other in scores),
         bar=value / largest_mae if metric is MAE and largest_mae else None,
@@ -265,8 +266,7 @@ def _format_metric(value: float, metric: PointMetric, unit: TimeUnit) -> str:
     if metric.unit == "share":
         return format_percent(value)
     sign = "+" if metric is BIAS and value > 0 else ""
-    text = sign + unit.number(value, 2) if metric.unit == "s" else f"{round(value, 3) + 0.0:.3f}"
-    return text.replace("-", "−")
+    return with_minus_signs(sign + unit.number(value, 2) if metric.unit == "s" else f"{round(value, 3) + 0.0:.3f}")
 
 
 def _cards(named_charts: Sequence[NamedChart]) -> list[ChartCard]:

@@ -12,7 +12,7 @@ from preptime.evaluation.documents import BacktestDocument, Score, WaitingCost
 from preptime.evaluation.evaluated_orders import GLOBAL_MEDIAN, LABEL_SETS, LOOKUP, LabelSet
 from preptime.evaluation.metrics import COVERAGE_BAND, MAE, REGRESSION_MIN_ORDERS, coverage_in_band
 from preptime.evaluation.report_data import PredictionSummary
-from preptime.formatting import format_count
+from preptime.formatting import format_count, with_minus_signs
 
 NO_VALUE = "–"
 WEAK_MODEL_NOTE = "not better than the global median"
@@ -161,7 +161,7 @@ def waiting_cost_caption(costs: Iterable[WaitingCost], unit: TimeUnit = MINUTES)
     )
     if not changes:
         return text
-    return f"{text} The predicted quantile compared with the lookup's: {', '.join(changes).replace('-', '−')}."
+    return f"{text} The predicted quantile compared with the lookup's: {with_minus_signs(', '.join(changes))}."
 
 
 def waiting_cost_text(costs: Iterable[WaitingCost]) -> str:
@@ -209,14 +209,34 @@ def errors_caption(summary: PredictionSummary, unit: TimeUnit = MINUTES) -> str:
     )
 
 
+def hours_without_orders(hours: Iterable[int]) -> str:
+    """Return a sentence with the hours that aren't in `hours`, or an empty text. A range can include midnight.
+
+    Example:
+        >>> hours_without_orders([*range(1, 9), *range(11, 23)])
+        'No orders were acknowledged from 9:00 to 10:59 and from 23:00 to 0:59.'
+    """
+    missing = {*range(24)} - {*hours}
+    if len(missing) in {0, 24}:
+        return ""
+    starts = sorted(hour for hour in missing if (hour - 1) % 24 not in missing)
+    ranges = []
+    for start in starts:
+        end = next(hour for hour in range(start, start + 24) if (hour + 1) % 24 not in missing)
+        ranges.append(f"from {start}:00 to {end % 24}:59")
+    *first, last = ranges
+    return f"No orders were acknowledged {', '.join(first)}{' and ' if first else ''}{last}."
+
+
 def hours_caption(rows: list[ChartRow], unit: TimeUnit = MINUTES) -> str:
     """Return the caption of the error by local hour. Requires at least one row."""
     worst_hour = max(_reliable_rows(rows), key=lambda row: float(row["mae"]))
     return (
         "Bars are the model, and ticks are the restaurant lookup. Hours with fewer than "
         f"{MIN_RELIABLE_ORDERS} orders are pale and clipped. The largest error is at {worst_hour['value']}:00: "
-        f"{float(worst_hour['mae']):.{unit.digits()}f} {unit.name} over {worst_hour['orders']:,} orders."
-    )
+        f"{float(worst_hour['mae']):.{unit.digits()}f} {unit.name} over {worst_hour['orders']:,} orders. "
+        f"{hours_without_orders(int(row['value']) for row in rows)}"
+    ).rstrip()
 
 
 def calibration_caption(rows: list[ChartRow]) -> str:

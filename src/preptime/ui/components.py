@@ -27,6 +27,7 @@ from preptime.evaluation.summary_text import (
     waiting_cost_caption,
     waiting_cost_rows,
 )
+from preptime.formatting import with_minus_signs
 from preptime.progress import ProgressCallback
 from preptime.ui.display_names import DIMENSION_TITLES, FALLBACK_LEVEL_TITLES
 from preptime.ui.formatting import EMPTY_CELL, error_message
@@ -188,7 +189,8 @@ def _with_tooltips(node: object) -> object:
     return tipped_node
 
 
-ColumnFormat = Literal["text", "long", "count", "duration", "percent", "decimal", "money", "number", "date"]
+ColumnFormat = Literal["text", "long", "count", "duration", "percent", "decimal", "money", "number", "date", "code"]
+"""`code` is an identifier or a time, which a wide table shows on one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,10 +264,11 @@ def _tooltip(column: Column) -> str:
 
 def _cell_text(value: object, column_format: ColumnFormat, unit: TimeUnit) -> str:
     if value is None or value == "":
-        return "" if column_format in {"text", "long"} else EMPTY_CELL
+        return "" if column_format in _TEXT_FORMATS else EMPTY_CELL
     number = _cell_value(value, column_format, unit)
     if isinstance(number, int | float) and column_format in _NUMBER_FORMATS:
-        return f"{number:,}" if column_format == "count" else _number_format(column_format, unit) % number
+        text = f"{number:,}" if column_format == "count" else _number_format(column_format, unit) % number
+        return with_minus_signs(text)
     return str(value)
 
 
@@ -282,7 +285,7 @@ def filter_rows(
 
 def _cell_value(value: object, column_format: ColumnFormat, unit: TimeUnit) -> object:
     if value is None:
-        return "" if column_format in {"text", "long"} else None
+        return "" if column_format in _TEXT_FORMATS else None
     if isinstance(value, int | float):
         if column_format == "duration":
             return value / unit.seconds
@@ -291,6 +294,7 @@ def _cell_value(value: object, column_format: ColumnFormat, unit: TimeUnit) -> o
     return value
 
 
+_TEXT_FORMATS: frozenset[ColumnFormat] = frozenset({"text", "long", "code"})
 _NUMBER_FORMATS: dict[ColumnFormat, str] = {
     "count": "localized",
     "duration": "",

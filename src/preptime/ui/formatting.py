@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 
-from preptime.domain.time_units import MINUTES, TimeUnit
+from preptime.domain.time_units import MINUTES, TimeUnit, convert_times
 from preptime.errors import PreptimeError
-from preptime.formatting import format_count
+from preptime.formatting import format_count, with_minus_signs
 
 EMPTY_CELL = "–"
 """The text of a table cell without a value."""
@@ -19,7 +19,8 @@ def format_duration(seconds: float | None, unit: TimeUnit = MINUTES) -> str:
     """
     if seconds is None:
         return EMPTY_CELL
-    return _minutes_text(seconds) if unit is MINUTES else unit.text(seconds)
+    text = _minutes_text(abs(seconds)) if unit is MINUTES else unit.text(abs(seconds))
+    return with_minus_signs(f"-{text}") if seconds < 0 and any(digit in text for digit in "123456789") else text
 
 
 def _minutes_text(seconds: float) -> str:
@@ -28,6 +29,11 @@ def _minutes_text(seconds: float) -> str:
         return f"{whole_seconds // 60} min {whole_seconds % 60:02d} s" if whole_seconds >= 60 else f"{whole_seconds} s"
     whole_minutes = round(seconds / 60)
     return f"{whole_minutes // 60} h {whole_minutes % 60:02d} min" if whole_minutes >= 60 else f"{whole_minutes} min"
+
+
+def document_text(text: str, unit: TimeUnit) -> str:
+    """Return a sentence of a document for people: with times in a unit, and with minus signs."""
+    return with_minus_signs(convert_times(text, unit))
 
 
 def capitalize_first(text: str) -> str:

@@ -13,6 +13,7 @@ from preptime.domain.orders import FALLBACK_LEVELS
 from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.domain.validation_reasons import validation_rule
 from preptime.errors import DataError, PreptimeError
+from preptime.evaluation.summary_text import hours_without_orders
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.formatting import format_count
 from preptime.schema.schema import Schema, Target
@@ -322,7 +323,8 @@ def _summary_charts(summary: ScoreSummary, target: Target) -> None:
         )
         unframed_chart(
             "By hour",
-            "Ticks are the median prediction at each local hour. Bars are the median p10 to the median p90.",
+            "Ticks are the median prediction at each local hour. Bars are the median p10 to the median p90. "
+            f"{hours_without_orders(summary.by_hour['hour'].to_list())}",
             prediction_charts.prediction_by_hour(summary.by_hour, colors, unit),
         )
     with right:

@@ -11,7 +11,7 @@ import polars as pl
 
 from preptime.domain.dispatch import decide_order, expected_waits
 from preptime.domain.time_units import MINUTES, TimeUnit
-from preptime.evaluation.charts import Chart, Palette, with_theme
+from preptime.evaluation.charts import Chart, Palette, hour_scale, with_theme
 from preptime.scoring.what_if import Variable
 from preptime.ui import formatting
 
@@ -25,6 +25,8 @@ _QUANTILES = ("p10", "p50", "p80", "p90")
 _COST_POINTS = 81
 _SHORTEST_COST_AXIS_SECONDS = 600.0
 _MAX_WATERFALL_PARTS = 9
+_WATERFALL_PADDING = {"left": 5, "top": 5, "right": 55, "bottom": 5}
+"""The label of a bar that ends at the edge of the chart needs this space on its right."""
 
 
 def duration_histogram(
@@ -53,8 +55,14 @@ def duration_histogram(
 
 def prediction_by_hour(rows: pl.DataFrame, palette: Palette, unit: TimeUnit = MINUTES) -> Chart:
     """Return predictions by local hour: the median p50 on a bar from the median p10 to the median p90."""
-    base = alt.Chart(_inline_frame(_in_unit(rows, unit, "median", "low", "high"))).encode(
-        x=alt.X("hour:O", title="local hour of acknowledgement", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+    named = _in_unit(rows, unit, "median", "low", "high").with_columns(pl.col("hour").cast(pl.String))
+    base = alt.Chart(_inline_frame(named)).encode(
+        x=alt.X(
+            "hour:O",
+            scale=hour_scale(rows["hour"].to_list()),
+            title="local hour of acknowledgement",
+            axis=alt.Axis(labelAngle=0, labelOverlap=True),
+        ),
         tooltip=_tooltips("hour:O", "hour", unit),
     )
     interval_bars = base.mark_bar(
@@ -192,8 +200,8 @@ def explanation_waterfall(
         tooltip=tooltip,
     )
     labels = bars.mark_text(align="left", dx=5, color=palette.text).encode(x="right:Q", text="text:N")
-    layers = [floating, labels]
-    return _apply_layout(alt.LayerChart(layer=layers), palette, height=max(150, 30 * len(rows) + 45))
+    chart = alt.LayerChart(layer=[floating, labels]).properties(padding=_WATERFALL_PADDING)
+    return _apply_layout(chart, palette, height=max(150, 30 * len(rows) + 45))
 
 
 def _waterfall_rows(base: float, parts: Sequence[tuple[str, float]], unit: TimeUnit) -> list[dict[str, object]]:

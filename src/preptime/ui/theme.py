@@ -64,6 +64,7 @@ STYLE = """<style>
 .callout.success { border-color: #009e73; background: rgba(0, 158, 115, .12); }
 .caption { margin: -.3rem 0 0; opacity: .75; overflow-wrap: anywhere; }
 [data-testid="InputInstructions"] { display: none; }
+[data-testid="stButtonGroup"] [role="toolbar"] { flex-wrap: wrap; row-gap: .35rem; }
 .field-error { color: #c2410c; font-size: .9em; font-weight: 500; margin: -.5rem 0 .2rem; }
 .data-table { container-type: inline-size; overflow-x: auto; }
 .data-table table { width: 100%; border-collapse: collapse; font-size: .9rem; line-height: 1.35; }
@@ -74,6 +75,7 @@ STYLE = """<style>
 .data-table .number { text-align: right; padding-right: 1.2rem; font-variant-numeric: tabular-nums;
   overflow-wrap: normal; }
 .data-table td.number, .data-table td.date { white-space: nowrap; }
+@container (min-width: 900px) { .data-table td.code { white-space: nowrap; } }
 .data-table td.long { min-width: 11em; overflow-wrap: anywhere; }
 .data-table th[title] { text-decoration: underline dotted; text-underline-offset: .2em; cursor: help; }
 @container (max-width: 560px) {

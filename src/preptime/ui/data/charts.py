@@ -10,8 +10,9 @@ import altair as alt
 
 from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.evaluation.aggregates import ChartRow
-from preptime.evaluation.charts import Chart, Palette, with_size, with_theme
+from preptime.evaluation.charts import Chart, Palette, hour_scale, with_size, with_theme
 from preptime.exploration import Distribution
+from preptime.formatting import format_signed
 
 _CHART_HEIGHT = 280
 _UTC = alt.Scale(type="utc")
@@ -21,8 +22,8 @@ _LABEL_CHARACTERS = 32
 """Maximum length of a line in the label of a reason."""
 EXCLUDES, FLAGS = "excludes orders", "flags orders"
 """The effect of a validation reason: it excludes orders from a purpose, or it only flags them."""
-AxisKind = Literal["value", "day", "name"]
-"""The kind of a grouping: an ordered value, a day, or a name."""
+AxisKind = Literal["value", "hour", "day", "name"]
+"""The kind of a grouping: an ordered value, an hour, a day, or a name."""
 
 
 def measure_histogram(
@@ -85,28 +86,49 @@ def label_by(
     return (
         label_by_day(rows, axis_title, width, palette)
         if kind == "day"
-        else label_by_value(rows, title, axis_title, width, palette)
+        else label_by_value(rows, _value_axis(rows, kind, title), axis_title, width, palette)
     )
 
 
-def label_by_value(rows: Sequence[ChartRow], title: str, axis_title: str, width: int, palette: Palette) -> Chart:
-    """Return the label by an ordered value (hour, weekday): quartiles as a bar, the median as a tick."""
-    value_order = [str(row["value"]) for row in rows]
+def _value_axis(rows: Sequence[ChartRow], kind: AxisKind, title: str) -> alt.X:
+    """Return the axis of an ordered value, in the order of the rows. Hours without orders are gaps."""
+    values = [str(row["value"]) for row in rows]
+    scale = hour_scale(map(int, values)) if kind == "hour" else alt.Scale(domain=values)
+    return alt.X("value:N", scale=scale, title=title, axis=alt.Axis(labelAngle=0, labelOverlap=True))
+
+
+def label_by_value(rows: Sequence[ChartRow], axis: alt.X, axis_title: str, width: int, palette: Palette) -> Chart:
+    """Return the label by an ordered value (hour, weekday): quartiles as a bar, the median as a tick.
+
+    Groups with few orders don't stretch the scale: their bars are clipped. An arrow marks a median above the chart.
+    """
+    limit = value_limit(rows)
     base = alt.Chart(alt.InlineData(values=list(rows))).encode(
-        x=alt.X("value:N", sort=value_order, title=title, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        x=axis,
         opacity=_small_group_opacity(),
         tooltip=alt.Tooltip("tip:N"),
     )
-    # Groups with few orders don't stretch the scale: their bars are clipped.
-    upper_quartiles = [float(row["q3"]) for row in rows if not row["few"]] or [float(row["q3"]) for row in rows]
-    scale = alt.Scale(domain=[0, 1.1 * max(upper_quartiles) or 1.0], nice=False)
+    scale = alt.Scale(domain=[0, limit], nice=False)
     bars = base.mark_bar(color=palette.model, width={"band": 0.62}, cornerRadius=3, clip=True).encode(
         y=alt.Y("q1:Q", title=axis_title, scale=scale), y2="q3:Q"
     )
     median_ticks = base.mark_tick(color=palette.lookup, thickness=3, width={"band": 0.62}, clip=True).encode(
         y="median:Q"
     )
-    return with_theme(with_size(alt.LayerChart(layer=[bars, median_ticks]), width, _CHART_HEIGHT), palette)
+    layers = [bars, median_ticks]
+    above = [row for row in rows if float(row["median"]) > limit]
+    if above:
+        arrows = alt.Chart(alt.InlineData(values=above)).mark_text(
+            text="↑", dy=-8, fontSize=14, fontWeight="bold", color=palette.lookup
+        )
+        layers.append(arrows.encode(x=axis, y=alt.YDatum(limit, scale=scale), tooltip=alt.Tooltip("tip:N")))
+    return with_theme(with_size(alt.LayerChart(layer=layers), width, _CHART_HEIGHT), palette)
+
+
+def value_limit(rows: Sequence[ChartRow]) -> float:
+    """Return the end of the axis of `label_by_value`, which fits the groups with enough orders."""
+    upper_quartiles = [float(row["q3"]) for row in rows if not row["few"]] or [float(row["q3"]) for row in rows]
+    return 1.1 * max(upper_quartiles) or 1.0
 
 
 def label_by_day(rows: Sequence[ChartRow], axis_title: str, width: int, palette: Palette) -> Chart:
@@ -153,8 +175,7 @@ def order_counts(
     if kind == "day":
         x = alt.X("utcyearmonthdate(value):T", title=title, axis=_DAY_AXIS, scale=_UTC)
     else:
-        upright_axis = alt.Axis(labelAngle=0, labelOverlap=True)
-        x = alt.X("value:N", sort=[str(row["value"]) for row in rows], title=title, axis=upright_axis)
+        x = _value_axis(rows, kind, title)
     bars = base.mark_bar(color=palette.secondary_text, width={"band": 0.62}, cornerRadiusEnd=2).encode(
         x=x, y=alt.Y("orders:Q", title="orders", axis=axis)
     )
@@ -164,7 +185,9 @@ def order_counts(
 def correlation_matrix(rows: Sequence[ChartRow], width: int, palette: Palette) -> Chart:
     """Return a square per pair of columns: blue for positive, orange for negative correlation."""
     names = list(dict.fromkeys(str(row["a"]) for row in rows))
-    tooltip_rows: list[ChartRow] = [{**row, "tip": f"{row['a']} and {row['b']}: {row['r']:.2f}"} for row in rows]
+    tooltip_rows: list[ChartRow] = [
+        {**row, "tip": f"{row['a']} and {row['b']}: {format_signed(float(row['r']), 2)}"} for row in rows
+    ]
     base = alt.Chart(alt.InlineData(values=tooltip_rows)).encode(
         x=alt.X("a:N", sort=names, title=None, axis=alt.Axis(labelAngle=-40, labelLimit=140)),
         y=alt.Y("b:N", sort=names, title=None, axis=alt.Axis(labelLimit=140)),
@@ -258,7 +281,7 @@ def reason_counts(rows: Sequence[ChartRow], width: int, palette: Palette) -> Cha
             tooltip=alt.Tooltip("tip:N"),
         )
     )
-    return with_theme(with_size(bars, width, 48 * len(rows) + 80), palette)
+    return with_theme(with_size(bars, width, 60 * len(rows) + 90), palette)
 
 
 def _with_tooltips(rows: Sequence[ChartRow], unit: TimeUnit) -> list[ChartRow]:

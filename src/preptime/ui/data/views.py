@@ -7,17 +7,18 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from preptime import exploration
-from preptime.domain.time_units import TimeUnit, convert_times
+from preptime.domain.time_units import TimeUnit
 from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS, ChartRow
+from preptime.evaluation.summary_text import hours_without_orders
 from preptime.exploration import MAX_ROWS, Distribution, ExplorationData, Measure, OrderSample
-from preptime.formatting import format_count
+from preptime.formatting import format_count, format_signed
 from preptime.ui.components import Column, caption, chart_card, data_table, show_info
 from preptime.ui.data import charts
 from preptime.ui.display_names import reason_title
-from preptime.ui.formatting import capitalize_first, format_day, format_duration
+from preptime.ui.formatting import capitalize_first, document_text, format_day, format_duration
 
 _DIMENSIONS: dict[str, tuple[str, charts.AxisKind]] = {
-    "hour": ("local hour", "value"),
+    "hour": ("local hour", "hour"),
     "weekday": ("weekday", "value"),
     "day": ("local day", "day"),
     "city": ("city", "name"),
@@ -189,7 +190,7 @@ def by_time_and_category(orders: OrderSample) -> None:
     with left:
         chart_card(
             f"{capitalize_first(label)} by {title}",
-            _describe_extremes(rows, title, unit),
+            " ".join(filter(None, (_describe_extremes(rows, title, unit), *_describe_gaps(rows, kind, unit)))),
             lambda width, palette: charts.label_by(shown_rows, kind, title, width, palette, label=label, unit=unit),
         )
     with right:
@@ -213,6 +214,22 @@ def _describe_extremes(rows: list[ChartRow], title: str, unit: TimeUnit) -> str:
     )
 
 
+def _describe_gaps(rows: list[ChartRow], kind: charts.AxisKind, unit: TimeUnit) -> tuple[str, ...]:
+    """Return sentences about values without a bar: those above the chart, and hours without orders."""
+    if kind not in {"value", "hour"}:
+        return ()
+    limit = charts.value_limit(rows)
+    above = [
+        f"{row['value']} ({format_count(int(row['orders']), 'order')}, {_median_text(row, unit)})"
+        for row in rows
+        if float(row["median"]) > limit
+    ]
+    return (
+        f"Above the chart (↑), with their medians: {', '.join(above)}." if above else "",
+        hours_without_orders(int(row["value"]) for row in rows) if kind == "hour" else "",
+    )
+
+
 def _median_text(row: ChartRow, unit: TimeUnit) -> str:
     return f"{float(row['median']):.{unit.digits()}f} {unit.short}"
 
@@ -233,7 +250,9 @@ def correlation(orders: OrderSample) -> None:
     label_correlations = [row for row in rows if row["a"] == label != row["b"]]
     strongest = max(label_correlations, key=lambda row: abs(float(row["r"])), default=None)
     strongest_text = (
-        f" Strongest for the {label}: {strongest['b']} ({float(strongest['r']):+.2f})." if strongest else ""
+        f" Strongest for the {label}: {strongest['b']} ({format_signed(float(strongest['r']), 2)})."
+        if strongest
+        else ""
     )
     chart_card(
         "Correlation" + (" of ranks" if use_ranks else ""),
@@ -300,7 +319,7 @@ def label_audit(data: ExplorationData) -> None:
     data_table(
         [
             {"reason": _reason_text(item.reason, unit), "rows": item.rows, "share": item.share,
-             "out": ", ".join(item.excluded_from) or "nothing", "why": convert_times(item.why, unit),
+             "out": ", ".join(item.excluded_from) or "nothing", "why": document_text(item.why, unit),
              "code": str(item.reason)}
             for item in report.reasons
         ],
@@ -327,4 +346,4 @@ def label_audit(data: ExplorationData) -> None:
 
 
 def _reason_text(reason: object, unit: TimeUnit) -> str:
-    return convert_times(reason_title(str(reason)), unit)
+    return document_text(reason_title(str(reason)), unit)

@@ -6,7 +6,7 @@ import streamlit as st
 
 from preptime.bundle.inventory import StoreListing
 from preptime.bundle.manifest import Manifest
-from preptime.domain.time_units import TimeUnit, convert_times
+from preptime.domain.time_units import TimeUnit
 from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS
 from preptime.evaluation.documents import BacktestDocument, SegmentDimension
 from preptime.evaluation.overview import (
@@ -18,7 +18,7 @@ from preptime.evaluation.overview import (
 )
 from preptime.evaluation.report_data import backtest_from_manifest
 from preptime.evaluation.summary_text import NO_VALUE, format_percent, format_waiting_cost
-from preptime.formatting import format_count
+from preptime.formatting import format_count, with_minus_signs
 from preptime.schema.toml_file import find_schema
 from preptime.training.comparison import find_logged_comparison, first_comparable_day
 from preptime.ui.components import (
@@ -33,6 +33,7 @@ from preptime.ui.components import (
 )
 from preptime.ui.connections import DashboardContext
 from preptime.ui.display_names import DIMENSION_TITLES, model_title
+from preptime.ui.formatting import document_text
 from preptime.ui.models import bundle_detail
 from preptime.ui.models.bundle_detail import choose_bundle
 from preptime.ui.models.bundle_list import show_comparison
@@ -100,7 +101,7 @@ def _same_orders_comparison(
         show_callout = show_success if comparison.passed else show_info
         show_callout(
             f"Compared on {format_count(comparison.orders, 'order')} by the gate (log entry {entry.number}), each day "
-            f"predicted by models fitted on the days before it. {convert_times(comparison.summary, _unit(first))}",
+            f"predicted by models fitted on the days before it. {document_text(comparison.summary, _unit(first))}",
             f"The bundles themselves can be compared on orders from {first_comparable_day(first, second)}, which "
             "neither was fitted on.",
         )
@@ -134,7 +135,7 @@ def _run_comparison(context: DashboardContext, first: Manifest, second: Manifest
             context.bundle(second.id),
         )
         show_callout = show_success if comparison.passed else show_info
-        show_callout(convert_times(comparison.summary, _unit(first)), "The champion didn't change.")
+        show_callout(document_text(comparison.summary, _unit(first)), "The champion didn't change.")
         show_comparison(comparison, _unit(first), key="computed")
 
 
@@ -193,7 +194,7 @@ def _metric_table(
                 "first": _format_value(difference, difference.first, unit),
                 "second": _format_value(difference, difference.second, unit),
                 "better": {"first": bundle_ids[0], "second": bundle_ids[1], "neither": NO_VALUE}[difference.better],
-                "meaning": convert_times(difference.metric.description, unit),
+                "meaning": document_text(difference.metric.description, unit),
             }
             for difference in metric_pair.metrics
         ],
@@ -201,7 +202,7 @@ def _metric_table(
             Column("metric", "metric"),
             Column("first", bundle_ids[0]),
             Column("second", bundle_ids[1]),
-            Column("better", "better bundle"),
+            Column("better", "better bundle", "code"),
             Column("meaning", "meaning", "long"),
         ),
         key="pair-metrics",
@@ -230,5 +231,5 @@ def _format_value(difference: MetricComparison, value: float | None, unit: TimeU
     if difference.metric.unit == WAITING_COST_UNIT:
         return f"{format_waiting_cost(value, unit)} {unit.short}"
     if difference.metric.unit == "s":
-        return unit.text(value, 2)
-    return format_percent(value) if difference.metric.unit == "share" else f"{value:.3f}"
+        return with_minus_signs(unit.text(value, 2))
+    return format_percent(value) if difference.metric.unit == "share" else with_minus_signs(f"{value:.3f}")

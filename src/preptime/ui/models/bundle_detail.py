@@ -12,7 +12,7 @@ from preptime.bundle.inventory import StoreListing
 from preptime.bundle.manifest import REPORT_FILE, Manifest
 from preptime.bundle.store import Store
 from preptime.domain.orders import DEFAULT_MODEL
-from preptime.domain.time_units import MINUTES, TimeUnit, convert_times
+from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.domain.validation_reasons import ValidationReason, validation_rule
 from preptime.evaluation import aggregates, charts
 from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS
@@ -43,7 +43,7 @@ from preptime.ui.components import (
     within_column,
 )
 from preptime.ui.display_names import DIMENSION_TITLES, feature_title, model_title, readable_name, reason_title
-from preptime.ui.formatting import format_size
+from preptime.ui.formatting import document_text, format_size
 from preptime.ui.models.bundle_list import bundle_metrics, load_report_data, read_report
 
 _DEFAULT_LABEL = "default prediction"
@@ -237,7 +237,7 @@ def _training_summary(report_data: ReportData, features: FeatureSet, unit: TimeU
         data_table(
             [
                 {
-                    "reason": convert_times(reason_title(item.reason), unit),
+                    "reason": document_text(reason_title(item.reason), unit),
                     "orders": item.orders,
                     "out": ", ".join(sorted(validation_rule(ValidationReason(item.reason)).excluded_from))
                     if item.reason in known_reasons

@@ -13,11 +13,11 @@ from preptime.bundle.champion_log import Action, LogEntry
 from preptime.bundle.inventory import StoreListing, list_store
 from preptime.bundle.manifest import REPORT_FILE, Manifest
 from preptime.bundle.store import Store
-from preptime.domain.time_units import TimeUnit, convert_times
+from preptime.domain.time_units import TimeUnit
 from preptime.evaluation.overview import BundleSummary, summarize_bundle
 from preptime.evaluation.report_data import ReportData, read_report_data
 from preptime.evaluation.summary_text import NO_VALUE, format_percent, format_time, waiting_cost_text
-from preptime.formatting import format_count
+from preptime.formatting import format_count, with_minus_signs
 from preptime.training.comparison import REFERENCE_TITLES, Comparison, read_comparison
 from preptime.ui.components import (
     Column,
@@ -29,6 +29,7 @@ from preptime.ui.components import (
     show_info,
     within_column,
 )
+from preptime.ui.formatting import document_text
 
 CACHE_SECONDS = 5
 """Interval between two listings of the store."""
@@ -93,13 +94,13 @@ TIMELINE_ENTRIES = 8
 
 _LOG_COLUMNS = (
     Column("number", "no.", "count"),
-    Column("at", "when"),
-    Column("bundle", "new champion"),
+    Column("at", "when", "code"),
+    Column("bundle", "new champion", "code"),
     Column("action", "action"),
     Column("by", "by"),
     Column("reason", "reason", "long"),
     Column("date", "as-of date", "date", "The date for which the bundle became the champion"),
-    Column("previous", "previous champion"),
+    Column("previous", "previous champion", "code"),
 )
 
 
@@ -133,7 +134,7 @@ def _timeline(entries: tuple[LogEntry, ...], unit: TimeUnit) -> None:
     items = "".join(
         f'<li class="{entry.action}"><b>{escape(entry.bundle)}</b> <i>{escape(ACTION_LABELS[entry.action])}</i>'
         f"<span>{escape(format_timestamp(entry.at))} · {escape(entry.by)} · no. {entry.number}</span>"
-        f"<p>{escape(convert_times(entry.reason, unit))}</p></li>"
+        f"<p>{escape(document_text(entry.reason, unit))}</p></li>"
         for entry in entries
     )
     st.html(f'<ol class="timeline">{items}</ol>')
@@ -143,7 +144,7 @@ def _row(entry: LogEntry, unit: TimeUnit) -> dict[str, object]:
     return msgspec.structs.asdict(entry) | {
         "action": ACTION_LABELS[entry.action],
         "at": format_timestamp(entry.at),
-        "reason": convert_times(entry.reason, unit),
+        "reason": document_text(entry.reason, unit),
     }
 
 
@@ -180,8 +181,8 @@ def show_comparison(comparison: Comparison, unit: TimeUnit, *, key: str = "logge
     data_table(
         [
             {
-                "rule": convert_times(check.rule, unit),
-                "result": convert_times(check.result, unit),
+                "rule": document_text(check.rule, unit),
+                "result": document_text(check.result, unit),
                 "status": "✓ passed" if check.passed else "✗ failed",
             }
             for check in comparison.checks
@@ -190,7 +191,7 @@ def show_comparison(comparison: Comparison, unit: TimeUnit, *, key: str = "logge
         key=f"checks-{key}",
     )
     if comparison.waiting_costs:
-        waiting = convert_times(waiting_cost_text(comparison.waiting_costs), unit)
+        waiting = document_text(waiting_cost_text(comparison.waiting_costs), unit)
         caption(f"Waiting cost per 1,000 orders by courier:food cost, which isn't a rule: {waiting}")
 
 
@@ -215,7 +216,7 @@ def _difference_table(comparison: Comparison, unit: TimeUnit, key: str) -> None:
                 "orders": difference.orders,
                 "days": difference.days,
                 **{
-                    name: NO_VALUE if seconds is None else unit.text(seconds, _DIFFERENCE_DIGITS).replace("-", "−")
+                    name: NO_VALUE if seconds is None else with_minus_signs(unit.text(seconds, _DIFFERENCE_DIGITS))
                     for name, seconds in (
                         ("mae", difference.mae),
                         ("reference_mae", difference.reference_mae),
@@ -232,7 +233,7 @@ def _difference_table(comparison: Comparison, unit: TimeUnit, key: str) -> None:
 
 
 _BUNDLE_COLUMNS = (
-    Column("bundle", "bundle"),
+    Column("bundle", "bundle", "code"),
     Column("role", "role"),
     Column("kind", "kind"),
     Column("mae", "mean error", "duration", "Of the default prediction (p50), on days not used for training"),
@@ -244,7 +245,7 @@ _OTHER_COLUMNS = (
     Column("coverage", "inside p10–p90", "percent", "Expected: 80%"),
     Column("fitted_through", "fitted through", "date", "Only later days can compare it with another bundle"),
     Column("evaluated_days", "evaluated on"),
-    Column("parent", "models from"),
+    Column("parent", "models from", "code"),
 )
 
 
@@ -297,7 +298,7 @@ def _champion_section(entry: LogEntry, bundle_overview: BundleSummary, unit: Tim
     st.subheader(f"The champion: {bundle_overview.bundle}")
     caption(
         f"Champion since {format_timestamp(entry.at)} ({ACTION_LABELS[entry.action]}). "
-        f"{convert_times(entry.reason, unit)}"
+        f"{document_text(entry.reason, unit)}"
     )
     bundle_metrics(bundle_overview, unit)
     details = {

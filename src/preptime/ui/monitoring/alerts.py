@@ -5,17 +5,19 @@ The charts of the monitoring report are in `preptime.evaluation.daily_charts`.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 
 import altair as alt
 import msgspec
 import streamlit as st
 
-from preptime.domain.time_units import TimeUnit, convert_times
+from preptime.domain.time_units import TimeUnit
 from preptime.evaluation.charts import Chart, Palette, with_size, with_theme
+from preptime.evaluation.daily_charts import day_axis
 from preptime.evaluation.summary_text import format_percent, format_time
 from preptime.features.feature_set import FeatureSet
-from preptime.formatting import format_count
+from preptime.formatting import format_count, format_signed
 from preptime.monitoring.document import MonitoringDocument, RatioSeries, RuleStatus
 from preptime.ui.components import (
     Column,
@@ -29,6 +31,7 @@ from preptime.ui.components import (
 )
 from preptime.ui.connections import get_context
 from preptime.ui.display_names import UNIT_TITLES, names_to_titles, readable_name
+from preptime.ui.formatting import document_text
 
 _CHART_HEIGHT = 230
 _UTC = alt.Scale(type="utc")
@@ -42,8 +45,8 @@ def ratio_chart(series: RatioSeries, width: int, palette: Palette) -> Chart:
             "day": day.date.isoformat(),
             "ratio": day.ratio,
             "fired": day.fired,
-            "tip": f"{day.date}: {day.ratio:.2f} over {day.n:,} orders, test statistic {day.statistic:+.1f} "
-            f"(threshold: {series.threshold:g})",
+            "tip": f"{day.date}: {day.ratio:.2f} over {day.n:,} orders, test statistic "
+            f"{format_signed(day.statistic, 1)} (threshold: {series.threshold:g})",
         }
         for day in series.days
     ]
@@ -69,7 +72,10 @@ def ratio_chart(series: RatioSeries, width: int, palette: Palette) -> Chart:
 
 
 def alert_counts(documents: Sequence[MonitoringDocument], width: int, palette: Palette) -> Chart:
-    """Return the number of alerts by as-of date. A dot marks a date without alerts: empty if rules are undecided."""
+    """Return the number of alerts by as-of date. A dot marks a date without alerts: empty if rules are undecided.
+
+    A date without a document is a gap.
+    """
     rows = [
         {
             "day": document.date.isoformat(),
@@ -80,9 +86,9 @@ def alert_counts(documents: Sequence[MonitoringDocument], width: int, palette: P
         }
         for document in documents
     ]
-    base = alt.Chart(alt.InlineData(values=rows)).encode(
-        x=alt.X("utcyearmonthdate(day):T", axis=_DAY_AXIS, scale=_UTC), description=alt.Description("tip:N")
-    )
+    dates = [document.date for document in documents]
+    days = [str(min(dates) + dt.timedelta(days=count)) for count in range((max(dates) - min(dates)).days + 1)]
+    base = alt.Chart(alt.InlineData(values=rows)).encode(x=day_axis(days, width), description=alt.Description("tip:N"))
     max_alerts = max(1, *(len(document.alerts) for document in documents))
     y = alt.Y(
         "alerts:Q",
@@ -90,7 +96,7 @@ def alert_counts(documents: Sequence[MonitoringDocument], width: int, palette: P
         scale=alt.Scale(domain=[0, max_alerts], nice=False),
         axis=alt.Axis(format="d", tickMinStep=1),
     )
-    bars = base.mark_bar(color=palette.lookup, cornerRadiusEnd=2, width={"band": 0.6}).encode(y=y)
+    bars = base.mark_bar(color=palette.lookup, cornerRadiusEnd=2).encode(y=y)
     quiet_points, undecided_points = (
         base.transform_filter(f"datum.status === '{status}'")
         .mark_point(color=color, filled=filled, size=45, opacity=1)
@@ -128,7 +134,7 @@ def show_headline(document: MonitoringDocument) -> None:
     """
     callouts = {"alerting": show_error, "quiet": show_success, "undecided": show_info}
     unit = unit_of(document)
-    first, *others = (convert_times(sentence, unit) for sentence in document.headline)
+    first, *others = (document_text(sentence, unit) for sentence in document.headline)
     callouts[document.status](first, " ".join(others))
     recent, baseline = document.recent_metrics, document.backtest_baseline
     baseline_text = f"backtest: {_time_text(baseline.metrics.mae, unit)}" if baseline else "no backtest baseline"
@@ -166,7 +172,7 @@ def alerts_and_rules(document: MonitoringDocument, documents: Sequence[Monitorin
             "rule": readable_name(alert.rule),
             "value": segment_name(alert.segment, alert.value),
             "since": alert.since,
-            "message": names_to_titles(convert_times(alert.message, unit), features),
+            "message": names_to_titles(document_text(alert.message, unit), features),
         }
         for item in reversed(documents)
         for alert in item.alerts
@@ -196,7 +202,7 @@ def alerts_and_rules(document: MonitoringDocument, documents: Sequence[Monitorin
                 "status": _STATUS_LABELS[item.status],
                 "threshold_reason": names_to_titles(item.threshold_reason, features),
                 "unit": UNIT_TITLES.get(item.unit, item.unit),
-                "message": names_to_titles(convert_times(item.message, unit), features),
+                "message": names_to_titles(document_text(item.message, unit), features),
             }
             for item in document.rules
         ],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 import streamlit as st
 
-from preptime.domain.time_units import convert_times
 from preptime.evaluation import daily_charts
 from preptime.features.feature_set import FeatureSet
 from preptime.formatting import format_count
@@ -13,6 +12,7 @@ from preptime.monitoring import report_rows
 from preptime.monitoring.document import FeatureDrift, MonitoringDocument
 from preptime.ui.components import Column, caption, chart_card, data_table, show_info
 from preptime.ui.display_names import feature_title, reason_title
+from preptime.ui.formatting import document_text
 from preptime.ui.monitoring.alerts import features_of, unit_of
 
 _FEATURE_COLUMNS = (
@@ -131,7 +131,7 @@ def predictions_and_labels(document: MonitoringDocument) -> None:
     if document.label_audit.reasons:
         data_table(
             [
-                msgspec.structs.asdict(reason) | {"reason": convert_times(reason_title(reason.reason), unit)}
+                msgspec.structs.asdict(reason) | {"reason": document_text(reason_title(reason.reason), unit)}
                 for reason in document.label_audit.reasons
             ],
             _LABEL_COLUMNS,
