@@ -63,6 +63,7 @@ NAMES = (
     "import_time",
     "spark",
     "spark_history",
+    "spark_sampling",
 )
 BY_NAME_ONLY = ("peers", "spark_large")
 """Benchmarks that run only if they're named."""

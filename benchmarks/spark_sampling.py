@@ -1,6 +1,6 @@
 """The error that `preptime spark corpus` adds by sampling, on synthetic orders with known true medians.
 
-    python -m benchmarks.spark_sampling                            500,000 orders in nine weeks
+    python -m benchmarks.spark_sampling                            500,000 orders in nine weeks (8 minutes)
     python -m benchmarks.spark_sampling --orders 60000             another number of orders
     python -m benchmarks.spark_sampling --rows 100000 --rows 5000  other sizes of samples
     python -m benchmarks.spark_sampling --json                     one JSON document instead of the table
@@ -8,7 +8,7 @@
 Spark writes one corpus for each size, as of the first day of the last week. `quantile` is fitted and calibrated as in a
 training: on the orders of all days, on those of the latest days in a corpus, and on each sample. Each fit has a process
 of its own, and uses all cores. It predicts the orders of the last week. Features are as of each order's day, with a
-history of all orders.
+history of all orders. The sample of middle size is also fitted with other seeds, which shows how much fits vary.
 
 The true median is the one given everything except the open orders of the kitchen, which `quantile` doesn't know. The
 standard error of a difference is paired by day. Java needs `java` on the PATH, and PySpark is that of `.venv-spark`.
@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,9 @@ SIZES = (200_000, 100_000, 50_000, 25_000, 10_000)
 """Sizes of samples, as for `preptime spark corpus --rows`."""
 ALL_DAYS, WINDOW = "all-days", "window"
 """The names of the fits on all rows. That of a sample is its number of rows."""
+SEEDS = (13, 14)
+"""Other seeds with which one sample is fitted again, because fits differ by more than the standard errors."""
+_SEED = "-seed-"
 _STEPS = ("make", "sample", "fit")
 
 
@@ -133,11 +137,22 @@ def measure_sampling(orders: int = ORDERS, sizes: Sequence[int] = SIZES) -> Samp
     with tempfile.TemporaryDirectory(prefix="preptime-spark-sampling-") as name:
         folder = Path(name)
         made, sampled = _start("make", folder, *options), _start("sample", folder, *options)
-        names = (ALL_DAYS, WINDOW, *map(str, sizes))
+        names = fit_names(sizes)
         measured = {name: _start("fit", folder, *options, "--name", name) for name in names}
         quantiles = {name: np.load(folder / f"predicted-{name}.npy") for name in names}
         found = summarize(Orders.load(folder / "orders.npz"), measured, quantiles)
     return Sampling(**made, **sampled, **found, days=DAYS, as_of=_as_of())
+
+
+def fit_names(sizes: Sequence[int]) -> tuple[str, ...]:
+    """Return the names of all fits. The sample of middle size is also fitted with other seeds.
+
+    Example:
+        >>> fit_names([3, 2, 1])
+        ('all-days', 'window', '3', '2', '1', '2-seed-13', '2-seed-14')
+    """
+    middle = sizes[len(sizes) // 2]
+    return (ALL_DAYS, WINDOW, *map(str, sizes), *(f"{middle}{_SEED}{seed}" for seed in SEEDS))
 
 
 def summarize(
@@ -207,7 +222,8 @@ def _title(name: str, result: Sampling) -> str:
         ALL_DAYS: f"all {result.days - TEST_DAYS} days",
         WINDOW: f"latest {result.window_days} days",
     }
-    return titles.get(name) or f"`--rows {name}`"
+    rows, _, seed = name.partition(_SEED)
+    return titles.get(name) or f"`--rows {rows}`" + (f", seed {seed}" if seed else "")
 
 
 def selected_rows(orders: Orders, order_ids: NDArray[np.int64] | None, first_day: int) -> NDArray[np.bool_]:
@@ -318,12 +334,14 @@ def _fit(folder: Path, name: str) -> dict[str, Any]:
     from preptime.training.fitting import FitPlan
 
     orders, X = Orders.load(folder / "orders.npz"), np.load(folder / "X.npy", mmap_mode="r")
+    sample, _, seed = name.partition(_SEED)
     if name == ALL_DAYS:
         rows = selected_rows(orders, None, 0)
     else:
         first_day = int((folder / "first-day").read_text())
-        rows = selected_rows(orders, np.load(folder / f"sample-{name}.npy"), first_day)
-    plan = FitPlan.default(os.cpu_count() or 1)
+        rows = selected_rows(orders, np.load(folder / f"sample-{sample}.npy"), first_day)
+    default = FitPlan.default(os.cpu_count() or 1)
+    plan = replace(default, seed=int(seed or default.seed))
     cpu = time.process_time()
     model, _ = fit_calibrated(
         plan.quantile_model, X[rows], orders.label[rows], orders.day[rows], threads=plan.threads, seed=plan.seed

@@ -270,7 +270,7 @@ def test_sampling_errors_are_paired_by_day() -> None:
     """Worked by hand: on day 20, the errors are larger by 2 and 4 s, and on day 21, by 0 s twice."""
     quantiles = {
         "all-days": [[90, 110, 120, 130], [90, 110, 120, 130], [50, 100, 120, 210], [0, 150, 160, 170]],
-        "5000": [[90, 112, 120, 130], [90, 114, 120, 130], [50, 100, 120, 210], [0, 250, 260, 270]],
+        "5000-seed-13": [[90, 112, 120, 130], [90, 114, 120, 130], [50, 100, 120, 210], [0, 250, 260, 270]],
     }
     predicted = {name: np.array(rows, np.float32) for name, rows in quantiles.items()}
     measured = {name: {"orders": 3, "cpu_seconds": 1_234.0, "peak_mb": 1_500} for name in quantiles}
@@ -288,7 +288,7 @@ def test_sampling_errors_are_paired_by_day() -> None:
     assert lines[0].startswith("9,000 synthetic orders of 60 restaurants in 63 days.")
     assert lines[4:] == [
         "| all 56 days | 3 | 1,234 s | 1,500 MB | 42.5 s |  | 7.5 s | 75.0% |",
-        "| `--rows 5000` | 3 | 1,234 s | 1,500 MB | 44.0 s | +1.5 ± 1.5 s | 24.0 s | 100.0% |",
+        "| `--rows 5000`, seed 13 | 3 | 1,234 s | 1,500 MB | 44.0 s | +1.5 ± 1.5 s | 24.0 s | 100.0% |",
         "| restaurant lookup, not fitted | | | | 50.0 s | | 25.0 s | |",
         "| true median, not fitted | | | | 35.0 s | | 0.0 s | |",
     ]

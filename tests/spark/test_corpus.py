@@ -15,6 +15,7 @@ from preptime.bundle.store import Store
 from preptime.errors import DataError, UsageError
 from preptime.schema.schema import TAKE_HOME_SCHEMA
 from preptime.sources.files import open_files
+from preptime.spark.corpus import DEFAULT_DAYS, DEFAULT_ROWS
 from preptime.training.as_of_features import build_feature_matrix
 from preptime.training.corpus import CORPUS_FILE, CorpusDocument, read_corpus
 from preptime.training.train import train
@@ -167,3 +168,11 @@ def test_corpus_reads_schema_at_a_url(
     result = preptime("spark", "corpus", *places, "--date", "2015-06-13", "--schema-url", path.as_uri())
     assert result.status == 1
     assert f"{path.as_uri()}{message}" in result.err
+
+
+def test_defaults_of_command_and_function_agree() -> None:
+    """The command doesn't import the function, which imports Polars."""
+    from preptime.cli.spark_training import corpus
+
+    defaults = {parameter.name: parameter.default for parameter in corpus.params}
+    assert (defaults["days"], defaults["rows"]) == (DEFAULT_DAYS, DEFAULT_ROWS)

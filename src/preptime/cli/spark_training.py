@@ -77,7 +77,7 @@ def state(
 @click.option(
     "--rows",
     type=click.IntRange(1),
-    default=2_000_000,
+    default=200_000,
     show_default=True,
     help="Orders to fit models on: a sample by the hash of the order key. The history has all orders.",
 )

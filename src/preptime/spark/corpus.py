@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 KEY_COLUMN = "_key"
 SAMPLE_STEPS = 1 << 31
 """The share of sampled orders is a multiple of 1 / SAMPLE_STEPS."""
-DEFAULT_DAYS, DEFAULT_ROWS = 35, 2_000_000
+DEFAULT_DAYS, DEFAULT_ROWS = 35, 200_000
 
 
 @dataclass(frozen=True)
