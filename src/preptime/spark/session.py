@@ -49,8 +49,14 @@ SETTINGS = {
     "spark.sql.parquet.compression.codec": "zstd",
 }
 """Other settings of a command's session."""
-_JAVA_OPTIONS = "-XX:+UseSerialGC"
-"""A task's Java only moves rows between Parquet and Python. Java's default collector takes 13% more processor time."""
+_JAVA_OPTIONS = (
+    "-XX:+UseSerialGC -XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000 "
+    "-XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
+)
+"""A task's Java only moves rows between Parquet and Python, so it shouldn't compile much itself. These options collect
+garbage in one thread, and let the optimizing compiler start ten times later than by default. Executors then take 33%
+less processor time for 1.6 million orders. With `-XX:TieredStopAtLevel=1`, they'd take as long for these, and 33% more
+for 6.4 million (compared in one run, with the processor time of the Python workers as the unit)."""
 STARTUP_SETTINGS = {
     "spark.driver.defaultJavaOptions": _JAVA_OPTIONS,
     "spark.executor.defaultJavaOptions": _JAVA_OPTIONS,
