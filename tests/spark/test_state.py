@@ -22,7 +22,7 @@ from preptime.spark.addresses import Address, parse_address
 from preptime.spark.duplicates import without_duplicates
 from preptime.spark.state import count_rows, count_state, stage_rows
 from preptime.spark.state_workers import RowJudge
-from preptime.training.history_rows import history_rows
+from preptime.training.history_rows import audit_batch, history_rows
 from preptime.training.refresh import stream_history
 from preptime.training.saved_state import STATE_FILE, SavedState, encode_restaurants, read_state
 from preptime.validation.restaurants import read_restaurants
@@ -106,12 +106,13 @@ def one_machine(
     orders: Path, restaurants: RestaurantIndex, schema: Schema = TAKE_HOME_SCHEMA, as_of: dt.date = AS_OF
 ) -> SavedState:
     history = stream_history(open_files(str(orders), schema), restaurants, as_of)
-    return SavedState(as_of, schema, restaurants, history.state, history.labels)
+    return SavedState(as_of, schema, restaurants, history.state, history.labels, history.orders)
 
 
 def assert_same(found: SavedState, expected: SavedState) -> None:
     """Check every field: its type, its shape, and its values. Days are fields, too."""
-    for part, other in ((found.state, expected.state), (found.labels, expected.labels)):
+    pairs = ((found.state, expected.state), (found.labels, expected.labels), (found.orders, expected.orders))
+    for part, other in pairs:
         arrays, others = part.arrays(), other.arrays()
         assert arrays.keys() == others.keys()
         assert {name: array.dtype for name, array in arrays.items()} == {n: a.dtype for n, a in others.items()}
@@ -126,7 +127,7 @@ def test_state_equals_one_machine_for_any_buckets(spark: Any, orders: Path, tmp_
     kept = without_duplicates(spark, rows, str(tmp_path / "duplicates"), by_file=True)
     for buckets in (1, 4, 16):
         counted = count_rows(kept, restaurants, judge.restaurants, str(tmp_path / f"{buckets}"), buckets)
-        assert_same(SavedState(AS_OF, TAKE_HOME_SCHEMA, restaurants, *counted), expected)
+        assert_same(SavedState(AS_OF, TAKE_HOME_SCHEMA, restaurants, *counted, expected.orders), expected)
     # 1,200 orders, of which four can't be used. Two orders without an ID and two with a usable row are added.
     assert (int(expected.state.orders.sum()), expected.labels.labels) == (1_200 - 4 + 2 + 2, 1_200 - 2 + 2 + 2)
     assert expected.state.orders[4] == 1
@@ -173,7 +174,9 @@ def test_state_with_custom_categories(spark: Any, custom_bundle: Bundle, tmp_pat
 def test_history_rows_of_no_rows_have_the_same_types() -> None:
     """Spark needs the types before the first row."""
     rows = pl.DataFrame([make_order(1, restaurant=1, day=1)]).with_columns(_file=pl.lit("a"), _row=pl.lit(0))
-    found = [history_rows(part, make_restaurants(), AS_OF, TAKE_HOME_SCHEMA).schema for part in (rows, rows.clear())]
+    restaurants = make_restaurants()
+    audited = [audit_batch(part, restaurants, TAKE_HOME_SCHEMA) for part in (rows, rows.clear())]
+    found = [history_rows(part, restaurants, AS_OF).schema for part in audited]
     assert found[0] == found[1]
 
 

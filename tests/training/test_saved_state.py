@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import polars as pl
 import pytest
 
 from preptime.bundle.store import Store
@@ -25,7 +26,7 @@ def count_state(data: SyntheticData, folder: Path) -> SavedState:
     """Return the state of the orders as of 15 June."""
     data.orders.write_parquet(folder / "orders.parquet")
     history = stream_history(open_source(folder / "orders.parquet"), data.restaurant_index, june(15))
-    return SavedState(june(15), TAKE_HOME_SCHEMA, data.restaurant_index, history.state, history.labels)
+    return SavedState(june(15), TAKE_HOME_SCHEMA, data.restaurant_index, history.state, history.labels, history.orders)
 
 
 def write_state(saved: SavedState, folder: Path) -> Path:
@@ -46,6 +47,9 @@ def test_saved_state_is_read_as_written(data: SyntheticData, tmp_path: Path) -> 
     assert (found.date, found.schema) == (june(15), TAKE_HOME_SCHEMA)
     assert state_bytes(found.state) == state_bytes(saved.state)
     assert equal_counts(found.labels, saved.labels)
+    assert found.orders.reason_counts == saved.orders.reason_counts
+    assert found.orders.by_day == saved.orders.by_day
+    assert found.orders.arrays()["order_totals"].tolist() == saved.orders.arrays()["order_totals"].tolist()
     assert found.restaurants.vocabularies == saved.restaurants.vocabularies
     for name in ("restaurant_id", "country", "city", "type_of_food", "time_zone"):
         assert np.array_equal(getattr(found.restaurants, name), getattr(saved.restaurants, name))
@@ -64,6 +68,21 @@ def test_refresh_from_state_publishes_bundle_of_refresh(
     assert from_state == run_refresh(data, june(15), good.copy(tmp_path / "other"))
 
 
+def test_refresh_from_state_refuses_what_refresh_refuses(
+    data: SyntheticData, good_store: Store, tmp_path: Path
+) -> None:
+    """A state also has the orders that can't be used, which its history doesn't count."""
+    half = pl.int_range(pl.len()) % 2 == 0
+    cells = pl.when(half).then(pl.lit("many")).otherwise(pl.col("number_of_items").cast(pl.String))
+    wrong = SyntheticData.from_frames(data.orders.with_columns(number_of_items=cells), data.restaurants)
+    found = read_state(str(write_state(count_state(wrong, tmp_path), tmp_path / "state")))
+    bundles = good_store.bundle_ids()
+    with pytest.raises(DataError, match=r"orders can't be used for fitting \(unparsable_number 1,\d+") as refused:
+        refresh_from_state(found, june(15), good_store, ACTOR)
+    assert "--gate max_unusable_share=" in refused.value.hint
+    assert good_store.bundle_ids() == bundles
+
+
 def test_damaged_state_is_refused(data: SyntheticData, tmp_path: Path) -> None:
     folder = write_state(count_state(data, tmp_path), tmp_path / "state")
     items = folder / "run-1" / "items.npy"
@@ -75,8 +94,8 @@ def test_damaged_state_is_refused(data: SyntheticData, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no readable state"):
         read_state(str(folder))
     document = msgspec.json.decode((folder / STATE_FILE).read_bytes())
-    (folder / STATE_FILE).write_bytes(msgspec.json.encode(document | {"format": 2}))
-    with pytest.raises(DataError, match="has the format 2; expected 1"):
+    (folder / STATE_FILE).write_bytes(msgspec.json.encode(document | {"format": 3}))
+    with pytest.raises(DataError, match="has the format 3; expected 2"):
         read_state(str(folder))
 
 

@@ -45,7 +45,7 @@ def count(*batches: list[dict[str, str | None]]) -> OrderCounts:
     counts = OrderCounts()
     for batch in batches:
         audited = audit_orders(make_orders(*batch), make_restaurant_index(), need_label=True)
-        counts.add(OrderRows.from_audited(audited, AS_OF))
+        counts.append(OrderCounts.of_batch(OrderRows.from_audited(audited, AS_OF)))
     return counts
 
 
@@ -64,8 +64,11 @@ def test_counts_are_those_of_the_date_in_any_batches(split: int) -> None:
 
 def test_duplicates_in_other_batches_are_unusable_unless_open() -> None:
     rows = OrderRows.from_audited(audit_orders(make_orders(*ROWS), make_restaurant_index(), need_label=True), AS_OF)
-    counts = OrderCounts()
-    counts.add(rows.with_duplicates(np.array([0, 2])))
+    counts = OrderCounts.of_batch(rows.with_duplicates(np.array([0, 2])))
+    later = OrderCounts.of_batch(rows)
+    later.reject_duplicates(usable=1, unusable=0)
+    assert later.reason_counts == counts.reason_counts
+    assert (later.usable, later.unusable) == (counts.usable, counts.unusable)
     assert (counts.orders, counts.open_orders, counts.usable, counts.unusable) == (6, 2, 2, 3)
     assert counts.reason_counts[ValidationReason.DUPLICATE] == 1
 

@@ -19,7 +19,7 @@ def without_duplicates(session: Any, rows: Any, folder: str, *, by_file: bool) -
     Args:
         session: The Spark session.
         rows: The staged rows.
-        folder: Where the places of duplicates are written.
+        folder: Where the places of duplicates are written, with `is_usable` and `is_open`.
         by_file: Whether the first row is the one with the first file and row. Tables have no order of rows. There, the
             first row is the one with the smallest values, in the order of the columns.
     """
@@ -31,6 +31,6 @@ def without_duplicates(session: Any, rows: Any, folder: str, *, by_file: bool) -
     values = [] if by_file else ["acknowledged_at", *(name for name in rows.columns if name not in _PLACE)]
     first = Window.partitionBy(*identity).orderBy(*values, *_PLACE)
     ranked = identified.join(suspects, "key", "left_semi").withColumn("rank", functions.row_number().over(first))
-    ranked.where("rank > 1").select(*_PLACE).write.parquet(folder)
+    ranked.where("rank > 1").select(*_PLACE, "is_usable", "is_open").write.parquet(folder)
     # Spark knows the size of written rows, so it sends few of them to all workers instead of sorting all orders.
-    return rows.join(session.read.parquet(folder), list(_PLACE), "left_anti")
+    return rows.join(session.read.parquet(folder).select(*_PLACE), list(_PLACE), "left_anti")

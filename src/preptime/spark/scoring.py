@@ -30,7 +30,7 @@ from preptime.spark.addresses import Address, check_names, read_rows
 from preptime.spark.arrow_rows import from_arrow
 from preptime.spark.failures import spark_errors
 from preptime.spark.output import open_output, staged_run
-from preptime.spark.session import check_settings, require_pyspark
+from preptime.spark.session import check_settings, list_accumulator, require_pyspark
 from preptime.spark.worker_bundles import OrderScorer, ScoringJob, scored_schema
 from preptime.training.saved_state import encode_restaurants
 from preptime.validation.restaurants import audit_restaurants
@@ -121,7 +121,7 @@ def score_orders(
     counts = ScoreCounts()
     progress("Scoring", 0.0)
     with staged_run(output) as run:
-        task_counts = _accumulator(session)
+        task_counts = list_accumulator(session)
         run.write_parquet(scored_rows(frame, OrderScorer(job, task_counts)), subject=f"Scoring {orders.text}")
         for content in task_counts.value:
             counts.add_encoded(content)
@@ -216,21 +216,6 @@ def _shared_address(url: str) -> str:
     if scheme == "memory":
         raise UsageError(f"Workers can't reach the store {url}.", "Use a folder or a URL.")
     return url if separator else str(Path(url).absolute())
-
-
-def _accumulator(session: Any) -> Any:
-    """Return an accumulator of lists. Spark adds what a task added once, when the task succeeds."""
-    from pyspark import AccumulatorParam
-
-    class _Lists(AccumulatorParam):  # type: ignore[misc]
-        def zero(self, value: list[bytes]) -> list[bytes]:
-            return value
-
-        def addInPlace(self, value1: list[bytes], value2: list[bytes]) -> list[bytes]:  # noqa: N802
-            value1 += value2
-            return value1
-
-    return session.sparkContext.accumulator([], _Lists())
 
 
 def _check_counts(counts: ScoreCounts, orders: Address, written: int) -> None:

@@ -171,6 +171,21 @@ def hadoop_configuration(session: Any) -> Any:
     return session.sparkContext._jsc.hadoopConfiguration()  # noqa: SLF001
 
 
+def list_accumulator(session: Any) -> Any:
+    """Return an accumulator of lists. Spark adds what a task added once, when the task succeeds."""
+    from pyspark import AccumulatorParam
+
+    class _Lists(AccumulatorParam):  # type: ignore[misc]
+        def zero(self, value: list[bytes]) -> list[bytes]:
+            return value
+
+        def addInPlace(self, value1: list[bytes], value2: list[bytes]) -> list[bytes]:  # noqa: N802
+            value1 += value2
+            return value1
+
+    return session.sparkContext.accumulator([], _Lists())
+
+
 def split_by_rows(session: Any, total_bytes: int, total_rows: int) -> None:
     """Let Spark split the files that it reads next at about `TASK_ROWS` rows, instead of at 128 MB.
 

@@ -25,12 +25,14 @@ from preptime.spark.addresses import Address, read_rows
 from preptime.spark.duplicates import without_duplicates
 from preptime.spark.failures import plain_path, spark_errors
 from preptime.spark.output import StagedRun, open_output, staged_run
+from preptime.spark.session import list_accumulator
 from preptime.spark.state_workers import (
     ARRAYS_COLUMN,
     BUCKET_COLUMN,
     BucketCounter,
     RowJudge,
     join_buckets,
+    join_order_counts,
 )
 from preptime.training.history_rows import CATEGORY_PREFIX
 from preptime.training.saved_state import STATE_FILE, SavedState, StateDocument, encode_restaurants
@@ -102,12 +104,17 @@ def count_state(
         DataError: The orders can't be read, or lack a column.
         OperationError: Spark failed.
     """
-    judge = RowJudge(encode_restaurants(restaurants, schema), schema, as_of)
+    counts = list_accumulator(session)
+    judge = RowJudge(encode_restaurants(restaurants, schema), schema, as_of, counts=counts)
     with spark_errors(f"Counting {orders.text}"):
         rows = stage_rows(session, orders, judge, f"{staging}/rows")
         kept = without_duplicates(session, rows, f"{staging}/duplicates", by_file=orders.has_row_order)
         state, labels = count_rows(kept, restaurants, judge.restaurants, f"{staging}/buckets", buckets)
-    return SavedState(as_of, schema, restaurants, state, labels)
+        all_orders = join_order_counts(counts.value)
+        duplicates = session.read.parquet(f"{staging}/duplicates")
+        usable, unusable = (duplicates.where(rule).count() for rule in ("is_usable", "not is_usable and not is_open"))
+        all_orders.reject_duplicates(usable, unusable)
+    return SavedState(as_of, schema, restaurants, state, labels, all_orders)
 
 
 def write_state(run: StagedRun, state: SavedState) -> StateDocument:

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
-from preptime.domain.data_dictionary import FILE_COLUMN
+from preptime.domain.data_dictionary import FILE_COLUMN, ROW_COLUMN
 from preptime.features.history_state import HistoryState
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.schema.schema import Schema
 from preptime.spark.arrow_rows import from_arrow, to_arrow
 from preptime.spark.failures import plain_path
-from preptime.training.history_rows import counted_labels, counted_orders, history_rows
+from preptime.training.history_rows import (
+    audit_batch,
+    counted_labels,
+    counted_orders,
+    history_rows,
+    without_duplicate_reason,
+)
 from preptime.training.saved_state import decode_restaurants, pack_arrays, unpack_arrays
+from preptime.validation.audit import AuditedOrders
 from preptime.validation.label_counts import LabelCounts
+from preptime.validation.order_counts import OrderCounts, OrderRows
 
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
 
+    from preptime.spark.worker_bundles import AddCounts
+
 BUCKET_COLUMN = "bucket"
 ARRAYS_COLUMN = "arrays"
+_PLACE_ARRAY = "place"
+"""The place of a file, and the first row in it."""
 
 
 @dataclass(frozen=True)
@@ -38,21 +51,41 @@ class RowJudge:
     as_of: dt.date
     files: Mapping[str, int] = field(default_factory=dict)
     """The place of each file in the product's order. Empty if the rows have no files."""
+    counts: AddCounts | None = None
+    """Gets the counts of all orders of the task, by file (`join_order_counts`). Without it, nothing is counted."""
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield the narrow rows of each batch."""
+        parts: dict[int, tuple[int, OrderCounts]] = {}
         for batch in batches:
-            yield from to_arrow(self.judge(from_arrow(batch))).to_batches()
+            audited = self.audit(from_arrow(batch))
+            if self.counts is not None:
+                self._count(audited, parts)
+            yield from to_arrow(self.narrow(audited)).to_batches()
+        if self.counts is not None:
+            self.counts.add([_encode_part(file, row, counts) for file, (row, counts) in parts.items()])
 
-    def judge(self, batch: pl.DataFrame) -> pl.DataFrame:
+    def audit(self, batch: pl.DataFrame) -> AuditedOrders:
+        """Return the audit of a batch."""
+        return audit_batch(batch, decode_restaurants(self.restaurants), self.schema)
+
+    def narrow(self, audited: AuditedOrders) -> pl.DataFrame:
         """Return the narrow rows of a batch, with the place of the file instead of its name."""
-        restaurants = decode_restaurants(self.restaurants)
-        rows = history_rows(batch, restaurants, self.as_of, self.schema)
+        rows = history_rows(audited, decode_restaurants(self.restaurants), self.as_of)
         return with_file_places(rows, self.files)
 
     def narrow_schema(self, columns: pa.Schema) -> pa.Schema:
         """Return the schema of the narrow rows of batches with the schema `columns`."""
-        return to_arrow(self.judge(from_arrow(columns.empty_table()))).schema
+        return to_arrow(self.narrow(self.audit(from_arrow(columns.empty_table())))).schema
+
+    def _count(self, audited: AuditedOrders, parts: dict[int, tuple[int, OrderCounts]]) -> None:
+        """Add the orders of a batch to the counts of their files. A task reads consecutive rows of each file."""
+        orders = OrderRows.from_audited(without_duplicate_reason(audited), self.as_of)
+        places = with_file_places(audited.frame.select(FILE_COLUMN, ROW_COLUMN), self.files)
+        for (file,), rows in places.group_by(FILE_COLUMN, maintain_order=True):
+            is_of_file = (places[FILE_COLUMN] == file).to_numpy()
+            _, counts = parts.setdefault(int(file), (int(rows[ROW_COLUMN][0]), OrderCounts()))
+            counts.append(OrderCounts.of_batch(orders.only(is_of_file)))
 
 
 @dataclass(frozen=True)
@@ -101,6 +134,19 @@ def with_file_places(rows: pl.DataFrame, files: Mapping[str, int]) -> pl.DataFra
     places = {name: files[plain_path(name)] if files else 0 for name in rows[FILE_COLUMN].unique()}
     place = pl.col(FILE_COLUMN).replace_strict(places, return_dtype=pl.Int32) if places else pl.lit(0, pl.Int32)
     return rows.with_columns(place.alias(FILE_COLUMN))
+
+
+def _encode_part(file: int, row: int, counts: OrderCounts) -> bytes:
+    return pack_arrays({_PLACE_ARRAY: np.array([file, row], np.int64), **counts.arrays()})
+
+
+def join_order_counts(parts: Iterable[bytes]) -> OrderCounts:
+    """Return the counts of all orders, from those that tasks sent for consecutive rows of a file, in any order."""
+    total = OrderCounts()
+    decoded = [unpack_arrays(part) for part in parts]
+    for arrays in sorted(decoded, key=lambda arrays: arrays[_PLACE_ARRAY].tolist()):
+        total.append(OrderCounts.from_arrays(arrays))
+    return total
 
 
 def join_buckets(

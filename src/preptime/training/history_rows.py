@@ -22,7 +22,7 @@ from preptime.validation.audit import AuditedOrders, audit_orders, to_order_colu
 from preptime.validation.cell_text import cells_as_text
 from preptime.validation.custom_features import feature_column
 from preptime.validation.duplicates import identity_columns
-from preptime.validation.label_counts import LabelRows
+from preptime.validation.label_counts import LabelRows, is_open
 
 IDENTITY_PREFIX = "identity_"
 """Start of the columns that distinguish orders."""
@@ -42,14 +42,11 @@ _COMPLETED_COLUMNS = (
 )
 
 
-def audit_known_rows(
-    batch: pl.DataFrame, restaurants: RestaurantIndex, as_of: dt.date, schema: Schema
-) -> AuditedOrders:
-    """Return the audit of a batch's rows known as of a date. Duplicates are found within the batch."""
+def audit_batch(batch: pl.DataFrame, restaurants: RestaurantIndex, schema: Schema) -> AuditedOrders:
+    """Return the audit of a batch. Duplicates are found within the batch."""
     # No opening hours are inferred, because they exclude no order from the history.
     opening_times = np.full(len(restaurants), np.nan)
-    audited = audit_orders(batch, restaurants, need_label=True, opening_times=opening_times, schema=schema)
-    return rows_as_of(audited, restaurants, as_of)
+    return audit_orders(batch, restaurants, need_label=True, opening_times=opening_times, schema=schema)
 
 
 def completed_orders(audited: AuditedOrders, restaurants: RestaurantIndex, rows: NDArray[np.bool_]) -> CompletedOrders:
@@ -61,26 +58,29 @@ def completed_orders(audited: AuditedOrders, restaurants: RestaurantIndex, rows:
     return CompletedOrders(to_order_columns(known, restaurants), ready, prep_time_seconds)
 
 
-def history_rows(batch: pl.DataFrame, restaurants: RestaurantIndex, as_of: dt.date, schema: Schema) -> pl.DataFrame:
-    """Return what a history needs of a batch, one narrow row for each order, without a search for duplicates.
+def history_rows(audited: AuditedOrders, restaurants: RestaurantIndex, as_of: dt.date) -> pl.DataFrame:
+    """Return what a history needs of an audited batch, one narrow row for each order known as of a date.
 
     A batch can have rows of any files in any order, so duplicates are found later, among all rows. Rows that neither
     count nor can make another row a duplicate are left out.
 
     Returns:
-        The columns `position` (that of the restaurant, or `UNKNOWN_CODE`), `is_history`, `acknowledged_at`,
-        `ready_at` (seconds on the restaurant's clock), `order_value`, `number_of_items`, `prep_time_seconds`,
-        `label_day` (`NO_LABEL` without a label), `label_seconds`, `is_fraction`, `_file`, and `_row`. Then the codes of
-        custom categories (`category_0`, …), and the columns that distinguish orders (`identity_0`, …).
+        The columns `position` (that of the restaurant, or `UNKNOWN_CODE`), `is_history`, `is_usable` (for fitting, and
+        not open), `is_open`, `acknowledged_at`, `ready_at` (seconds on the restaurant's clock), `order_value`,
+        `number_of_items`, `prep_time_seconds`, `label_day` (`NO_LABEL` without a label), `label_seconds`,
+        `is_fraction`, `_file`, and `_row`. Then the codes of custom categories (`category_0`, …), and the columns that
+        distinguish orders (`identity_0`, …).
     """
-    audited = _without_duplicate_reason(audit_known_rows(batch, restaurants, as_of, schema))
+    audited = without_duplicate_reason(rows_as_of(audited, restaurants, as_of))
     frame = audited.frame
-    is_history = audited.usable_for(Purpose.HISTORY)
+    is_history, is_open_order = audited.usable_for(Purpose.HISTORY), is_open(audited)
     orders = to_order_columns(frame, restaurants)
     categories = np.empty((len(frame), 0), np.int32) if orders.categories is None else orders.categories
     columns = {
         "position": pl.Series(restaurants.positions(orders.restaurant_id), dtype=pl.Int32),
         "is_history": pl.Series(is_history, dtype=pl.Boolean),
+        "is_usable": pl.Series(audited.usable_for(Purpose.FITTING) & ~is_open_order, dtype=pl.Boolean),
+        "is_open": pl.Series(is_open_order, dtype=pl.Boolean),
         "acknowledged_at": pl.Series(orders.acknowledged_at, dtype=pl.Int64),
         "ready_at": (frame["ready_local"].to_physical() // MICROSECONDS).fill_null(0).cast(pl.Int64),
         "order_value": pl.Series(orders.order_value, dtype=pl.Float64),
@@ -132,7 +132,8 @@ def counted_labels(rows: pl.DataFrame) -> LabelRows:
     )
 
 
-def _without_duplicate_reason(audited: AuditedOrders) -> AuditedOrders:
+def without_duplicate_reason(audited: AuditedOrders) -> AuditedOrders:
+    """Return the audit without the reason `duplicate`, which depends on the rows in a batch."""
     reasons = audited.reasons & np.uint32(~ValidationReason.DUPLICATE.bit & 0xFFFFFFFF)
     return replace(audited, frame=audited.frame.with_columns(reasons=pl.Series(reasons)))
 

@@ -31,11 +31,10 @@ from preptime.progress import ProgressCallback, no_progress
 from preptime.schema.schema import Schema
 from preptime.sources.parallel import map_in_order
 from preptime.sources.source import DataSource
-from preptime.training.history_rows import completed_orders
+from preptime.training.history_rows import audit_batch, completed_orders, without_duplicate_reason
 from preptime.training.publishing import AuditActor, publish_refresh
 from preptime.training.saved_state import SavedState
 from preptime.training.training_data import rows_as_of
-from preptime.validation.audit import audit_orders
 from preptime.validation.data_gate import GateThresholds, gate_error
 from preptime.validation.duplicates import find_later_duplicates, identity_columns, isin_sorted, repeated_values
 from preptime.validation.gate_checks import evaluate_history
@@ -103,8 +102,7 @@ def refresh_from_state(
 ) -> RefreshDocument:
     """Publish the champion's models with the history of a state that was counted elsewhere.
 
-    The bundle is that of `refresh_champion` with the orders that were counted. A state has no counts of open and
-    unusable orders, so the data gate doesn't check them (`preptime.validation.gate_checks.evaluate_history`).
+    The bundle, and the checks of the data gate, are those of `refresh_champion` with the orders that were counted.
 
     Raises:
         UsageError: As `refresh_champion`, or the state has another date or was counted for another champion.
@@ -281,7 +279,7 @@ def _count_batches(
         is_kept = ~np.isin(batch.rows, duplicates)
         state.add_orders(restaurants, batch.completed if is_kept.all() else batch.completed.take(is_kept))
         labels.add(batch.labels.without(duplicates))
-        orders.add(batch.orders.with_duplicates(batch.positions[duplicates]))
+        orders.append(OrderCounts.of_batch(batch.orders.with_duplicates(batch.positions[duplicates])))
         keys.append(batch_keys.keys[~np.isin(batch_keys.rows, duplicates)])
         recent.append(batch_keys)
         progress(stage, progress_by_partition.get(batch.file, 0.0))
@@ -308,10 +306,9 @@ def _find_later_duplicates(
 
 def _read_batch(batch: pl.DataFrame, *, restaurants: RestaurantIndex, as_of: dt.date, schema: Schema) -> _AuditedBatch:
     batch = batch.with_columns(pl.int_range(pl.len()).alias(_POSITION_COLUMN))
-    # No opening hours are inferred, because they exclude no order.
-    opening_times = np.full(len(restaurants), np.nan)
-    audited_batch = audit_orders(batch, restaurants, need_label=True, opening_times=opening_times, schema=schema)
+    audited_batch = audit_batch(batch, restaurants, schema)
     audited = rows_as_of(audited_batch, restaurants, as_of)
+    positions = audited.raw[_POSITION_COLUMN].to_numpy()
     is_history = audited.usable_for(Purpose.HISTORY)
     identities = identity_columns(audited.frame)
     is_first = (audited.reasons & np.uint32(ValidationReason.DUPLICATE.bit)) == 0
@@ -323,7 +320,9 @@ def _read_batch(batch: pl.DataFrame, *, restaurants: RestaurantIndex, as_of: dt.
         completed=completed_orders(audited, restaurants, is_history),
         rows=np.flatnonzero(is_history),
         labels=LabelRows.from_audited(audited, as_of),
-        orders=OrderRows.from_audited(audited_batch, as_of),
-        positions=audited.raw[_POSITION_COLUMN].to_numpy(),
+        orders=OrderRows.from_audited(without_duplicate_reason(audited_batch), as_of).with_duplicates(
+            positions[~is_first]
+        ),
+        positions=positions,
         batch_keys=_BatchKeys(identities, identified_rows, identities.hash_rows().to_numpy()[identified_rows]),
     )

@@ -31,7 +31,7 @@ from preptime.validation.label_counts import LabelCounts
 from preptime.validation.order_counts import OrderCounts
 
 STATE_FILE = "state.json"
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 """The format of `state.json` and of the arrays (docs/scale.md)."""
 _RESTAURANT_COLUMNS = ("restaurant_id", "country", "city", "type_of_food", "time_zone")
 _REPEAT_HINT = "Make the state again: preptime spark state."
@@ -72,7 +72,7 @@ class StateDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 @dataclass(frozen=True)
 class SavedState:
-    """The state of all completed orders as of a date, and what the data gate needs to know about their labels."""
+    """The state of all completed orders as of a date, and what the data gate needs to know about all orders."""
 
     date: dt.date
     schema: Schema
@@ -80,12 +80,13 @@ class SavedState:
     """The restaurants as in their file. The codes of custom categories are the champion's."""
     state: HistoryState
     labels: LabelCounts
-    orders: OrderCounts | None = None
-    """Counts of all orders. None for a state that was read from a folder, which doesn't have them."""
+    orders: OrderCounts
+    """Counts of all orders, including open and unusable ones."""
 
     def encode(self, out: str) -> tuple[StateDocument, dict[str, bytes]]:
         """Return the document of a state in the folder `out`, and the content of its files by name."""
-        arrays = {**restaurant_arrays(self.restaurants), **self.state.arrays(), **self.labels.arrays()}
+        counts = {**self.state.arrays(), **self.labels.arrays(), **self.orders.arrays()}
+        arrays = {**restaurant_arrays(self.restaurants), **counts}
         little_endian = {name: _little_endian(array) for name, array in sorted(arrays.items())}
         files = {f"{name}.npy": npy_bytes(array) for name, array in little_endian.items()}
         document = StateDocument(
@@ -146,9 +147,10 @@ def decode_state(address: str, document: StateDocument, files: Mapping[str, byte
         arrays = {name: parse_array(name, files[f"{name}.npy"], info) for name, info in document.arrays.items()}
         restaurants = restaurants_from_arrays(arrays, document.vocabularies, FeatureSet.from_schema(document.schema))
         state, labels = HistoryState.from_arrays(arrays), LabelCounts.from_arrays(arrays)
+        orders = OrderCounts.from_arrays(arrays)
     except (BundleVerificationError, KeyError) as error:
         raise DataError(f"{address}/{document.folder} isn't a state: {error}.", _REPEAT_HINT) from error
-    return SavedState(document.date, document.schema, restaurants, state, labels)
+    return SavedState(document.date, document.schema, restaurants, state, labels, orders)
 
 
 def restaurant_arrays(restaurants: RestaurantIndex) -> dict[str, NDArray[np.generic]]:

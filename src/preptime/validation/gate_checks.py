@@ -56,7 +56,7 @@ def evaluate_history(
     as_of: dt.date,
     thresholds: GateThresholds,
     *,
-    orders: OrderCounts | None,
+    orders: OrderCounts,
     schema: Schema,
 ) -> GateResult:
     """Check orders before they are used as history, with the checks before training.
@@ -69,14 +69,13 @@ def evaluate_history(
         labels: The labels of all orders known as of the date.
         as_of: As-of date.
         thresholds: The thresholds of the checks.
-        orders: Counts of all orders known as of the date. None if they weren't counted. Then the last evening, and the
-            shares of orders that are open, unusable, or of unknown restaurants, aren't checked.
+        orders: Counts of all orders known as of the date.
         schema: The schema of the orders.
     """
     checks = (
         _check_freshness(completed_by_day, as_of, thresholds),
         _check_volume(completed_by_day, as_of, thresholds, noun="completed order"),
-        *(_check_orders(orders, as_of, thresholds) if orders is not None else ()),
+        *_check_orders(orders, as_of, thresholds),
         *(_with_training(check) for check in check_labels(labels, thresholds, schema)),
     )
     return GateResult(str(as_of), all(check.passed for check in checks), checks, ())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -78,6 +80,19 @@ class OrderRows:
             reasons[undated_rows],
         )
 
+    def only(self, is_selected: NDArray[np.bool_]) -> OrderRows:
+        """Return the same rows without those that a mask of the batch leaves out."""
+        dated, undated = is_selected[self.rows], is_selected[self.undated_rows]
+        return OrderRows(
+            self.rows[dated],
+            self.acknowledged[dated],
+            self.reasons[dated],
+            self.is_open[dated],
+            self.is_open_at_end[dated],
+            self.undated_rows[undated],
+            self.undated_reasons[undated],
+        )
+
     def with_duplicates(self, rows: NDArray[np.intp]) -> OrderRows:
         """Return the same orders, with those at `rows` of the batch as duplicates of orders in other batches."""
         bits = np.where(np.isin(self.rows, rows), np.uint32(ValidationReason.DUPLICATE.bit), np.uint32(0))
@@ -108,40 +123,66 @@ class OrderCounts:
     @classmethod
     def from_audited(cls, audited: AuditedOrders, as_of: dt.date) -> OrderCounts:
         """Return the counts of the orders that were acknowledged before local midnight of `as_of`."""
-        counts = cls()
-        counts.add(OrderRows.from_audited(audited, as_of))
-        return counts
+        return cls.of_batch(OrderRows.from_audited(audited, as_of))
 
-    def add(self, batch: OrderRows) -> None:
-        """Add the orders of the next batch of the source."""
+    @classmethod
+    def of_batch(cls, batch: OrderRows) -> OrderCounts:
+        """Return the counts of one batch."""
         is_usable = ~batch.is_open & ((batch.reasons & np.uint32(_FITTING_MASK)) == 0)
         is_unusable = ~batch.is_open & ~is_usable
-        self.open_orders += int(np.count_nonzero(batch.is_open))
-        self.usable += int(np.count_nonzero(is_usable))
-        self.unknown_restaurants += int(
-            np.count_nonzero(batch.reasons & np.uint32(ValidationReason.UNKNOWN_RESTAURANT.bit))
+        is_followed = batch.undated_rows < (int(batch.rows[-1]) if len(batch.rows) else -1)
+        return cls(
+            _count_days(batch),
+            int(np.count_nonzero(batch.is_open)),
+            int(np.count_nonzero(is_usable)),
+            int(np.count_nonzero(batch.reasons & np.uint32(ValidationReason.UNKNOWN_RESTAURANT.bit))),
+            int(np.count_nonzero(is_followed)),
+            _count_reasons(batch.reasons[is_unusable]) + _count_reasons(batch.undated_reasons[is_followed]),
+            int(np.count_nonzero(~is_followed)),
+            _count_reasons(batch.undated_reasons[~is_followed]),
         )
-        self.unusable_reasons += _count_reasons(batch.reasons[is_unusable])
-        self._add_days(batch)
-        self._add_undated(batch)
 
-    def _add_days(self, batch: OrderRows) -> None:
-        days, seconds = np.divmod(batch.acknowledged, _DAY_SECONDS)
-        table = pl.DataFrame({"day": days, "open": batch.is_open_at_end, "second": seconds})
-        sums = table.group_by("day").agg(pl.len(), pl.col("open").sum(), pl.col("second").max())
-        for day, *values in sums.iter_rows():
-            self.by_day[day] = self.by_day.get(day, DayOrders()) + DayOrders(*values)
-
-    def _add_undated(self, batch: OrderRows) -> None:
-        """Count undated rows that have an order after them, and keep the others until there is one."""
-        last_row = int(batch.rows[-1]) if len(batch.rows) else -1
-        is_followed = batch.undated_rows < last_row
-        if len(batch.rows):
-            self.undated += self.later_undated + int(np.count_nonzero(is_followed))
-            self.unusable_reasons += self.later_reasons + _count_reasons(batch.undated_reasons[is_followed])
+    def append(self, following: OrderCounts) -> None:
+        """Add the counts of the rows that follow in the source."""
+        if following.by_day:
+            self.undated += self.later_undated
+            self.unusable_reasons = self.unusable_reasons + self.later_reasons
             self.later_undated, self.later_reasons = 0, np.zeros_like(self.later_reasons)
-        self.later_undated += int(np.count_nonzero(~is_followed))
-        self.later_reasons = self.later_reasons + _count_reasons(batch.undated_reasons[~is_followed])
+        for day, orders in following.by_day.items():
+            self.by_day[day] = self.by_day.get(day, DayOrders()) + orders
+        self.open_orders += following.open_orders
+        self.usable += following.usable
+        self.unknown_restaurants += following.unknown_restaurants
+        self.undated += following.undated
+        self.unusable_reasons = self.unusable_reasons + following.unusable_reasons
+        self.later_undated += following.later_undated
+        self.later_reasons = self.later_reasons + following.later_reasons
+
+    def reject_duplicates(self, usable: int, unusable: int) -> None:
+        """Count orders as duplicates: so many that were counted as usable, and so many that were unusable anyway."""
+        self.usable -= usable
+        self.unusable_reasons = self.unusable_reasons.copy()
+        self.unusable_reasons[_FITTING_REASONS.index(ValidationReason.DUPLICATE)] += usable + unusable
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Return the counts as arrays by name, to write them."""
+        days = [(day, of.orders, of.open_at_end, of.last_second) for day, of in sorted(self.by_day.items())]
+        totals = [self.open_orders, self.usable, self.unknown_restaurants, self.undated, self.later_undated]
+        bits = np.array([reason.bit for reason in _FITTING_REASONS], np.int64)
+        return {
+            "order_days": np.array(days, np.int64).reshape(-1, 4),
+            "order_totals": np.array(totals, np.int64),
+            "order_reasons": np.array([bits, self.unusable_reasons, self.later_reasons], np.int64),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> OrderCounts:
+        """Return the counts that `arrays()` came from. Reasons that this version doesn't have are left out."""
+        days = {day: DayOrders(*counts) for day, *counts in arrays["order_days"].tolist()}
+        open_orders, usable, unknown_restaurants, undated, later_undated = arrays["order_totals"].tolist()
+        counts = {bit: pair for bit, *pair in arrays["order_reasons"].T.tolist()}
+        reasons, later = np.array([counts.get(reason.bit, [0, 0]) for reason in _FITTING_REASONS], np.int64).T
+        return cls(days, open_orders, usable, unknown_restaurants, undated, reasons, later_undated, later)
 
     @property
     def days(self) -> int:
@@ -168,6 +209,13 @@ class OrderCounts:
     def _only_undated(self) -> int:
         """The number of rows without a valid time if there is no other row. Then no order can be later than others."""
         return 0 if self.by_day else self.later_undated
+
+
+def _count_days(batch: OrderRows) -> dict[int, DayOrders]:
+    days, seconds = np.divmod(batch.acknowledged, _DAY_SECONDS)
+    table = pl.DataFrame({"day": days, "open": batch.is_open_at_end, "second": seconds})
+    sums = table.group_by("day").agg(pl.len(), pl.col("open").sum(), pl.col("second").max())
+    return {day: DayOrders(*values) for day, *values in sums.iter_rows()}
 
 
 def _count_reasons(reasons: NDArray[np.uint32]) -> NDArray[np.int64]:
