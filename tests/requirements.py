@@ -86,6 +86,14 @@ def spark_packages() -> Path:
     return found
 
 
+def gcs_connector() -> Path:
+    """Return Google's connector, with which Spark reads and writes `gs://`."""
+    found = next(spark_packages().glob("pyspark_gcs/jars/gcs-connector-*.jar"), None)
+    requires(found, "Google's connector for Spark is not installed; run: python dev.py setup spark")
+    assert found is not None
+    return found
+
+
 def can_be_root() -> bool:
     """Return whether `as_root` works. `sudo` must not ask, and is used only if skips aren't allowed, as in CI."""
     if os.geteuid() == 0:

@@ -39,7 +39,7 @@ def written(folder: str | Path) -> pl.DataFrame:
     return pl.concat([pl.read_parquet(path) for path in sorted(Path(folder).glob("part-*.parquet"))])
 
 
-def spark_score(orders: Path | str, out: Path, store: Store, *options: str | Path) -> CommandResult:
+def spark_score(orders: Path | str, out: Path | str, store: Store, *options: str | Path) -> CommandResult:
     """Run `preptime spark score` in this process, with the session of the tests."""
     return preptime("spark", "score", "--orders", orders, "--out", out, "--store", store.url, *options, "--json")
 

@@ -16,10 +16,11 @@ import pytest
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
-from tests.requirements import requires, spark_packages
+from tests.requirements import gcs_connector, requires, spark_packages
 from tests.scoring.delivery import delivery_bundle
 from tests.scoring.factories import small_bundle
 from tests.spark.cluster import Cluster, run_cluster
+from tests.spark.fake_gcs import FakeGcs, run_fake_gcs
 
 _OPEN_SOCKETS = r"ignore:Exception ignored in. <socket\.socket:pytest.PytestUnraisableExceptionWarning"
 """PySpark doesn't close the sockets through which it receives rows."""
@@ -45,12 +46,27 @@ def spark_environment() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def spark(spark_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def gcs() -> Iterator[FakeGcs]:
+    """Return a fake of Cloud Storage, which Spark reads and writes through Google's connector."""
+    with run_fake_gcs() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="session")
+def spark(spark_environment: dict[str, str], gcs: FakeGcs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Return the session of all tests: two threads of this machine."""
     from preptime.spark.session import open_session
 
     folder = tmp_path_factory.mktemp("spark")
-    session = open_session("local[2]", settings={"spark.sql.warehouse.dir": str(folder / "warehouse")})
+    settings = {"spark.sql.warehouse.dir": str(folder / "warehouse"), "spark.jars": str(gcs_connector())}
+    connector = {
+        "impl": "com.google.cloud.hadoop.fs.gcs.GoogleHadoopFileSystem",
+        "storage.root.url": f"{gcs.address}/",
+        "auth.service.account.enable": "false",
+        "auth.null.enable": "true",
+    }
+    settings |= {f"spark.hadoop.fs.gs.{name}": value for name, value in connector.items()}
+    session = open_session("local[2]", settings=settings)
     yield session
     session.stop()
 
