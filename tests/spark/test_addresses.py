@@ -110,7 +110,7 @@ def test_missing_tables_and_connectors_are_named(spark: Any, tmp_path: Path) -> 
     sentences = {
         "table:shop.orders": r"Spark's catalog has no table `shop`\.`orders`",
         "bigquery:p.d.orders": "this Spark has no connector for BigQuery",
-        "gs://bucket/orders": r"Listing gs://bucket/orders failed, because this Spark has no connector for gs://",
+        "s3://bucket/orders": r"Listing s3://bucket/orders failed, because this Spark has no connector for s3://",
         str(tmp_path / "empty"): "empty has no Parquet file",
         str(tmp_path / "none"): r"There is no file .*none\. Check the path",
     }
