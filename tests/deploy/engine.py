@@ -183,7 +183,7 @@ def _wait_for_engine(engine: Engine, daemon: subprocess.Popen[bytes], log: Path)
 def _remove(folder: Path) -> None:
     """Remove the engine's folder. Its mounts outlive dockerd, and a folder that contains a mount can't be removed.
 
-    The images have a million files, whose removal takes minutes on a slow disk. It goes on after the tests.
+    Removing the files of the images takes minutes on a disk that discards each freed block. It goes on after the tests.
     """
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
     for mount in sorted((path for path in mounts if path.startswith(f"{folder}/")), reverse=True):
