@@ -16,9 +16,11 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from itertools import count
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from tests.fake_server import serve
 
 BUCKET = "orders-bucket"
 _TIME = "2015-07-02T05:00:00.000Z"
@@ -271,14 +273,5 @@ def run_fake_gcs() -> Iterator[FakeGcs]:
     class Handler(_Handler):
         storage = fake
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    fake.address = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with serve(Handler) as fake.address:
         yield fake
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

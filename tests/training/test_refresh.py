@@ -125,6 +125,16 @@ def test_refresh_rejects_damaged_champion(data: SyntheticData, good: TrainedStor
     assert good_store.log_file_names() == ["000001.json"]
 
 
+def assert_refused(orders: SyntheticData, store: Store, fact: str, option: str) -> None:
+    """Check that a refresh is refused with a fact and an option, and publishes nothing."""
+    bundles, entries = store.bundle_ids(), store.log_file_names()
+    with pytest.raises(DataError, match="didn't pass the data gate") as refused:
+        run_refresh(orders, june(15), store)
+    assert fact in refused.value.facts
+    assert f"--gate {option}" in refused.value.hint
+    assert (store.bundle_ids(), store.log_file_names()) == (bundles, entries)
+
+
 def _with_labels(data: SyntheticData, label: pl.Expr) -> SyntheticData:
     """Return the same orders with other labels, without the ready times that they would contradict."""
     orders = data.orders.with_columns(prep_time_seconds=label.cast(pl.Int64)).drop("order_ready_at")
@@ -149,12 +159,7 @@ def test_refresh_refuses_labels_before_publishing(
     data: SyntheticData, weak_store: Store, label: pl.Expr, fact: str, option: str
 ) -> None:
     wrong = _with_labels(data, label)
-    bundles, entries = weak_store.bundle_ids(), weak_store.log_file_names()
-    with pytest.raises(DataError, match="didn't pass the data gate") as refused:
-        run_refresh(wrong, june(15), weak_store)
-    assert fact in refused.value.facts
-    assert f"--gate {option}" in refused.value.hint
-    assert (weak_store.bundle_ids(), weak_store.log_file_names()) == (bundles, entries)
+    assert_refused(wrong, weak_store, fact, option)
 
 
 def test_refresh_checks_labels_as_training_does(data: SyntheticData) -> None:
@@ -209,12 +214,7 @@ def test_refresh_refuses_orders_before_publishing(
     """The same shares as before training, although a history needs no open and no unusable order."""
     changed = data.orders.with_columns(change).drop("order_ready_at")
     wrong = SyntheticData.from_frames(changed, data.restaurants)
-    bundles, entries = weak_store.bundle_ids(), weak_store.log_file_names()
-    with pytest.raises(DataError, match="didn't pass the data gate") as refused:
-        run_refresh(wrong, june(15), weak_store)
-    assert fact in refused.value.facts
-    assert f"--gate {option}" in refused.value.hint
-    assert (weak_store.bundle_ids(), weak_store.log_file_names()) == (bundles, entries)
+    assert_refused(wrong, weak_store, fact, option)
 
 
 def test_refresh_refuses_day_without_evening(data: SyntheticData, weak_store: Store) -> None:

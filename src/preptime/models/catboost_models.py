@@ -27,8 +27,8 @@ ONE_CATBOOST_CALL = threading.RLock()
 """Held during each call to CatBoost, so that no two threads are in the library.
 
 Each call replaces the library's process-wide log and restores it at the end. A call that ends while another one logs
-can therefore crash the process: SIGSEGV in `_train` while another thread was in `_calc_fstr`, version 1.2.10, in two of
-four runs of all tests, and in one of 935 small fits, five at a time. CatBoost uses several threads well, with the same
+can therefore crash the process: SIGSEGV in `_train` while another thread was in `_calc_fstr`, version 1.2.10, in two
+runs of all tests, and in one of 935 small fits, five at a time. CatBoost uses several threads well, with the same
 result, so `train` takes as long as with concurrent fits (`python -m benchmarks training_time`).
 """
 
