@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from preptime import atomic_write
-from preptime.atomic_write import ABANDONED_SECONDS, TERMINATED, atomic_path, temporary_sibling, write_bytes
+from preptime.atomic_write import ABANDONED_SECONDS, atomic_path, temporary_sibling, write_bytes
+from preptime.signals import TERMINATED
 from tests.requirements import requires
 
 WAIT_SECONDS = 120
@@ -22,7 +23,8 @@ WAIT_SECONDS = 120
 WRITE_AND_WAIT = """
 import sys, time
 from pathlib import Path
-from preptime.atomic_write import atomic_path, clean_exit_on_sigterm
+from preptime.atomic_write import atomic_path
+from preptime.signals import clean_exit_on_sigterm
 with clean_exit_on_sigterm(), atomic_path(Path(sys.argv[1])) as temporary:
     temporary.write_text("half")
     print("written", flush=True)

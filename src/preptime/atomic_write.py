@@ -11,26 +11,17 @@ import os
 import re
 import secrets
 import shutil
-import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 TEMPORARY_SUFFIX = ".tmp"
 ABANDONED_SECONDS = 24 * 3600.0
 """Age after which a temporary file of another machine is removed. A running writer changes its file all the time."""
-TERMINATED = 128 + 15
-"""Exit status after SIGTERM."""
-TERMINATION_SECONDS = 2.0
-"""How long the main thread has to clean up after SIGTERM. A library may not return control for longer than that."""
-
 _WRITER_PATTERN = re.compile(r"(?:([0-9a-f]{8})-([0-9]{1,10})-)?[0-9a-f]{12,16}")
 """Machine and process of a temporary file. Both can be missing: earlier releases wrote only the last part."""
 _own_temporaries: set[Path] = set()
@@ -89,44 +80,10 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-@contextmanager
-def clean_exit_on_sigterm() -> Iterator[None]:
-    """End the process with status 143 after SIGTERM, without temporary files.
-
-    The main thread raises `SystemExit`. If it doesn't end within `TERMINATION_SECONDS`, for example because a library
-    computes, another thread removes the temporary files and ends the process. Use it in the main thread, and not around
-    a server, which has its own handler. On Windows, a process can't handle its termination.
-    """
-    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    read_end, write_end = os.pipe()
-    os.set_blocking(write_end, False)
-    previous_handler = signal.signal(signal.SIGTERM, _raise_system_exit)
-    previous_fd = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-    ended = threading.Event()
-    threading.Thread(target=_exit_after_sigterm, args=(read_end, ended), daemon=True).start()
-    try:
-        yield
-    finally:
-        ended.set()
-        signal.set_wakeup_fd(previous_fd)
-        signal.signal(signal.SIGTERM, previous_handler)
-        os.close(write_end)  # ends the thread, which closes the other end
-
-
-def _raise_system_exit(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(TERMINATED)
-
-
-def _exit_after_sigterm(read_end: int, ended: threading.Event) -> None:
-    """Wait for SIGTERM on a pipe that gets the number of every signal, even while a library computes."""
-    while number := os.read(read_end, 1):
-        if number[0] == signal.SIGTERM and not ended.wait(TERMINATION_SECONDS):
-            for temporary in list(_own_temporaries):
-                _remove(temporary)
-            os._exit(TERMINATED)
-    os.close(read_end)
+def remove_own_temporaries() -> None:
+    """Remove every temporary file and folder of this process, before it ends without their writers' cleanup."""
+    for temporary in list(_own_temporaries):
+        _remove(temporary)
 
 
 def _remove_abandoned(folder: Path, prefix: str, suffix: str) -> None:

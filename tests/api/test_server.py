@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -121,6 +122,40 @@ def test_server_sigterm_finishes_running_requests(tmp_path: Path, to_all: bool) 
         assert bodies[0].split()[0] == str(worker)
         with pytest.raises(OSError, match="refused"):
             server.get_response("/")
+
+
+def send_to_other_thread(pid: int, number: int) -> None:
+    """Send a signal to another thread of a process than its main thread, as Linux can do with any signal."""
+    for task in sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda task: int(task.name)):
+        blocked = (task / "status").read_text(encoding="ascii").partition("SigBlk:")[2].split()[0]
+        if int(task.name) != pid and int(blocked, 16) == 0:
+            assert ctypes.CDLL(None).tgkill(pid, int(task.name), number) == 0
+            return
+    raise AssertionError(f"process {pid} has no other thread")
+
+
+def test_server_stops_if_another_thread_gets_sigterm(tmp_path: Path) -> None:
+    requires(sys.platform == "linux", "only Linux can send a signal to a thread of another process")
+    promote(tmp_path)
+    with running_server(tmp_path) as server:
+        server.wait_until("/")
+        send_to_other_thread(server.process.pid, signal.SIGTERM)
+        assert server.process.wait(START_SECONDS) == 0
+    assert "was killed" not in server.stderr_text()
+
+
+def test_worker_stops_if_another_thread_gets_sigterm(tmp_path: Path) -> None:
+    requires(sys.platform == "linux", "only Linux can send a signal to a thread of another process")
+    promote(tmp_path)
+    with running_server(tmp_path) as server:
+        worker = int(server.wait_until("/").split()[0])
+        send_to_other_thread(worker, signal.SIGTERM)
+        end = time.monotonic() + START_SECONDS
+        while Path(f"/proc/{worker}").exists():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        assert int(server.wait_until("/").split()[0]) != worker
+    assert "ended with exit status 0" in server.stderr_text()
 
 
 def test_server_sigterm_ends_requests_after_the_timeout(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ from preptime.api.worker import (
 from preptime.errors import UsageError
 from preptime.network import SERVICE_LINKS_HINT, find_service_links, resolve_free_address
 from preptime.settings import Settings
+from preptime.signals import wake_main_thread
 
 MAX_CONNECTIONS = 1024
 """Maximum number of open connections per worker. The system queues as many more."""
@@ -94,6 +95,7 @@ def serve(settings: Settings, application_spec: str = DEFAULT_APPLICATION) -> No
             exit_stack.enter_context(run_health_server(address, settings.health_port, metrics_folder, is_alive))
         exit_stack.enter_context(export_metrics(metrics_folder, os.environ))
         exit_stack.enter_context(_announce_readiness(settings, address, metrics_folder))
+        exit_stack.enter_context(wake_main_thread())
         try:
             server.serve(
                 spawn_target=WorkerServer.run_worker,

@@ -19,6 +19,7 @@ from preptime.api.json_logs import log_uncaught_exceptions
 from preptime.api.metrics_files import REPLACEMENT_CAUSES, read_heartbeats
 from preptime.api.metrics_store import MetricsStore
 from preptime.api.worker import WorkerApplicationLoader
+from preptime.signals import wake_main_thread
 
 EARLY_EXIT_SECONDS = 5.5
 """Granian treats a worker that exits within this time after a respawn as failing repeatedly."""
@@ -209,7 +210,8 @@ class WorkerServer(MPServer):
         status = 1
         try:
             log_uncaught_exceptions()
-            cls._spawn_wsgi_worker(worker_id, process_name, loader, *arguments)
+            with wake_main_thread():
+                cls._spawn_wsgi_worker(worker_id, process_name, loader, *arguments)
             loader.close()
             status = 0
         except KeyboardInterrupt:

@@ -16,7 +16,6 @@ from typing import Self, TextIO
 import click
 import msgspec
 
-from preptime.atomic_write import clean_exit_on_sigterm
 from preptime.cli.output import (
     EXIT_STATUSES,
     FAILURE,
@@ -33,6 +32,7 @@ from preptime.errors import DataError, OperationError, PermanentDataError, Prept
 from preptime.network import SERVICE_LINKS_HINT, find_service_links
 from preptime.python_api.extras import missing_extra_error
 from preptime.redaction import redact_log_records, redact_text, remember_environment, remember_secrets
+from preptime.signals import clean_exit_on_sigterm
 
 COMMAND_MODULES = {
     "demo": "preptime.cli.demo",

@@ -25,6 +25,7 @@ from rich.text import Text
 from preptime.domain.time_units import MINUTES, TimeUnit, convert_minutes
 from preptime.formatting import escape_controls, escape_surrogates, format_count
 from preptime.redaction import redact_text
+from preptime.signals import TERMINATED
 
 if TYPE_CHECKING:
     from preptime.bundle.manifest import Manifest
@@ -40,8 +41,6 @@ FAILURE = 3
 PERMANENTLY_REFUSED = 4
 INTERRUPTED = 130
 """The status that shells use for SIGINT."""
-TERMINATED = 143
-"""The status that shells use for SIGTERM."""
 
 EXIT_STATUSES = {
     SUCCESS: "success, including a lost comparison",

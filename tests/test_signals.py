@@ -1,0 +1,49 @@
+"""Signals in a process with several threads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+from preptime.signals import wake_main_thread
+from tests.requirements import requires
+
+
+def test_signal_to_another_thread_ends_wait_of_main_thread() -> None:
+    requires(os.name == "posix", "Windows can't send a signal to a thread")
+    received = threading.Event()
+    previous = signal.signal(signal.SIGUSR1, lambda *_: received.set())
+
+    def send_to_itself() -> None:
+        time.sleep(0.3)  # Then the main thread waits.
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+    try:
+        with wake_main_thread():
+            threading.Thread(target=send_to_itself).start()
+            assert received.wait(60)
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+
+
+def test_wake_main_thread_restores_signals() -> None:
+    requires(os.name == "posix", "Windows can't send a signal to a thread")
+    previous = signal.getsignal(signal.SIGURG)
+    with wake_main_thread():
+        assert signal.getsignal(signal.SIGURG) is not previous
+    assert signal.getsignal(signal.SIGURG) is previous
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_wake_main_thread_does_nothing_in_another_thread() -> None:
+    def use() -> None:
+        with wake_main_thread():
+            handlers.append(signal.getsignal(signal.SIGTERM))
+
+    handlers: list[object] = []
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGTERM)]
