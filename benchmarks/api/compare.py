@@ -7,8 +7,8 @@
 The other checkout needs only its source: both run in this environment, on copies of the same store. With
 `--custom-features`, this checkout serves both sides: the same orders without and with five custom features. Both
 servers run at the same time on one core, and the loads alternate between them, so that other work on the machine
-affects both. Each row is the median over the rounds of the ratio within a round. The exit status is 1 if this checkout
-is more than `--slower` percent slower in a row.
+affects both. Each row has the median over the rounds of the ratio within a round, with the 95% confidence interval of
+this median. The exit status is 1 if this checkout is more than `--slower` percent slower in a row.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from scipy.stats import quantile_test
 
 from benchmarks.__main__ import ROOT
 from benchmarks.api.load import Load, Target, load, missing_program
@@ -44,7 +46,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, help="store to copy, with a champion (default: train one)")
     parser.add_argument("--other-store", type=Path, help="store of the other checkout, if its bundle format differs")
     parser.add_argument("--seconds", type=int, default=3, help="seconds per load (default: 3)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds over all loads (default: 5)")
+    parser.add_argument("--rounds", type=int, default=11, help="rounds over all loads (default: 11)")
     parser.add_argument(
         "--slower", type=float, help="permitted loss of rate in percent (default: 3, with custom features 15)"
     )
@@ -120,23 +122,31 @@ def _measure(before: _Side, after: _Side, rounds: int, seconds: int) -> Rounds:
 
 
 def _print_table(rounds: Rounds, permitted_percent: float) -> int:
-    print("| body | connections | requests/s before | after | ratio | p99 before, ms | after | ratio | failed |")
+    print(
+        "| body | connections | requests/s before | after | ratio (95%) | p99 ms before | after | ratio (95%) | failed |"
+    )
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     slowest = 1.0
     for (body, connections), pairs in rounds.items():
-        rate_ratio = _median(pairs, lambda pair: pair[1].rate / pair[0].rate)
-        slowest = min(slowest, rate_ratio)
+        rate_ratios = [after.rate / before.rate for before, after in pairs]
+        slowest = min(slowest, statistics.median(rate_ratios))
         cells = (
             f"{_median(pairs, lambda pair: pair[0].rate):,.0f}",
             f"{_median(pairs, lambda pair: pair[1].rate):,.0f}",
-            f"{rate_ratio:.3f}",
+            _format_ratio(rate_ratios),
             f"{_median(pairs, lambda pair: pair[0].p99_us) / 1e3:.2f}",
             f"{_median(pairs, lambda pair: pair[1].p99_us) / 1e3:.2f}",
-            f"{_median(pairs, lambda pair: pair[1].p99_us / pair[0].p99_us):.2f}",
+            _format_ratio([after.p99_us / before.p99_us for before, after in pairs]),
             str(sum(side.failed for pair in pairs for side in pair)),
         )
         print(f"| {body} | {connections} | {' | '.join(cells)} |")
     return int(slowest < 1 - permitted_percent / 100)
+
+
+def _format_ratio(ratios: list[float]) -> str:
+    """Return the median of the rounds and its confidence interval, which needs six rounds."""
+    low, high = quantile_test(ratios, q=1.0, p=0.5).confidence_interval(0.95)
+    return f"{statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})"
 
 
 def _median(pairs: list[tuple[Load, Load]], value: Callable[[tuple[Load, Load]], float]) -> float:
