@@ -25,7 +25,7 @@ from preptime.domain.data_dictionary import TARGET
 from preptime.domain.validation_reasons import Purpose
 from preptime.errors import PreptimeError
 from preptime.evaluation.documents import BacktestDocument, Score, WaitingCost
-from preptime.evaluation.evaluated_orders import LIVE_MODEL, build_backtest_document
+from preptime.evaluation.evaluated_orders import LIVE_MODEL, LOOKUP, build_backtest_document
 from preptime.evaluation.metrics import compute_score
 from preptime.evaluation.summary_text import NO_VALUE, cost_ratio_text, waiting_cost_rows
 from preptime.models.catboost_models import notebook_estimator
@@ -113,9 +113,12 @@ def _markdown(document: AccuracyDocument) -> str:
         NOTEBOOK_MODEL: "the method of the take-home notebook (its CatBoost)",
         **{row.name: f"{row.name.replace('_', ' ')} (baseline)" for row in rows if row.kind == "baseline"},
     }
+    errors = {row.name: f"{row.mae:.0f} s" for row in best_first if row.mae is not None}
     lines = [
-        f"Fitted as of {document.backtest.first_day}, evaluated on all orders until {document.backtest.last_day} with",
-        f"a label up to 3 h, n = {document.notebook.n:,}:",
+        f"On {document.notebook.n:,} orders with a label up to 3 h, of {document.backtest.first_day} to",
+        f"{document.backtest.last_day}, by models fitted as of the first day, the mean absolute error of the default",
+        f"prediction is {errors[document.backtest.default_model]}. That of the restaurant lookup is",
+        f"{errors[LOOKUP]}, and that of the take-home notebook's CatBoost {errors[NOTEBOOK_MODEL]}.",
         "",
         "| | MAE | median | RMSE | R² | bias | within 5 min |",
         "|---|---:|---:|---:|---:|---:|---:|",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import polars as pl
 import pytest
 
@@ -14,10 +15,19 @@ from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.client import Client
+from preptime.errors import DataError
 from preptime.schema.schema import Schema
 from preptime.scoring.remote_scoring import RemoteScorer, score_file_remotely
 from preptime.scoring.score_file import score_file
 from preptime.scoring.scorer import PREDICTED_READY_AT, PREDICTION_BUNDLE, PREDICTION_REASON, RESTAURANT_DIFFERS
+from preptime.scoring.travel_column import (
+    COURIER_WAIT,
+    DISPATCH_AT,
+    DISPATCH_QUANTILE,
+    DISPATCH_REASON,
+    FOOD_WAIT,
+    TravelColumn,
+)
 from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, running_server
 from tests.scoring.delivery import delivery_bundle, delivery_frames
 from tests.scoring.factories import mixed_rows, small_bundle, write_orders
@@ -147,6 +157,39 @@ def test_remote_scoring_sends_values_in_the_schemas_formats(
     assert actual[PREDICTED_READY_AT].to_list() == expected[PREDICTED_READY_AT].to_list()
     assert actual[RESTAURANT_DIFFERS].to_list() == expected[RESTAURANT_DIFFERS].to_list() == [True] * 4 + [False] * 36
     assert msgspec.structs.replace(remote, out=local.out) == local
+
+
+def test_remote_dispatch_equals_local_dispatch(tmp_path: Path, served: tuple[Client, Bundle]) -> None:
+    client, bundle = served
+    cells = ["240", "0", "", "soon", "21600", "60.5"]
+    rows = mixed_rows().with_columns(travel=pl.Series([cells[row % len(cells)] for row in range(len(mixed_rows()))]))
+    source, travel = write_orders(tmp_path / "orders.csv", rows), TravelColumn("travel", 2 / 3)
+    local = score_file(source, tmp_path / "local.parquet", bundle, travel=travel)
+    scorer = RemoteScorer(client, client.bundle().models, bundle.schema, travel=travel)
+    remote = score_file_remotely(source, tmp_path / "remote.parquet", scorer, orders_per_request=3)
+    assert remote.without_dispatch == local.without_dispatch
+    assert set(local.without_dispatch) == {"missing_value", "unparsable_number"}
+    expected, actual = (pl.read_parquet(tmp_path / f"{name}.parquet") for name in ("local", "remote"))
+    assert actual.schema == expected.drop(RESTAURANT_DIFFERS, strict=False).schema
+    for column in (DISPATCH_QUANTILE, DISPATCH_REASON):
+        assert actual[column].to_list() == expected[column].to_list()
+    for column in (COURIER_WAIT, FOOD_WAIT):
+        np.testing.assert_allclose(actual[column].to_numpy(), expected[column].to_numpy(), rtol=0, atol=0.001)
+    (actual_times, actual_offsets), (expected_times, expected_offsets) = (
+        (frame[DISPATCH_AT].str.head(19).str.to_datetime(), frame[DISPATCH_AT].str.slice(19).to_list())
+        for frame in (actual, expected)
+    )
+    assert actual_offsets == expected_offsets
+    differences = (actual_times - expected_times).dt.total_seconds().drop_nulls().to_numpy()
+    np.testing.assert_allclose(differences, 0, atol=1)
+
+
+def test_remote_dispatch_without_its_column_is_an_error(tmp_path: Path, served: tuple[Client, Bundle]) -> None:
+    client, bundle = served
+    source = write_orders(tmp_path / "orders.csv", mixed_rows())
+    scorer = RemoteScorer(client, (), bundle.schema, travel=TravelColumn("travel", 0.5))
+    with pytest.raises(DataError, match="has no column 'travel'"):
+        score_file_remotely(source, tmp_path / "out.csv", scorer, orders_per_request=10)
 
 
 def test_remote_scoring_rejects_malformed_line(tmp_path: Path, served: tuple[Client, Bundle]) -> None:

@@ -190,6 +190,57 @@ def test_ready_at_has_a_date_if_there_are_several(monkeypatch: pytest.MonkeyPatc
     assert table_column(at, "ready at")[-1] == f"2015-06-20 {clock_time}"
 
 
+def travel_rows() -> pl.DataFrame:
+    """Return three orders with the travel times of their couriers."""
+    return pl.DataFrame([VALID_ORDER | {"way": way, "note": "n"} for way in ("0", "300", "soon")])
+
+
+def test_travel_times_of_a_file_give_dispatch_times(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    at = render_upload_tab(monkeypatch, PREPTIME_STORE=store)
+    upload(at, "three.csv", csv(travel_rows()))
+    assert at.selectbox("travel_column").options == ["no travel times", "way", "note"]
+    assert at.selectbox("travel_column").value is None
+    at.button("predict").click().run()
+    assert "dispatch at" not in at.dataframe[-1].value.columns
+    at.selectbox("travel_column").set_value("way").run()
+    assert not at.dataframe[-1].value.columns.str.startswith("p50").any()  # predicted without the travel times
+    at.button("predict").click().run()
+    text = page_text(at)
+    assert "each courier is sent so that it arrives at the 50% quantile of the ready time" in text
+    assert "1 order predicted without a dispatch time. In way: a number can't be read" in text
+    ready = str(table_column(at, "ready at")[0])
+    dispatch, waits = (table_column(at, name) for name in ("dispatch at", "courier waits"))
+    # With equal costs, couriers arrive at the p50. The second one travels for five minutes.
+    assert dispatch[:2] == [ready, f"19:{int(ready[3:]) - 5:02}"]
+    assert [str(cell) for cell in (dispatch[2], waits[2])] == ["nan", "nan"]
+    at.select_slider("file_cost_ratio").set_value("9:1").run()
+    at.button("predict").click().run()
+    assert "arrives at the 90% quantile" in page_text(at)
+    assert str(table_column(at, "dispatch at")[0]) > ready
+    assert float(str(table_column(at, "courier waits")[0])) < float(str(waits[0]))
+
+
+def test_column_with_the_name_of_the_api_is_selected(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    at = render_upload_tab(monkeypatch, PREPTIME_STORE=store, PREPTIME_COURIER_COST="2")
+    upload(at, "three.csv", csv(travel_rows().rename({"way": "travel_seconds"})))
+    assert at.selectbox("travel_column").value == "travel_seconds"
+    assert at.select_slider("file_cost_ratio").value == "2:1"
+    upload(at, "one.csv", csv(pl.DataFrame([VALID_ORDER])))
+    assert "travel_column" not in {field.key for field in at.selectbox}
+
+
+def test_api_gives_dispatch_times_of_a_file(monkeypatch: pytest.MonkeyPatch, store: str, site: Site) -> None:
+    at = render_upload_tab(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=site.api.url, PREPTIME_API_KEY=API_KEY)
+    upload(at, "three.csv", csv(travel_rows().rename({"way": "travel_seconds"})))
+    decisions: list[list[object]] = []
+    for mode in (LOCAL_MODE, API_MODE):
+        at.radio("mode").set_value(mode).run()
+        at.button("predict").click().run()
+        decisions.append([table_column(at, name) for name in ("ready at", "dispatch at")])
+        assert "1 order predicted without a dispatch time." in page_text(at)
+    assert str(decisions[0]) == str(decisions[1])
+
+
 def test_filters_narrow_the_table(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
     at = render_upload_tab(monkeypatch, PREPTIME_STORE=store)
     rows = pl.DataFrame([VALID_ORDER, VALID_ORDER | {"restaurant_id": 2}, VALID_ORDER | {"restaurant_id": 999_999}])

@@ -65,6 +65,11 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         """The unit with its names."""
         return TIME_UNITS[self.unit]
 
+    @property
+    def has_dispatch(self) -> bool:
+        """Whether it's the ready time, after which a courier can leave. Only then are there dispatch decisions."""
+        return self.event == Target().event
+
 
 class OrderColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """The company's column for one canonical column of orders."""

@@ -32,6 +32,8 @@ from preptime.validation.audit import AuditedOrders, audit_orders
 from preptime.validation.cell_text import cells_as_text, to_csv_cells
 
 SAMPLE_ROWS = 50
+SAMPLE_TRAVEL_COLUMN = "travel_seconds"
+"""The column of sample orders with the travel times of couriers, with the name of the API's field."""
 _SEED = 12
 """The seed of the published notebook."""
 _ORDER_HOURS = (12, 12, 13, 13, 17, 18, 18, 19, 19, 19, 20, 20, 21)
@@ -55,7 +57,7 @@ def sample_orders(
     """Return sample orders of `day`, two of them invalid on purpose. The same arguments give the same orders.
 
     They're from the first of `restaurants`, or from restaurants 1 to 20 without any. Their custom features have values
-    from `values`.
+    from `values`. If the target is the ready time, each order has the travel time of a courier.
     """
     rng = np.random.default_rng(_SEED)
     listed_ids = (
@@ -82,7 +84,11 @@ def sample_orders(
         order = OrderInput(restaurant_id, time, cells)
         zone = None if restaurants is None else restaurant_zone(order, restaurants)
         rows.append(order.to_row(schema, zone))
-    return _with_invalid_rows(pl.DataFrame(rows, schema=dict.fromkeys(rows[0], pl.String)), schema)
+    sample = pl.DataFrame(rows, schema=dict.fromkeys(rows[0], pl.String))
+    if schema.target.has_dispatch and SAMPLE_TRAVEL_COLUMN not in sample.columns:
+        travel = pl.Series(SAMPLE_TRAVEL_COLUMN, rng.integers(2, 15, SAMPLE_ROWS) * 60)
+        sample = sample.with_columns(travel.cast(pl.String))
+    return _with_invalid_rows(sample, schema)
 
 
 def _sample_values(rng: np.random.Generator, feature: CustomFeature, seen: FieldValues) -> list[float | str | None]:

@@ -35,11 +35,13 @@ from preptime.scoring.scorer import (
     order_flags,
     quantile_column,
 )
+from preptime.scoring.travel_column import TravelColumn, count_without_dispatch
 from preptime.sources.parallel import map_in_order
 from preptime.sources.writer import write_table
 from preptime.validation.audit import audit_orders
 from preptime.validation.cell_text import cells_as_text, format_times
 
+_LOCAL_TIME_LENGTH = len("2015-06-01 12:28:28")
 MAX_CONCURRENT_REQUESTS = 2
 """With two, the client reads and writes one chunk while the server predicts another."""
 NO_RESTAURANTS = RestaurantIndex(
@@ -103,6 +105,9 @@ class RemoteScorer:
     """The schema of the orders, which the API's bundle has too."""
     restaurants: RestaurantIndex | None = None
     """The restaurants of the API's bundle, for the counts. None if they aren't known here."""
+    travel: TravelColumn | None = None
+    """The column with travel times, if the rows get dispatch columns. Their times can differ by a second from those of
+    `score_file`, because a response has times in seconds."""
 
     def flags(self, rows: pl.DataFrame, is_predicted: NDArray[np.bool_]) -> OrderFlags:
         """Return what `score_file` counts about the predicted orders among N orders, as far as it's known here."""
@@ -114,7 +119,12 @@ class RemoteScorer:
         """Return the prediction columns (see `preptime.scoring.scorer`) for N orders as a data source yields them."""
         points = tuple(name for name in self.models if name != DEFAULT_MODEL)
         response = self.client.predict(request_rows(rows, self.schema).to_dicts(), models=points)
-        columns = _prediction_columns(response, points)
+        columns = self._without_malformed_lines(rows, _prediction_columns(response, points))
+        if self.travel is None:
+            return columns
+        return columns.hstack(_dispatch_columns(self.travel, rows[self.travel.name], self.schema, columns))
+
+    def _without_malformed_lines(self, rows: pl.DataFrame, columns: pl.DataFrame) -> pl.DataFrame:
         if SURPLUS_COLUMN not in rows.columns:
             return columns
         # A request has cells instead of lines, so the server can't detect a line with too many cells.
@@ -145,6 +155,8 @@ def score_file_remotely(
     `DataError` if the source can't be read, and the client's errors.
     """
     orders = open_orders(source, scorer.schema, bundle_id)
+    if scorer.travel is not None:
+        scorer.travel.check(orders)
     passthrough = PassthroughColumns.from_source(orders, for_csv=out.suffix.lower() == ".csv")
     counts = ScoreCounts()
     report_rows = row_progress(orders, "Predicting with the API", progress)
@@ -166,6 +178,8 @@ def score_file_remotely(
         with closing(map_in_order(orders.batches(orders_per_request), score_chunk, MAX_CONCURRENT_REQUESTS)) as chunks:
             for passthrough_columns, predictions, flags in chunks:
                 _count_predictions(counts, predictions, flags)
+                if scorer.travel is not None:
+                    counts.add_without_dispatch(count_without_dispatch(predictions))
                 bundle = str(predictions[PREDICTION_BUNDLE][-1])
                 report_rows(counts.rows)
                 yield passthrough_columns.with_columns(predictions)
@@ -253,6 +267,22 @@ def _prediction_columns(response: RemotePredictions, points: tuple[str, ...]) ->
         [prediction.error.code if prediction.error else None for prediction in predictions], dtype=pl.String
     )
     return pl.DataFrame(columns).with_columns(pl.lit(response.bundle).alias(PREDICTION_BUNDLE))
+
+
+def _dispatch_columns(travel: TravelColumn, cells: pl.Series, schema: Schema, columns: pl.DataFrame) -> pl.DataFrame:
+    """Return the dispatch columns of N orders from their prediction columns. Without a prediction, they're empty."""
+    is_predicted = columns[PREDICTION_REASON].is_null()
+    predicted = columns.filter(is_predicted)
+
+    def format_times(seconds: NDArray[np.float64]) -> pl.Series:
+        ready_at = predicted[PREDICTED_READY_AT]
+        later = pl.Series(np.rint((seconds - predicted[PREDICTED_SECONDS].to_numpy()) * 1e6)).cast(pl.Duration("us"))
+        local = ready_at.str.head(_LOCAL_TIME_LENGTH).str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us") + later
+        return local.dt.round("1s").dt.strftime("%Y-%m-%d %H:%M:%S") + ready_at.str.slice(_LOCAL_TIME_LENGTH)
+
+    quantiles = predicted.select(quantile_column(level) for level in QUANTILE_LEVELS).to_numpy()
+    dispatch = travel.dispatch_columns(cells.filter(is_predicted), schema.number_format, quantiles, format_times)
+    return dispatch.select(pl.all().gather((is_predicted.cum_sum().cast(pl.Int64) - 1).set(~is_predicted, None)))
 
 
 def _seconds_series(values: list[float | None]) -> pl.Series:

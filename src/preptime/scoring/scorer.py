@@ -22,7 +22,7 @@ from preptime.features.restaurant_names import RestaurantNames
 from preptime.formatting import shorten
 from preptime.schema.schema import Schema
 from preptime.scoring.explanation_columns import explanation_columns
-from preptime.scoring.travel_column import DISPATCH_REASON, TravelColumn
+from preptime.scoring.travel_column import TravelColumn, count_without_dispatch
 from preptime.sources.source import DataSource, incompatible_types_error
 from preptime.validation.audit import PLACE_COLUMNS, AuditedOrders, audit_orders, to_order_columns
 from preptime.validation.cell_text import fits_csv, to_csv_cells
@@ -320,7 +320,7 @@ class ChunkScorer:
             predictions.fallback_level,
             rejected,
             flags,
-            {} if self.travel is None else dict(columns[DISPATCH_REASON].drop_nulls().value_counts().iter_rows()),
+            {} if self.travel is None else count_without_dispatch(columns),
         )
 
     def _prediction_columns(self, rows: pl.DataFrame, frame: pl.DataFrame, predictions: Predictions) -> pl.DataFrame:

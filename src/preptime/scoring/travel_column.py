@@ -70,6 +70,11 @@ class TravelColumn:
         return frame.with_columns(reasons.alias(DISPATCH_REASON))
 
 
+def count_without_dispatch(columns: pl.DataFrame) -> dict[str, int]:
+    """Return the number of rows without a dispatch time, by reason, from their dispatch columns."""
+    return dict(columns[DISPATCH_REASON].drop_nulls().value_counts().iter_rows())
+
+
 def _read_cells(cells: pl.Series, number_format: NumberFormat) -> tuple[NDArray[np.float64], pl.Series]:
     """Return the travel times, 0 for cells without one, and the reason why there is none."""
     parsed = parse_floats(cells, number_format)

@@ -11,7 +11,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from preptime.domain.orders import FALLBACK_LEVELS
 from preptime.domain.time_units import MINUTES, TimeUnit
-from preptime.domain.validation_reasons import validation_rule
+from preptime.domain.validation_reasons import ValidationReason, validation_rule
 from preptime.errors import DataError, PreptimeError
 from preptime.evaluation.summary_text import hours_without_orders
 from preptime.features.restaurant_index import RestaurantIndex
@@ -30,6 +30,7 @@ from preptime.scoring.remote_scoring import NO_RESTAURANTS
 from preptime.scoring.score_document import ScoreDocument
 from preptime.scoring.scorer import RESTAURANT_DIFFERS
 from preptime.scoring.summary import BAR_MINUTES, MAX_MINUTES, ScoreSummary, summarize
+from preptime.scoring.travel_column import TravelColumn
 from preptime.ui import formatting, prediction_charts
 from preptime.ui.components import (
     Column,
@@ -45,6 +46,7 @@ from preptime.ui.components import (
     unframed_chart,
 )
 from preptime.ui.connections import DashboardContext
+from preptime.ui.dispatch_fields import travel_column_field
 from preptime.ui.display_names import FALLBACK_LEVEL_TITLES
 from preptime.ui.prediction_tables import prediction_tables, rejected_table
 from preptime.ui.predictors import (
@@ -64,6 +66,7 @@ from preptime.ui.upload_session import (
     get_download_registry,
     get_upload_session,
     release_upload_memory,
+    remove_downloads,
 )
 
 _FORMAT_TITLES = {"csv": "CSV", "parquet": "Parquet"}
@@ -89,7 +92,11 @@ def draw_file(predictor: Predictor | None, mode: str, context: DashboardContext)
     with upload.with_original_name():
         file_preview = _preview_once(upload, predictor, schema, restaurants)
         _show_validation(upload, file_preview, knows_restaurants=restaurants is not None)
+        travel = travel_column_field(file_preview, schema, context.settings) if file_preview.predictable else None
         result = upload.results_by_mode.get(mode)
+        if result is not None and result.travel != travel:
+            remove_downloads(upload.results_by_mode.pop(mode))
+            result = None
         with st.container(horizontal=True):
             is_predict_clicked = False
             if result is None and predictor is not None and file_preview.predictable:
@@ -97,7 +104,7 @@ def draw_file(predictor: Predictor | None, mode: str, context: DashboardContext)
                 is_predict_clicked = st.button(label, type="primary", key="predict", icon=":material/timer:")
             st.button("Remove file", key="remove_file", on_click=get_upload_session().clear)
         if is_predict_clicked and predictor is not None:
-            upload.results_by_mode[mode] = _predict(upload, predictor, mode, context)
+            upload.results_by_mode[mode] = _predict(upload, predictor, mode, travel, context)
             st.rerun()
     if result is not None:
         _draw_results(result, file_preview)
@@ -199,12 +206,14 @@ def _show_validation(upload: Upload, file_preview: Preview, *, knows_restaurants
             data_table(file_preview.rejected_cells.to_dicts(), _REJECTED_COLUMNS, key="rejected-cells")
 
 
-def _predict(upload: Upload, predictor: Predictor, mode: str, context: DashboardContext) -> ScoredFile:
+def _predict(
+    upload: Upload, predictor: Predictor, mode: str, travel: TravelColumn | None, context: DashboardContext
+) -> ScoredFile:
     """Score the upload into a Parquet file in the same folder."""
     output_path = upload.path.with_name("local.parquet" if mode == LOCAL_MODE else "api.parquet")
     try:
         with progress_bar() as progress:
-            document = predictor.score(upload.path, output_path, progress)
+            document = predictor.score(upload.path, output_path, progress, travel)
     except PreptimeError as error:
         raise explain_api_error(error, context) from error
     csv_error = ""
@@ -226,6 +235,7 @@ def _predict(upload: Upload, predictor: Predictor, mode: str, context: Dashboard
         predictor.schema,
         downloads_by_format,
         csv_error,
+        travel,
     )
 
 
@@ -241,6 +251,8 @@ def _draw_results(result: ScoredFile, file_preview: Preview) -> None:
         orders = format_count(sum(document.unknown_restaurants.values()), "order")
         caption(f"{orders} of unknown restaurants, predicted from coarser history: {levels}.")
     _order_flags(document, result.schema)
+    if result.travel is not None:
+        _dispatch_text(result.travel, document.without_dispatch)
     download_links(
         [
             (f"Download as {_FORMAT_TITLES[download_format]}", download.url)
@@ -279,6 +291,21 @@ def _order_flags(document: ScoreDocument, schema: Schema) -> None:
             invalid_text = f", of which {invalid:,} can't be used" if invalid else ""
             orders = format_count(missing + invalid, "order")
             caption(f"{orders} predicted without a value of {feature.display_name}{invalid_text}.")
+
+
+def _dispatch_text(travel: TravelColumn, without_dispatch: dict[str, int]) -> None:
+    """Say when couriers arrive, and why orders have no dispatch time."""
+    caption(
+        f"With the travel times in {travel.name}, each courier is sent so that it arrives at the {travel.level:.0%} "
+        "quantile of the ready time, but not before the acknowledgement."
+    )
+    if without_dispatch:
+        reasons = "; ".join(
+            f"{validation_rule(ValidationReason(reason)).description.lower()}: {count:,}"
+            for reason, count in without_dispatch.items()
+        )
+        orders = format_count(sum(without_dispatch.values()), "order")
+        show_info(f"{orders} predicted without a dispatch time.", f"In {travel.name}: {reasons}.")
 
 
 def _summary_cards(result: ScoredFile) -> None:

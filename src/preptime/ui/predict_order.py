@@ -11,7 +11,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from preptime.domain.data_dictionary import Column
-from preptime.domain.dispatch import MAX_TRAVEL_SECONDS, decide_order, dispatch_level
+from preptime.domain.dispatch import MAX_TRAVEL_SECONDS, decide_order
 from preptime.domain.orders import UNKNOWN_CODE
 from preptime.domain.restaurant_ids import EXPECTED_ID, parse_restaurant_id
 from preptime.domain.time_units import TimeUnit
@@ -20,7 +20,7 @@ from preptime.errors import PreptimeError
 from preptime.evaluation.report_data import backtest_from_manifest
 from preptime.features.feature_set import DEFAULT_MAXIMUM, DEFAULT_MINIMUM
 from preptime.features.restaurant_index import RestaurantIndex
-from preptime.schema.schema import TAKE_HOME_SCHEMA, CustomFeature, Schema, Target
+from preptime.schema.schema import CustomFeature, Schema, Target
 from preptime.scoring.field_values import FieldValues
 from preptime.scoring.scorer import FALLBACK_LEVEL, PREDICTED_READY_AT, PREDICTION_REASON
 from preptime.scoring.what_if import (
@@ -35,6 +35,7 @@ from preptime.settings import Settings
 from preptime.ui import formatting, prediction_charts
 from preptime.ui.components import caption, field_error, metric_cards, prediction_card, show_error, unframed_chart
 from preptime.ui.connections import DashboardContext
+from preptime.ui.dispatch_fields import cost_ratio_field
 from preptime.ui.display_names import FALLBACK_LEVEL_DESCRIPTIONS
 from preptime.ui.order_explanation import draw_explanation
 from preptime.ui.predictors import (
@@ -56,7 +57,6 @@ _WITHOUT_VALUE = "unknown"
 
 FieldValue = float | str | None
 _QUANTILE_LEVELS = {"p10": 0.1, "p50": 0.5, "p80": 0.8, "p90": 0.9}
-_COST_RATIOS = (*(f"1:{cost}" for cost in range(9, 0, -1)), *(f"{cost}:1" for cost in range(2, 10)))
 _DEFAULT_TRAVEL_SECONDS = 600.0
 _MAX_CHARTS_IN_PAIRS = 4
 """More charts are drawn three in a row."""
@@ -95,7 +95,7 @@ def draw_single_order(predictor: Predictor | None, context: DashboardContext) ->
     unit = schema.target.time_unit
     if explanation is not None:
         draw_explanation(explanation, unit)
-    if schema.target.event == TAKE_HOME_SCHEMA.target.event:  # A courier arrives when the food is ready, not later.
+    if schema.target.has_dispatch:
         st.subheader("When to send the courier?")
         _show_dispatch(order, what_if.prediction, context.settings, unit)
     st.subheader("What if?")
@@ -188,17 +188,9 @@ def _show_dispatch(order: OrderInput, prediction: dict[str, object], settings: S
     left, right = st.columns([2, 3], gap="large")
     with left:
         travel = _travel_field(unit)
-        ratio = st.select_slider(
-            "Cost of a waiting minute, courier : food",
-            _COST_RATIOS,
-            _nearest_ratio(settings.courier_cost / (settings.courier_cost + settings.food_cost)),
-            key="order_cost_ratio",
-            help="Only the ratio matters. The courier should arrive at the quantile courier / (courier + food) of the "
-            "ready time.",
-        )
+        level = cost_ratio_field(settings, key="order_cost_ratio")
     if travel is None:
         return
-    level = _ratio_level(ratio)
     decision = decide_order(quantiles, travel, level)
     dispatch_at = formatting.format_clock_time(order.acknowledged_at + dt.timedelta(seconds=decision.dispatch_seconds))
     with left:
@@ -228,15 +220,6 @@ def _travel_field(unit: TimeUnit) -> float | None:
         return float(value) * unit.seconds
     field_error(f"Enter a number from 0 to {maximum:,.10g}.")
     return None
-
-
-def _ratio_level(ratio: str) -> float:
-    courier_cost, _, food_cost = ratio.partition(":")
-    return dispatch_level(float(courier_cost), float(food_cost))
-
-
-def _nearest_ratio(level: float) -> str:
-    return min(_COST_RATIOS, key=lambda ratio: abs(_ratio_level(ratio) - level))
 
 
 @dataclass(frozen=True, slots=True)

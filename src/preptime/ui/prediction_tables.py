@@ -20,6 +20,7 @@ from preptime.scoring.scorer import (
     model_column,
     quantile_column,
 )
+from preptime.scoring.travel_column import COURIER_WAIT, DISPATCH_AT, FOOD_WAIT
 from preptime.ui import formatting
 from preptime.ui.components import MAX_WRAPPED_ROWS, Column, caption, data_table, duration_format, show_info
 from preptime.ui.display_names import FALLBACK_LEVEL_TITLES, model_title, readable_name
@@ -79,18 +80,23 @@ def _default_table(rows: pl.LazyFrame, row_count: int, file_preview: Preview, re
     has_several_days = ready_days is not None and len(set(ready_days)) > 1
     quantiles = {f"p{level * 100:.0f}": pl.col(quantile_column(level)) for level in (0.1, 0.5, 0.8, 0.9)}
     quantiles["p50"] = pl.col(PREDICTED_SECONDS)
+    dispatch_columns = {
+        "dispatch at": _time_text(DISPATCH_AT, has_several_days),
+        "courier waits": pl.col(COURIER_WAIT) / unit.seconds,
+        "food waits": pl.col(FOOD_WAIT) / unit.seconds,
+    }
     result_columns = {
         "row": pl.col(ROW_COLUMN),
-        f"{event} at": _ready_at_text(has_several_days),
+        f"{event} at": _time_text(PREDICTED_READY_AT, has_several_days),
         f"90% {event} by": _ready_by_text(has_several_days),
+        **({} if result.travel is None else dispatch_columns),
         **{name: seconds / unit.seconds for name, seconds in quantiles.items()},
     }
     shown_rows = rows.head(MAX_SHOWN_ROWS).select(
         _combine_columns(result_columns | {"fallback level": _fallback_level_title()}, file_preview, result.schema)
     )
-    _show_table(
-        _collect_head(shown_rows), row_count, dict.fromkeys(("p10", "p50", "p80", "p90"), duration_format(unit))
-    )
+    durations = ("p10", "p50", "p80", "p90", "courier waits", "food waits")
+    _show_table(_collect_head(shown_rows), row_count, dict.fromkeys(durations, duration_format(unit)))
 
 
 def _fallback_level_title() -> pl.Expr:
@@ -156,20 +162,20 @@ def _rejected_rows(result: ScoredFile, file_preview: Preview) -> pl.LazyFrame:
     return named_rows.select(_combine_columns(result_columns, file_preview, result.schema))
 
 
-def _ready_at_text(several_days: bool) -> pl.Expr:
-    """Return the local time to the nearest minute, with the date if there are several. The text sorts by time."""
-    return _ready_at().dt.offset_by("30s").dt.strftime(_time_format(several_days))
+def _time_text(column: str, several_days: bool) -> pl.Expr:
+    """Return a local time to the nearest minute, with the date if there are several. The text sorts by time."""
+    return _local_time(column).dt.offset_by("30s").dt.strftime(_time_format(several_days))
 
 
 def _ready_by_text(several_days: bool) -> pl.Expr:
     """Return the local time by which 90% of such orders are ready, rounded up to a minute."""
     later = pl.col(quantile_column(0.9)) - pl.col(PREDICTED_SECONDS)
-    ready_by = _ready_at() + pl.duration(milliseconds=(later * 1_000).ceil().cast(pl.Int64))
+    ready_by = _local_time(PREDICTED_READY_AT) + pl.duration(milliseconds=(later * 1_000).ceil().cast(pl.Int64))
     return ready_by.dt.offset_by("59999ms").dt.strftime(_time_format(several_days))
 
 
-def _ready_at() -> pl.Expr:
-    return pl.col(PREDICTED_READY_AT).str.head(19).str.to_datetime("%Y-%m-%d %H:%M:%S")
+def _local_time(column: str) -> pl.Expr:
+    return pl.col(column).str.head(19).str.to_datetime("%Y-%m-%d %H:%M:%S")
 
 
 def _time_format(several_days: bool) -> str:

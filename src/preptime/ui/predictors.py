@@ -34,6 +34,7 @@ from preptime.scoring.remote_scoring import RemoteScorer, request_rows, score_fi
 from preptime.scoring.score_document import ScoreDocument
 from preptime.scoring.score_file import score_file
 from preptime.scoring.scorer import PREDICTED_SECONDS, BundleScorer
+from preptime.scoring.travel_column import TravelColumn
 from preptime.ui.connections import DashboardContext
 from preptime.ui.order_explanation import OrderExplanation
 
@@ -82,8 +83,10 @@ class Predictor(Protocol):
         """Explain the prediction of one order, or return None without a prediction or without explanations."""
         ...
 
-    def score(self, input_path: Path, output_path: Path, on_progress: ProgressCallback) -> ScoreDocument:
-        """Score the file `input_path` into the parquet file `output_path`."""
+    def score(
+        self, input_path: Path, output_path: Path, on_progress: ProgressCallback, travel: TravelColumn | None = None
+    ) -> ScoreDocument:
+        """Score the file `input_path` into the parquet file `output_path`, with dispatch decisions for `travel`."""
         ...
 
     def close(self) -> None:
@@ -136,9 +139,18 @@ class LocalPredictor:
         base = row[explanation_column(BASE)]
         return OrderExplanation(base, p50, parts, explanation_sentence(p50 - base, parts, self.schema.target.time_unit))
 
-    def score(self, input_path: Path, output_path: Path, on_progress: ProgressCallback) -> ScoreDocument:
+    def score(
+        self, input_path: Path, output_path: Path, on_progress: ProgressCallback, travel: TravelColumn | None = None
+    ) -> ScoreDocument:
         """Score the file as `preptime score` does."""
-        return score_file(str(input_path), output_path, self.bundle, progress=on_progress, chunk_rows=LOCAL_CHUNK_ROWS)
+        return score_file(
+            str(input_path),
+            output_path,
+            self.bundle,
+            travel=travel,
+            progress=on_progress,
+            chunk_rows=LOCAL_CHUNK_ROWS,
+        )
 
     def close(self) -> None:
         """Do nothing: all sessions share the loaded bundle."""
@@ -195,9 +207,11 @@ class ApiPredictor:
         parts = (*((group.title, group.seconds) for group in explanation.groups), (ROUNDING, explanation.rounding))
         return OrderExplanation(explanation.base, p50, parts, explanation.sentence)
 
-    def score(self, input_path: Path, output_path: Path, on_progress: ProgressCallback) -> ScoreDocument:
+    def score(
+        self, input_path: Path, output_path: Path, on_progress: ProgressCallback, travel: TravelColumn | None = None
+    ) -> ScoreDocument:
         """Score the file with up to `orders_per_request` orders in each request."""
-        scorer = RemoteScorer(SplittingClient(self.client), self.models, self.schema, self.restaurants)
+        scorer = RemoteScorer(SplittingClient(self.client), self.models, self.schema, self.restaurants, travel)
         return score_file_remotely(
             str(input_path),
             output_path,

@@ -32,6 +32,7 @@ from preptime.scoring.download import iter_csv_chunks
 from preptime.scoring.preview import Preview
 from preptime.scoring.score_document import ScoreDocument
 from preptime.scoring.summary import ScoreSummary
+from preptime.scoring.travel_column import TravelColumn
 from preptime.ui.session_registry import MEGABYTE, get_session_registry
 
 FOLDER_PREFIX = "preptime-ui-"
@@ -94,6 +95,12 @@ def get_download_registry() -> DownloadRegistry:
     return DownloadRegistry()
 
 
+def remove_downloads(result: ScoredFile) -> None:
+    """Make the downloads of a result unavailable."""
+    for download in result.downloads.values():
+        get_download_registry().remove(download)
+
+
 def download_route(base_path: str) -> Route:
     """Return the route that serves downloads."""
     return Route(f"{base_path}/downloads/{{token}}", _serve_download, methods=["GET"])
@@ -132,6 +139,8 @@ class ScoredFile:
     """By file format: `csv`, `parquet`."""
     csv_error: str = ""
     """Why the file can't be written as CSV, or empty."""
+    travel: TravelColumn | None = None
+    """The column with travel times, if the rows have dispatch columns."""
 
 
 @dataclass
@@ -179,8 +188,7 @@ class UploadSession:
     def clear(self) -> None:
         """Delete the upload, its results, and their downloads."""
         for result in self.upload.results_by_mode.values() if self.upload else ():
-            for download in result.downloads.values():
-                get_download_registry().remove(download)
+            remove_downloads(result)
         self.upload = None
         for path in self.folder.iterdir():
             path.unlink()
