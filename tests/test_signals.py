@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
-from preptime.signals import wake_main_thread
+from preptime.signals import TERMINATION_SECONDS, wake_main_thread
 from tests.requirements import requires
 
 
@@ -26,6 +28,27 @@ def test_signal_to_another_thread_ends_wait_of_main_thread() -> None:
             assert received.wait(60)
     finally:
         signal.signal(signal.SIGUSR1, previous)
+
+
+FORK = """
+import multiprocessing, time
+from preptime.signals import clean_exit_on_sigterm
+with clean_exit_on_sigterm():
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    child.start()
+    time.sleep(0.3)
+    child.terminate()
+    child.join()
+    time.sleep(TERMINATION_SECONDS + 1)
+    print("end of work")
+"""
+
+
+def test_sigterm_of_a_forked_child_does_not_end_its_parent() -> None:
+    requires(hasattr(os, "fork"), "Windows has no fork")
+    program = FORK.replace("TERMINATION_SECONDS", str(TERMINATION_SECONDS))
+    completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (completed.returncode, completed.stdout) == (0, "end of work\n"), completed.stderr
 
 
 def test_wake_main_thread_restores_signals() -> None:

@@ -101,7 +101,7 @@ def _is_abandoned(temporary: Path, machine: str | None, process: str | None) -> 
     if machine == _machine() and process is not None:
         if int(process) == os.getpid():
             return temporary not in _own_temporaries  # an earlier process with the same number, as in a container
-        return not _is_running(int(process))
+        return not is_running(int(process))
     try:
         return temporary.lstat().st_mtime < time.time() - ABANDONED_SECONDS
     except OSError:
@@ -117,7 +117,8 @@ def _remove(temporary: Path) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Return whether a process of this machine runs, as far as that can be known."""
     if sys.platform == "win32":
         return True  # `os.kill` would end the process, so only the age counts
     try:

@@ -18,6 +18,9 @@ TERMINATED = 128 + 15
 TERMINATION_SECONDS = 2.0
 """How long the main thread has to clean up after SIGTERM. A library may not return control for longer than that."""
 
+_write_ends = set[int]()
+"""The pipes that this process writes the numbers of its signals to."""
+
 
 @contextmanager
 def watch_signals(on_signal: Callable[[int], None]) -> Iterator[None]:
@@ -31,12 +34,14 @@ def watch_signals(on_signal: Callable[[int], None]) -> Iterator[None]:
         return
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
+    _write_ends.add(write_end)
     previous_fd = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     threading.Thread(target=_read_signals, args=(read_end, on_signal), name="signals", daemon=True).start()
     try:
         yield
     finally:
         signal.set_wakeup_fd(previous_fd)
+        _write_ends.discard(write_end)
         os.close(write_end)  # ends the thread, which closes the other end
 
 
@@ -44,6 +49,16 @@ def _read_signals(read_end: int, on_signal: Callable[[int], None]) -> None:
     while number := os.read(read_end, 1):
         on_signal(number[0])
     os.close(read_end)
+
+
+def _stop_watching_in_child() -> None:
+    """A forked child shares the pipe, but its signals aren't those of its parent."""
+    if _write_ends:
+        signal.set_wakeup_fd(-1)
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_stop_watching_in_child)
 
 
 @contextmanager

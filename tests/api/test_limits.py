@@ -211,6 +211,18 @@ def test_every_outcome_returns_its_share(limited: ServiceSetup, app_kind: str, p
     assert (service.concurrent_requests, service.concurrent_bytes, service.concurrent_orders) == (0, 0, 0)
 
 
+def test_late_body_acquires_nothing_after_its_release() -> None:
+    """The thread of the deadline releases a late request while its body is still read."""
+    limits = RequestLimits(FakeSettings())
+    admission = limits.admit(0)
+    limits.add_bytes(admission, 1_000)
+    limits.release(admission)
+    limits.add_bytes(admission, 65_535)
+    limits.add_orders(admission, 10)
+    limits.release(admission)
+    assert (limits.requests, limits.bytes, limits.orders) == (0, 0, 0)
+
+
 def test_large_body_acquires_orders_before_it_is_parsed() -> None:
     limits = RequestLimits(FakeSettings(max_concurrent_orders=1000))
     first, second = limits.admit(0), limits.admit(0)

@@ -206,6 +206,9 @@ def test_sampler_decides_as_the_sdk_does() -> None:
         ("OTEL_TRACES_SAMPLER", "xray", "OTEL_TRACES_SAMPLER is 'xray'"),
         ("OTEL_TRACES_SAMPLER_ARG", "1%", "Set a ratio from 0 to 1"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "1m", "milliseconds"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0", "milliseconds"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "nan", "milliseconds"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "inf", "milliseconds"),
     ],
 )
 def test_wrong_variable_stops_the_start(name: str, value: str, message: str) -> None:
@@ -214,6 +217,11 @@ def test_wrong_variable_stops_the_start(name: str, value: str, message: str) -> 
         check_telemetry(environ)
     assert is_enabled(environ)
     check_telemetry(environ | {"OTEL_SDK_DISABLED": "true"})
+
+
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_TRACES_SAMPLER", "OTEL_METRIC_EXPORT_INTERVAL"])
+def test_empty_variable_is_like_a_missing_one(name: str) -> None:
+    check_telemetry({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318", name: " "})
 
 
 def test_missing_extra_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

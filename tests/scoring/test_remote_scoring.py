@@ -15,7 +15,7 @@ from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.client import Client
-from preptime.errors import DataError
+from preptime.errors import DataError, OperationError
 from preptime.schema.schema import Schema
 from preptime.scoring.remote_scoring import RemoteScorer, score_file_remotely
 from preptime.scoring.score_file import score_file
@@ -190,6 +190,20 @@ def test_remote_dispatch_without_its_column_is_an_error(tmp_path: Path, served: 
     scorer = RemoteScorer(client, (), bundle.schema, travel=TravelColumn("travel", 0.5))
     with pytest.raises(DataError, match="has no column 'travel'"):
         score_file_remotely(source, tmp_path / "out.csv", scorer, orders_per_request=10)
+
+
+def test_remote_scoring_on_full_disk_leaves_no_file(tmp_path: Path, served: tuple[Client, Bundle]) -> None:
+    client, bundle = served
+
+    def stop(_: str, fraction: float) -> None:
+        if fraction > 0.5:
+            raise OSError(28, "No space left on device")
+
+    source = write_orders(tmp_path / "orders.csv", mixed_rows())
+    scorer = RemoteScorer(client, (), bundle.schema)
+    with pytest.raises(OperationError, match="couldn't be written: No space left on device"):
+        score_file_remotely(source, tmp_path / "out.parquet", scorer, orders_per_request=5, progress=stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["orders.csv"]
 
 
 def test_remote_scoring_rejects_malformed_line(tmp_path: Path, served: tuple[Client, Bundle]) -> None:

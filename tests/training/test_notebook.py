@@ -15,9 +15,12 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.model_selection import cross_val_score, train_test_split
 
 from preptime.errors import DataError
+from preptime.progress import ProgressCallback, no_progress
+from preptime.sources.registry import open_source
 from preptime.training.notebook import (
     FEATURE_SET_1,
     FEATURE_SET_2,
+    NotebookDocument,
     NotebookRows,
     Reproduction,
     estimators,
@@ -25,7 +28,6 @@ from preptime.training.notebook import (
     random_forest,
     render_text,
     reproduce_notebook,
-    run_notebook,
     with_restaurant_mean,
 )
 from preptime.validation.audit import AuditedOrders, audit_orders
@@ -237,7 +239,15 @@ def test_scores_match_protocol_computed_with_sklearn(reproduction: Reproduction)
     assert (fold.r2_mean, fold.r2_std) == pytest.approx((folds.mean(), folds.std()))
 
 
-def test_run_notebook_is_deterministic_and_leaves_no_files(
+def reproduce_files(
+    orders: str | Path, restaurants: str | Path, progress: ProgressCallback = no_progress
+) -> NotebookDocument:
+    """Run the notebook's protocol on two files."""
+    index = read_restaurants(open_source(restaurants).frame())
+    return reproduce_notebook(audit_orders(open_source(orders).frame(), index, need_label=True), progress).document
+
+
+def test_notebook_is_deterministic_and_leaves_no_files(
     orders: pl.DataFrame,
     restaurants: pl.DataFrame,
     reproduction: Reproduction,
@@ -249,7 +259,7 @@ def test_run_notebook_is_deterministic_and_leaves_no_files(
     orders.write_csv("orders.csv")
     restaurants.write_csv("restaurants.csv")
     reports: list[tuple[str, float]] = []
-    again = run_notebook("orders.csv", "restaurants.csv", lambda stage, fraction: reports.append((stage, fraction)))
+    again = reproduce_files("orders.csv", "restaurants.csv", lambda stage, fraction: reports.append((stage, fraction)))
 
     assert msgspec.json.encode(again) == msgspec.json.encode(reproduction.document)
     assert {path.name for path in tmp_path.iterdir()} == {"orders.csv", "restaurants.csv"}
@@ -277,7 +287,7 @@ def test_render_text_explains_differences(
 def test_real_orders_reproduce_published_scores() -> None:
     """The data has three of the four published weeks, so R² has tolerances. Its standard error is .017."""
     folder = real_data()
-    document = run_notebook(folder / "orders.csv", folder / "restaurants.csv")
+    document = reproduce_files(folder / "orders.csv", folder / "restaurants.csv")
 
     assert document.n == 13_451
     for row in document.rows:

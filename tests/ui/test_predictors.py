@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import polars as pl
 import pytest
@@ -11,7 +14,8 @@ import pytest
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
-from preptime.client import ApiConnectionError, ApiTimeoutError, ApiUnreachableError, Client
+from preptime.client import ApiConnectionError, ApiStatusError, ApiTimeoutError, ApiUnreachableError, Client, Problem
+from preptime.domain.prediction_records import Prediction, PredictionResponse
 from preptime.scoring.score_file import score_file
 from preptime.scoring.scorer import PREDICTED_SECONDS
 from preptime.settings import Settings
@@ -69,6 +73,29 @@ def test_too_large_request_is_split_until_the_server_accepts(tmp_path: Path) -> 
 def test_explain_api_error_separates_unreachable_from_broken(error: ApiConnectionError, message: str) -> None:
     context = DashboardContext(Settings(api_url="http://api.example"))
     assert str(explain_api_error(error, context)).startswith(f"The API at http://api.example {message}")
+
+
+@dataclass
+class ChangingClient:
+    """A fake of the client of a server that loads a new champion after its first prediction."""
+
+    bundles: list[str] = field(default_factory=lambda: ["old", "new", "new"])
+
+    def predict(
+        self, orders: Sequence[Mapping[str, object]], *, models: Sequence[str] | None = None
+    ) -> PredictionResponse:
+        assert models is None
+        if len(orders) > 1:
+            raise ApiStatusError(413, Problem("Payload too large"))
+        return PredictionResponse(self.bundles.pop(0), [Prediction(order_id=orders[0]["order_id"])])
+
+
+def test_one_bundle_predicts_both_halves_of_a_request() -> None:
+    client = ChangingClient()
+    response = SplittingClient(cast(Client, client)).predict([{"order_id": "a"}, {"order_id": "b"}])
+    assert response.bundle == "new"
+    assert [prediction.order_id for prediction in response] == ["a", "b"]
+    assert client.bundles == []
 
 
 def test_split_keeps_the_order_of_single_orders(tmp_path: Path) -> None:

@@ -63,10 +63,11 @@ def test_remove_orphaned_folders_keeps_running_processes(tmp_path: Path) -> None
     orphaned = tmp_path / f"{FOLDER_PREFIX}{int(ended_process.stdout)}-abc"
     used = tmp_path / f"{FOLDER_PREFIX}{os.getppid()}-abc"
     other = tmp_path / f"{FOLDER_PREFIX}notes"
-    for folder in (orphaned, used, other):
+    too_large = tmp_path / f"{FOLDER_PREFIX}{10**20}-abc"
+    for folder in (orphaned, used, other, too_large):
         folder.mkdir()
     remove_orphaned_folders()
-    assert sorted(tmp_path.iterdir()) == sorted([used, other])
+    assert sorted(tmp_path.iterdir()) == sorted([used, other, too_large])
 
 
 def test_remove_own_folders_removes_all_of_this_process(tmp_path: Path) -> None:

@@ -126,18 +126,26 @@ class RequestLimits:
         return Admission(self, size)
 
     def add_bytes(self, admission: Admission, size: int) -> None:
-        """Acquire more bytes for a body of unknown size. Raises `LimitExceededError`."""
+        """Acquire more bytes for a body of unknown size. Raises `LimitExceededError`.
+
+        After the release, which a late body causes while it's read, nothing is acquired.
+        """
         with self._lock:
+            if not admission.active:
+                return
             if admission.bytes + size > SMALL_BODY_BYTES and self.bytes + size > self._max_bytes:
                 raise LimitExceededError(BYTES)
             self.bytes += size
             admission.bytes += size
 
     def add_orders(self, admission: Admission, count: int) -> None:
-        """Acquire orders, except those that the request has acquired already. Raises `LimitExceededError`."""
+        """Acquire orders, except those that the request has acquired already. Raises `LimitExceededError`.
+
+        After the release, nothing is acquired.
+        """
         with self._lock:
             more = count - admission.orders
-            if more <= 0:
+            if more <= 0 or not admission.active:
                 return
             if count > SMALL_REQUEST_ORDERS and self.orders + more > self._max_orders:
                 raise LimitExceededError(ORDERS)

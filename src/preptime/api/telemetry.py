@@ -41,6 +41,8 @@ PROTOCOL_VARIABLES = (
 )
 PROTOCOL = "http/protobuf"
 INTERVAL_VARIABLE, DEFAULT_INTERVAL_MS = "OTEL_METRIC_EXPORT_INTERVAL", 60_000.0
+MAX_INTERVAL_MS = 86_400_000.0
+"""A day. A thread can't wait for any time."""
 PACKAGES = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 FLUSH_SECONDS = 2.0
 """How long the end of a process waits until the collector has received the rest."""
@@ -70,7 +72,7 @@ def check_telemetry(environ: Mapping[str, str]) -> None:
             "Set the URL of an OTLP/HTTP receiver, for example http://localhost:4318.",
         )
     for name in PROTOCOL_VARIABLES:
-        if environ.get(name, PROTOCOL) != PROTOCOL:
+        if (environ.get(name, "").strip() or PROTOCOL) != PROTOCOL:
             raise UsageError(
                 f"{name} is {environ[name]!r}. preptime exports with {PROTOCOL}.",
                 f"Remove {name}, and set {ENDPOINT_VARIABLE} to the collector's port for HTTP, usually 4318.",
@@ -98,8 +100,10 @@ def _interval_seconds(environ: Mapping[str, str]) -> float:
         interval = float(text) if text else DEFAULT_INTERVAL_MS
     except ValueError:
         interval = 0.0
-    if interval <= 0:
-        raise UsageError(f"{INTERVAL_VARIABLE} is {text!r}.", "Set a number of milliseconds, for example 60000.")
+    if not 0 < interval <= MAX_INTERVAL_MS:  # also for NaN
+        raise UsageError(
+            f"{INTERVAL_VARIABLE} is {text!r}.", "Set milliseconds up to a day, for example 60000."
+        )
     return interval / 1000
 
 

@@ -20,7 +20,7 @@ from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
 from preptime.progress import ProgressCallback
 from preptime.schema.schema import Schema
 from preptime.scoring.score_document import ScoreCounts, ScoreDocument
-from preptime.scoring.score_file import open_orders, row_progress
+from preptime.scoring.score_file import open_orders, row_progress, write_scored
 from preptime.scoring.scorer import (
     FALLBACK_LEVEL,
     PREDICTED_READY_AT,
@@ -37,7 +37,6 @@ from preptime.scoring.scorer import (
 )
 from preptime.scoring.travel_column import TravelColumn, count_without_dispatch
 from preptime.sources.parallel import map_in_order
-from preptime.sources.writer import write_table
 from preptime.validation.audit import audit_orders
 from preptime.validation.cell_text import cells_as_text, format_times
 
@@ -152,7 +151,7 @@ def score_file_remotely(
 
     If the champion changes during the run, `prediction_bundle` names the bundle of each row, and the document names the
     last one. `bundle_id` is the bundle that the API serves before the run, for messages about columns. Raises
-    `DataError` if the source can't be read, and the client's errors.
+    `DataError` if the source can't be read, `OperationError` if the output can't be written, and the client's errors.
     """
     orders = open_orders(source, scorer.schema, bundle_id)
     if scorer.travel is not None:
@@ -184,7 +183,7 @@ def score_file_remotely(
                 report_rows(counts.rows)
                 yield passthrough_columns.with_columns(predictions)
 
-    write_table(out, iter_scored())
+    write_scored(out, iter_scored(), orders.schema.source.delimiter)
     return counts.to_document(orders.name, out, bundle)
 
 

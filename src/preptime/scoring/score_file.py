@@ -101,7 +101,7 @@ def score_file(
                 report_rows(counts.rows)
                 yield chunk.frame
 
-    _write_scored(out, iter_scored(), orders.schema.source.delimiter)
+    write_scored(out, iter_scored(), orders.schema.source.delimiter)
     if progress:
         progress("Scoring", 1.0)
     return counts.to_document(orders.name, out, bundle.manifest.id)
@@ -168,7 +168,8 @@ def worker_count(requested: int | None) -> int:
     return requested or max(2, min(os.cpu_count() or 1, MAX_WORKERS))
 
 
-def _write_scored(out: Path, chunks: Iterator[pl.DataFrame], delimiter: str) -> None:
+def write_scored(out: Path, chunks: Iterator[pl.DataFrame], delimiter: str) -> None:
+    """Write scored chunks atomically. Raises `OperationError` if the file can't be written."""
     try:
         write_table(out, chunks, delimiter=delimiter)
     except (OSError, pl.exceptions.PolarsError) as error:  # an error while reading is a DataError

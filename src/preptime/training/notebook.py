@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -30,9 +29,7 @@ from preptime.errors import DataError
 from preptime.models import catboost_models, xgboost_models
 from preptime.models.model import Estimator
 from preptime.progress import ProgressCallback, no_progress
-from preptime.sources.registry import open_source
-from preptime.validation.audit import AuditedOrders, audit_orders
-from preptime.validation.restaurants import read_restaurants
+from preptime.validation.audit import AuditedOrders
 
 IQR_MULTIPLIER = 1.5
 """Tukey's multiple of the interquartile range. On data like the published one, the lower limit of both columns is
@@ -204,16 +201,6 @@ class Reproduction:
     rows: NotebookRows
     r2_standard_error: float
     """Standard error of CatBoost's test R² over draws of the test rows (bootstrap)."""
-
-
-def run_notebook(
-    orders: str | Path, restaurants: str | Path, progress: ProgressCallback = no_progress
-) -> NotebookDocument:
-    """Run the notebook's protocol on two data sources: paths, globs, or database URLs."""
-    restaurant_index = read_restaurants(open_source(restaurants).frame())
-    return reproduce_notebook(
-        audit_orders(open_source(orders).frame(), restaurant_index, need_label=True), progress
-    ).document
 
 
 def reproduce_notebook(audited: AuditedOrders, progress: ProgressCallback = no_progress) -> Reproduction:

@@ -228,7 +228,10 @@ class ApiPredictor:
 
 @dataclass(frozen=True)
 class SplittingClient:
-    """A client that splits a request in half if the server rejects it as too large. The server's limits are unknown."""
+    """A client that splits a request in half if the server rejects it as too large. The server's limits are unknown.
+
+    One bundle predicts all orders of a request.
+    """
 
     client: Client
 
@@ -244,6 +247,10 @@ class SplittingClient:
                 raise
         half = len(orders) // 2
         first, second = (self.predict(batch, models=models) for batch in (orders[:half], orders[half:]))
+        while first.bundle != second.bundle:  # A new champion was loaded between the two requests.
+            first = self.predict(orders[:half], models=models)
+            if first.bundle != second.bundle:
+                second = self.predict(orders[half:], models=models)
         return PredictionResponse(second.bundle, [*first.predictions, *second.predictions])
 
 

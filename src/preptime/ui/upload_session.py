@@ -26,6 +26,7 @@ from starlette.routing import Route
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from preptime.atomic_write import is_running
 from preptime.errors import DataError, PreptimeError
 from preptime.schema.schema import Schema
 from preptime.scoring.download import iter_csv_chunks
@@ -239,7 +240,8 @@ def remove_orphaned_folders() -> None:
     """Delete the upload folders of processes that no longer run."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
         match = _FOLDER_PATTERN.fullmatch(folder.name)
-        if match and not _is_running(int(match[1])):
+        # A folder with this process's ID was left by an earlier process with the same ID, as in a container.
+        if match and (int(match[1]) == os.getpid() or not is_running(int(match[1]))):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -247,15 +249,3 @@ def remove_own_folders() -> None:
     """Delete the upload folders of this process before it exits."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{os.getpid()}-*"):
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_running(pid: int) -> bool:
-    if pid == os.getpid():
-        return False  # left by an earlier process with the same ID, as in a container
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
