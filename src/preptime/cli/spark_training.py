@@ -101,7 +101,8 @@ def corpus(
 ) -> None:
     """Select the orders of a training from a table of any kind.
 
-    Then `preptime train --corpus` trains on one machine, with the same bundle as if it had read the orders.
+    Then `preptime train --corpus` trains on one machine. If all orders fit into --days and --rows, the bundle is the
+    same as from the orders. Otherwise, models are fitted on a sample.
     """
     from preptime.cli.spark import open_session, read_restaurants
     from preptime.schema.toml_file import find_schema
