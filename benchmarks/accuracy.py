@@ -115,10 +115,10 @@ def _markdown(document: AccuracyDocument) -> str:
     }
     errors = {row.name: f"{row.mae:.0f} s" for row in best_first if row.mae is not None}
     lines = [
-        f"On {document.notebook.n:,} orders with a label up to 3 h, of {document.backtest.first_day} to",
-        f"{document.backtest.last_day}, by models fitted as of the first day, the mean absolute error of the default",
-        f"prediction is {errors[document.backtest.default_model]}. That of the restaurant lookup is",
-        f"{errors[LOOKUP]}, and that of the take-home notebook's CatBoost {errors[NOTEBOOK_MODEL]}.",
+        f"Models fitted as of {document.backtest.first_day} predict {document.notebook.n:,} orders with labels up to 3 h,",
+        f"until {document.backtest.last_day}. The mean absolute error of the default prediction is",
+        f"{errors[document.backtest.default_model]}. That of the restaurant lookup is {errors[LOOKUP]}, and that of the",
+        f"take-home notebook's CatBoost {errors[NOTEBOOK_MODEL]}.",
         "",
         "| | MAE | median | RMSE | R² | bias | within 5 min |",
         "|---|---:|---:|---:|---:|---:|---:|",

@@ -5,9 +5,9 @@
 
 The script sends `--min-requests` requests to the candidate, so that a quiet service has enough of them. For `--minutes`
 and the delay of Cloud Monitoring, it reads how many requests the candidate got, from clients too. The exit status is 1
-as soon as the share of 5xx statuses or the 99th percentile of the latency exceeds its limit. It's also 1 if Cloud
-Monitoring has too few requests at the end. The default limit of the latency is twice that of the objective, because the
-first requests of new instances are slow.
+as soon as the share of 5xx statuses or the 99th percentile of the latency exceeds its limit. It's also 1 if too many of
+the script's own requests fail, or if Cloud Monitoring has too few requests or no latency at the end. The default limit
+of the latency is twice that of the objective, because the first requests of new instances are slow.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from scripts.cloud_run import CloudRunService, Document, ReleaseError, candidate, smoke_test
+from scripts.cloud_run import CloudRunService, Document, ReleaseError, RequestError, candidate, smoke_test
 
 METRICS_DELAY_SECONDS = 180.0
 """Cloud Monitoring shows a request up to three minutes later."""
 POLL_SECONDS = 30.0
-"""Time between two looks at the metrics of the candidate."""
+"""Time between two reads of the metrics of the candidate."""
+RETRY_SECONDS = 120.0
+"""How long the last read is repeated while it fails for a temporary reason."""
 REQUEST_COUNT = {
     "filter": 'metric.type="run.googleapis.com/request_count"',
     "aggregation.perSeriesAligner": "ALIGN_SUM",
@@ -61,8 +63,8 @@ class CandidateRequests:
     count: int
     error_count: int
     """Requests with a 5xx status."""
-    p99_ms: float
-    """The 99th percentile of the latency, or 0 without requests."""
+    p99_ms: float | None
+    """The 99th percentile of the latency, or None if Cloud Monitoring has no value."""
 
     @property
     def error_percent(self) -> float:
@@ -70,16 +72,26 @@ class CandidateRequests:
         return 100 * self.error_count / self.count if self.count else 0.0
 
     def __str__(self) -> str:
-        return f"{self.revision}: {self.count} requests, {self.error_percent:.1f}% errors, p99 {self.p99_ms:.0f} ms"
+        p99 = "unknown" if self.p99_ms is None else f"{self.p99_ms:.0f} ms"
+        return f"{self.revision}: {self.count} requests, {self.error_percent:.1f}% errors, p99 {p99}"
 
     def check(self, limits: CanaryLimits) -> None:
-        """Compare with the limits, if there are enough requests. Raises `ReleaseError`."""
+        """Compare what is known with the limits, if there are enough requests. Raises `ReleaseError`."""
         if self.count < limits.min_requests:
             return
         if self.error_percent > limits.max_error_percent:
             raise ReleaseError(f"{self}. The limit of --max-error-percent is {limits.max_error_percent:g}.")
-        if self.p99_ms > limits.max_p99_ms:
+        if self.p99_ms is not None and self.p99_ms > limits.max_p99_ms:
             raise ReleaseError(f"{self}. The limit of --max-p99-ms is {limits.max_p99_ms:g}.")
+
+    def check_complete(self, limits: CanaryLimits) -> None:
+        """Check that there's enough to decide. Raises `ReleaseError`, which names what is missing."""
+        if self.count < limits.min_requests:
+            raise ReleaseError(f"{self}. --min-requests is {limits.min_requests}. Do requests reach the candidate?")
+        if self.p99_ms is None:
+            raise ReleaseError(
+                f"{self}. Cloud Monitoring has no latency of these requests to compare with --max-p99-ms."
+            )
 
 
 def run_canary(cloud_run: CloudRunService, limits: CanaryLimits, key: str) -> CandidateRequests:
@@ -87,17 +99,22 @@ def run_canary(cloud_run: CloudRunService, limits: CanaryLimits, key: str) -> Ca
     status = candidate(cloud_run.describe(), cloud_run.name)
     start = dt.datetime.fromtimestamp(time.time(), dt.UTC)
     deadline = time.monotonic() + 60 * limits.minutes + METRICS_DELAY_SECONDS
-    smoke_test(str(status["uri"]), key, limits.min_requests)
+    smoke_test(str(status["uri"]), key, limits.min_requests, limits.max_error_percent)
     while True:
-        is_last = time.monotonic() >= deadline
-        requests = read_requests(cloud_run, str(status["revision"]), start)
-        requests.check(limits)
-        if is_last:
-            break
+        now = time.monotonic()
+        try:
+            requests = read_requests(cloud_run, str(status["revision"]), start)
+        except ReleaseError as error:
+            # Without a response of Google, for example if gcloud got no token, the next read can succeed.
+            is_permanent = isinstance(error, RequestError) and not error.is_temporary
+            if is_permanent or now >= deadline + RETRY_SECONDS:
+                raise
+        else:
+            requests.check(limits)
+            if now >= deadline:
+                requests.check_complete(limits)
+                return requests
         time.sleep(POLL_SECONDS)
-    if requests.count < limits.min_requests:
-        raise ReleaseError(f"{requests}. --min-requests is {limits.min_requests}. Do requests reach the candidate?")
-    return requests
 
 
 def read_requests(cloud_run: CloudRunService, revision: str, start: dt.datetime) -> CandidateRequests:
@@ -106,13 +123,14 @@ def read_requests(cloud_run: CloudRunService, revision: str, start: dt.datetime)
         str(series["metric"]["labels"]["response_code_class"]): sum(int(value) for value in values_of(series))
         for series in read_series(cloud_run, revision, start, REQUEST_COUNT)
     }
-    p99s = [float(value) for series in read_series(cloud_run, revision, start, P99) for value in values_of(series)]
-    return CandidateRequests(revision, sum(by_class.values()), by_class.get("5xx", 0), max(p99s, default=0.0))
+    values = [float(value) for series in read_series(cloud_run, revision, start, P99) for value in values_of(series)]
+    p99 = max((value for value in values if not math.isnan(value)), default=None)
+    return CandidateRequests(revision, sum(by_class.values()), by_class.get("5xx", 0), p99)
 
 
 def values_of(series: Document) -> list[str | float]:
-    """Return the values of a time series. The API sends integers as text."""
-    return [next(iter(point["value"].values())) for point in series["points"]]
+    """Return the values of a time series. The API sends integers and NaN as text."""
+    return [value for point in series.get("points", []) for value in point["value"].values()]
 
 
 def read_series(cloud_run: CloudRunService, revision: str, start: dt.datetime, query: dict[str, str]) -> list[Document]:

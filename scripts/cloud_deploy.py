@@ -27,7 +27,7 @@ SKAFFOLD = ROOT / "deploy" / "cloud-build" / "skaffold.yaml"
 VERIFICATION = ("scripts/canary.py", "scripts/cloud_run.py")
 """The scripts that the verification of a release runs. They import nothing else of this repository."""
 SERIOUS = {"CRITICAL", "HIGH"}
-OF_THE_SERVER = (
+ANNOTATIONS_OF_THE_SERVER = (
     "run.googleapis.com/client-",
     "run.googleapis.com/ingress-status",
     "run.googleapis.com/operation-id",
@@ -35,6 +35,8 @@ OF_THE_SERVER = (
     "serving.knative.dev/",
 )
 """Prefixes of annotations that Cloud Run or the last client writes."""
+LABELS_OF_THE_SERVER = ("cloud.googleapis.com/", "run.googleapis.com/", "serving.knative.dev/")
+"""Prefixes of labels that Cloud Run writes. Those of Terraform and of its provider have no prefix."""
 
 Document = dict[str, Any]
 
@@ -67,18 +69,28 @@ def with_image(service: Document, image: str) -> Document:
     ]
     if sum("ports" in container for container in containers) != 1:
         raise ReleaseError(f"{metadata['name']} must have one container with a port.")
-    annotations = _kept(metadata.get("annotations", {}))
-    revision = {"annotations": _kept(template["metadata"].get("annotations", {}))}
     return {
         "apiVersion": service["apiVersion"],
         "kind": service["kind"],
-        "metadata": {"name": metadata["name"], "annotations": annotations},
-        "spec": {"template": {"metadata": revision, "spec": template["spec"] | {"containers": containers}}},
+        "metadata": {"name": metadata["name"], **_settings(metadata)},
+        "spec": {
+            "template": {
+                "metadata": _settings(template["metadata"]),
+                "spec": template["spec"] | {"containers": containers},
+            }
+        },
     }
 
 
-def _kept(annotations: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in annotations.items() if not name.startswith(OF_THE_SERVER)}
+def _settings(metadata: Document) -> Document:
+    """Return the annotations and labels that a client can set. Cloud Run removes those that a release doesn't have."""
+    labels = _kept(metadata.get("labels", {}), LABELS_OF_THE_SERVER)
+    annotations = _kept(metadata.get("annotations", {}), ANNOTATIONS_OF_THE_SERVER)
+    return {"annotations": annotations} | ({"labels": labels} if labels else {})
+
+
+def _kept(values: dict[str, str], prefixes: tuple[str, ...]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if not name.startswith(prefixes)}
 
 
 def scripts_archive(*paths: str) -> str:

@@ -60,10 +60,29 @@ SMOKE_ORDER = {
 """The API predicts any valid order, including one of an unknown restaurant."""
 REQUEST_TIMEOUT_SECONDS = 30.0
 """Timeout of a request, including a cold start."""
+TEMPORARY_STATUSES = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+"""Client errors that a repeated request may not get. Cloud Run returns 429 while it has no free instance."""
+CHAMPION_WAITS = 45
+"""How often the smoke test waits for `POLL_SECONDS` until all workers have loaded a new champion. That's 90 seconds:
+three times the interval in which a worker reads the champion log (deploy/terraform)."""
 
 
 class ReleaseError(Exception):
     """The release failed. The message is for the user."""
+
+
+class RequestError(ReleaseError):
+    """A request failed: it got no response, another status than 200, or no JSON."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        """Keep the status of the response, or None without a valid response."""
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the same request can succeed later. A wrong key, address, or body stays wrong."""
+        return self.status is None or self.status in TEMPORARY_STATUSES or self.status >= 500
 
 
 def gcloud(*arguments: str) -> str:
@@ -106,12 +125,22 @@ class CloudRunService:
     def request(self, path: str, change: Document | None = None) -> Document:
         """Request a resource of the Cloud Run Admin API, or change it. Raises `ReleaseError`."""
         base = os.environ.get(API_URL_VARIABLE, "https://run.googleapis.com/").rstrip("/")
-        return _request_json(f"{base}/v2/{path}", self.headers, change, "GET" if change is None else "PATCH")
+        return self._send(f"{base}/v2/{path}", change, "GET" if change is None else "PATCH")
 
     def time_series(self, query: str) -> Document:
         """Request time series of the project from Cloud Monitoring. Raises `ReleaseError`."""
         base = os.environ.get(MONITORING_URL_VARIABLE, "https://monitoring.googleapis.com/").rstrip("/")
-        return _request_json(f"{base}/v3/projects/{self.project}/timeSeries?{query}", self.headers, None, "GET")
+        return self._send(f"{base}/v3/projects/{self.project}/timeSeries?{query}", None, "GET")
+
+    def _send(self, url: str, change: Document | None, method: str) -> Document:
+        """Send a request to Google. After a 401, send it again with a new token, because a token expires."""
+        try:
+            return _request_json(url, self.headers, change, method)
+        except RequestError as error:
+            if error.status != HTTPStatus.UNAUTHORIZED:
+                raise
+        self.token = access_token()
+        return _request_json(url, self.headers, change, method)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -255,23 +284,72 @@ def restart(cloud_run: CloudRunService) -> str:
     return revision_name(cloud_run.update(service, "template", "traffic")["latestReadyRevision"])
 
 
-def smoke_test(url: str, key: str, request_count: int) -> None:
-    """Check that the API is ready, then request `request_count` predictions. Raises `ReleaseError`."""
+def smoke_test(url: str, key: str, request_count: int, max_error_percent: float = 0.0) -> None:
+    """Check that the API is ready, and request predictions until it has answered `request_count` requests.
+
+    Args:
+        url: The address of the API, without a slash at the end.
+        key: An API key.
+        request_count: The number of responses. A request without a response is repeated.
+        max_error_percent: How many requests can fail for a temporary reason, in percent of `request_count`.
+
+    Raises:
+        ReleaseError: More requests failed, the key or the address is wrong, or a prediction is invalid.
+    """
     if urlsplit(url).scheme not in {"http", "https"}:
         raise ReleaseError(f"{url!r} isn't an HTTP or HTTPS URL.")
+    bundles: set[str] = set()
+    answered = failed = 0
+    while not bundles or answered < request_count:
+        try:
+            if not bundles:
+                bundles.add(_read_bundle(url))
+                continue
+            response = _request_prediction(url, key, bundles)
+        except RequestError as error:
+            failed += 1
+            answered += error.status is not None
+            if not error.is_temporary:
+                raise
+            if failed > max_error_percent / 100 * request_count:
+                limit = f"{failed} of {request_count} requests failed. The limit is {max_error_percent:g}%."
+                raise ReleaseError(f"{limit} {error}") from error
+        else:
+            answered += 1
+            _check_prediction(response, bundles)
+
+
+def _read_bundle(url: str) -> str:
+    """Return the bundle that the readiness route reports. Raises `ReleaseError` if the API isn't ready."""
     readiness = _request_json(f"{url}/ready", {}, None, "GET")
     if readiness.get("ready") is not True or "champion_error" in readiness:
         raise ReleaseError(f"{url} isn't ready: {readiness}")
-    for _ in range(request_count):
-        headers = {"aikey": key, "Content-Type": "application/json"}
+    return str(readiness["bundle"])
+
+
+def _request_prediction(url: str, key: str, bundles: set[str]) -> Document:
+    """Return a prediction. If its bundle isn't one of `bundles`, add the one that the readiness route reports now.
+
+    After a promotion, workers load the new champion at different times. Until the prediction and the route have the
+    same bundle, the function waits and repeats both requests.
+    """
+    headers = {"aikey": key, "Content-Type": "application/json"}
+    waits = 0
+    while True:
         response = _request_json(f"{url}/v1/predictions", headers, SMOKE_ORDER, "POST")
-        _check_prediction(response, str(readiness["bundle"]))
+        if response.get("bundle") in bundles:
+            return response
+        bundles.add(_read_bundle(url))
+        if response.get("bundle") in bundles or waits == CHAMPION_WAITS:
+            return response
+        waits += 1
+        time.sleep(POLL_SECONDS)
 
 
-def _check_prediction(response: dict[str, object], bundle: str) -> None:
+def _check_prediction(response: dict[str, object], bundles: set[str]) -> None:
     predictions = response.get("predictions")
-    if not isinstance(predictions, list) or len(predictions) != 1 or response.get("bundle") != bundle:
-        raise ReleaseError(f"Expected one prediction of bundle {bundle}: {response}")
+    if not isinstance(predictions, list) or len(predictions) != 1 or response.get("bundle") not in bundles:
+        raise ReleaseError(f"Expected one prediction of bundle {' or '.join(sorted(bundles))}: {response}")
     quantiles = [predictions[0].get(name) for name in ("p10", "p50", "p80", "p90")]
     if any(not isinstance(value, float) for value in quantiles) or quantiles != sorted(quantiles) or quantiles[0] <= 0:
         raise ReleaseError(f"Expected four increasing quantiles above 0: {response}")
@@ -288,10 +366,11 @@ def _request_json(url: str, headers: dict[str, str], body: object, method: str) 
         response = connection.getresponse()
         response_body = response.read()
         if response.status != HTTPStatus.OK:
-            raise ReleaseError(f"{url}: {response.status} {response_body[:500].decode(errors='replace')}")
+            text = response_body[:500].decode(errors="replace")
+            raise RequestError(f"{url}: {response.status} {text}", response.status)
         document: Document = json.loads(response_body)
     except (OSError, HTTPException, ValueError) as error:
-        raise ReleaseError(f"{url}: {error}") from error
+        raise RequestError(f"{url}: {error}") from error
     finally:
         connection.close()
     return document

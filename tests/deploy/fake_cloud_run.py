@@ -42,6 +42,12 @@ class FakeService:
     url_of_tags: str = "https://{}---api.example"
     observed: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     """The status and the milliseconds of the requests that Cloud Monitoring knows, by revision."""
+    latency_points: list[Document] | None = None
+    """The points of the latency that Cloud Monitoring returns, or None for those of `observed`."""
+    token: str = "a-token"  # noqa: S105
+    """The access token that has not expired."""
+    failing_reads: list[int] = field(default_factory=list)
+    """The statuses of the next reads of Cloud Monitoring. After 0, the connection closes without a response."""
 
     def __post_init__(self) -> None:
         template = {"containers": [{"image": "registry/serve:first"}], "timeout": "60s"}
@@ -89,6 +95,10 @@ class FakeService:
         ]
         return self.document | {"name": PATH[4:], "trafficStatuses": statuses}
 
+    def resource(self, path: str) -> Document:
+        """Return the service or one of its revisions."""
+        return self.described() if path == PATH else self.revisions[path.rpartition("/")[2]]
+
     def shares(self) -> dict[str, int]:
         """Return the percentage of the traffic by revision."""
         shares: dict[str, int] = {}
@@ -101,6 +111,13 @@ class FakeService:
         """Return the revisions that clients can reach: those with traffic, and those with a tag."""
         targets = [target for target in self.targets() if target.get("percent") or "tag" in target]
         return {self._revision_of(target): self.revisions[self._revision_of(target)] for target in targets}
+
+    def read_metric(self, authorization: str, query: dict[str, list[str]]) -> tuple[Document, int]:
+        """Return the body and the status of the response to a read of Cloud Monitoring."""
+        status = self.failing_reads.pop(0) if self.failing_reads else 200
+        if authorization != f"Bearer {self.token}":
+            status = 401
+        return (self.time_series(query), status) if status == 200 else ({"error": {"code": status}}, status)
 
     def time_series(self, query: dict[str, list[str]]) -> Document:
         """Return a metric of a revision as the Cloud Monitoring API does."""
@@ -119,6 +136,8 @@ class FakeService:
             for name, count in Counter(f"{status // 100}xx" for status, _ in requests).items():
                 metric = {"labels": {"response_code_class": name}}
                 values.append({"metric": metric, "points": [{"value": {"int64Value": str(count)}}]})
+        elif self.latency_points is not None:
+            values.append({"metric": {}, "points": self.latency_points})
         elif requests:
             assert operations["crossSeriesReducer"] == ["REDUCE_PERCENTILE_99"]
             times = sorted(milliseconds for _, milliseconds in requests)
@@ -141,12 +160,11 @@ def running_api(service: FakeService) -> Iterator[str]:
         def do_GET(self) -> None:
             nonlocal waits
             path = urlsplit(self.path).path
-            if path == PATH:
-                self.respond(service.described())
-            elif path.startswith(f"{PATH}/revisions/"):
-                self.respond(service.revisions[path.rpartition("/")[2]])
-            elif path == "/v3/projects/test-project/timeSeries" and self.headers["Authorization"] == "Bearer a-token":
-                self.respond(service.time_series(parse_qs(urlsplit(self.path).query)))
+            if path == PATH or path.startswith(f"{PATH}/revisions/"):
+                self.respond(service.resource(path))
+            elif path == "/v3/projects/test-project/timeSeries":
+                query = parse_qs(urlsplit(self.path).query)
+                self.respond(*service.read_metric(self.headers["Authorization"], query))
             elif "/operations/" in path:
                 waits += 1
                 self.respond(operation if waits > service.requests_until_done else operation | {"done": False})
@@ -157,15 +175,18 @@ def running_api(service: FakeService) -> Iterator[str]:
             nonlocal operation, waits
             parts = urlsplit(self.path)
             values = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if parts.path != PATH or self.headers["Authorization"] != "Bearer a-token":
+            if parts.path != PATH or self.headers["Authorization"] != f"Bearer {service.token}":
                 self.send_error(403)
                 return
             operation, waits = service.change(parse_qs(parts.query)["updateMask"][0].split(","), values), 0
             self.respond({"name": operation["name"], "done": False})
 
-        def respond(self, document: Document) -> None:
+        def respond(self, document: Document, status: int = 200) -> None:
             content = json.dumps(document).encode()
-            self.send_response(200)
+            if status == 0:
+                self.close_connection = True
+                return
+            self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

@@ -109,6 +109,20 @@ def verify(
         )
 
 
+def test_release_keeps_labels_of_terraform() -> None:
+    """Cloud Run removes labels that a release doesn't have, and adds its own again."""
+    service = described_service("s")
+    kept = {"app": "preptime", "environment": "staging", "goog-terraform-provisioned": "true"}
+    added = {"cloud.googleapis.com/location": "europe-west1", "run.googleapis.com/satisfiesPzs": "true"}
+    service["metadata"]["labels"] = kept | added
+    kept_by_revision = {"team": "kitchen", "client.knative.dev/nonce": "abc"}
+    added_to_revision = {"run.googleapis.com/startupProbeType": "Custom", "serving.knative.dev/service": "preptime-api"}
+    service["spec"]["template"]["metadata"]["labels"] = kept_by_revision | added_to_revision
+    released = cloud_deploy.with_image(service, IMAGES["serve"])
+    assert released["metadata"]["labels"] == kept
+    assert released["spec"]["template"]["metadata"]["labels"] == kept_by_revision
+
+
 def test_candidate_within_its_limits_gets_all_traffic(
     container: Document, service: FakeService, tmp_path: Path
 ) -> None:
@@ -124,7 +138,7 @@ def test_candidate_within_its_limits_gets_all_traffic(
     [
         ([*GOOD, *[(503, 5.0)] * 11], "1.1% errors, p99 12 ms. The limit of --max-error-percent is 1."),
         ([*GOOD, *[(200, 700.0)] * 11], "0.0% errors, p99 700 ms. The limit of --max-p99-ms is 500."),
-        ([], "0 requests, 0.0% errors, p99 0 ms. --min-requests is 100."),
+        ([], "0 requests, 0.0% errors, p99 unknown. --min-requests is 100."),
     ],
     ids=["errors", "latency", "unknown"],
 )

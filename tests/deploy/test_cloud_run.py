@@ -241,7 +241,7 @@ def test_smoke_test_reports_unreachable_api(capsys: pytest.CaptureFixture[str]) 
 )
 def test_invalid_prediction_fails_smoke_test(response: dict[str, object]) -> None:
     with pytest.raises(cloud_run.ReleaseError):
-        cloud_run._check_prediction(response, "b")
+        cloud_run._check_prediction(response, {"b"})
 
 
 class Clock:

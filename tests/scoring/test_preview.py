@@ -77,6 +77,15 @@ def test_preview_shows_extra_cells_and_renames_reserved_columns(tmp_path: Path, 
     assert preview.rejected_cells.to_dicts()[0]["value"] == "line 3: more"
 
 
+def test_preview_keeps_renamed_columns_unique(tmp_path: Path, bundle: Bundle) -> None:
+    names = ["row (file)", "row", "validation_result", "validation_result (file)"]
+    rows = pl.DataFrame([order_cells()]).with_columns(pl.lit(name).alias(name) for name in names)
+    preview = preview_file(write_orders(tmp_path / "orders.csv", rows), bundle.history.restaurants, bundle.schema)
+    renamed = ["row (file)", "row (file) (file)", "validation_result (file) (file)", "validation_result (file)"]
+    assert preview.head.columns[-4:] == renamed
+    assert preview.head.row(0)[-4:] == tuple(names)
+
+
 def test_preview_rejects_missing_column(tmp_path: Path, bundle: Bundle) -> None:
     source = write_orders(tmp_path / "orders.csv", mixed_rows().rename({"number_of_items": "number_items"}))
     with pytest.raises(DataError, match="'number_items' is the closest to number_of_items"):

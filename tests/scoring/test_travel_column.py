@@ -85,6 +85,20 @@ def test_travel_column_uses_the_number_format_of_the_schema(tmp_path: Path, bund
     assert scored[DISPATCH_REASON].to_list() == [None]
 
 
+def test_second_scoring_has_no_results_of_the_first(tmp_path: Path, bundle: Bundle) -> None:
+    rows = pl.DataFrame([order_cells(travel="240"), order_cells(travel="300")])
+    source, travel = write_orders(tmp_path / "orders.csv", rows), TravelColumn("travel", 0.5)
+    first, again, last = (tmp_path / f"{name}.parquet" for name in ("first", "again", "last"))
+    score_file(source, first, bundle, travel=travel)
+    score_file(str(first), again, bundle, travel=travel)
+    assert pl.read_parquet(again).equals(pl.read_parquet(first))  # replaced in place
+    marked = pl.read_parquet(first).with_columns(prediction_live=True, explain_base_seconds=1.0, explained=pl.lit("kept"))
+    marked.write_parquet(first)
+    score_file(str(first), last, bundle)
+    dropped = {*COLUMNS, "prediction_live", "explain_base_seconds"}
+    assert pl.read_parquet(last).columns == [name for name in marked.columns if name not in dropped]
+
+
 def test_missing_travel_column_is_an_error(tmp_path: Path, bundle: Bundle) -> None:
     source = write_orders(tmp_path / "orders.csv", pl.DataFrame([order_cells()]))
     with pytest.raises(DataError, match=r"orders\.csv has no column 'trip'\. Its columns are note, order_value_gbp,"):

@@ -172,6 +172,17 @@ def test_file_columns_with_result_names_get_a_suffix(monkeypatch: pytest.MonkeyP
     assert table_column(at, "random forest (file)") == ["mine"]
 
 
+def test_suffix_of_a_result_name_is_repeated(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    at = render_upload_tab(monkeypatch, PREPTIME_STORE=store)
+    names = ("row", "row (file)", "reason", "reason (file)", "ready at", "ready at (file)")
+    rows = pl.DataFrame([VALID_ORDER, VALID_ORDER | {"number_of_items": 0}])
+    upload(at, "names.csv", csv(rows.with_columns(pl.lit(name).alias(name) for name in names)))
+    at.button("predict").click().run()
+    assert table_column(at, "row (file) (file)", having="ready at (file) (file)") == ["row"]
+    assert table_column(at, "row (file)", having="ready at (file) (file)") == ["row (file)"]
+    assert table_column(at, "reason (file)", having="reason (file) (file)") == ["reason (file)"]
+
+
 def test_ready_at_has_a_date_if_there_are_several(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
     at = render_upload_tab(monkeypatch, PREPTIME_STORE=store)
     upload(at, "one.csv", csv(pl.DataFrame([VALID_ORDER])))
@@ -227,6 +238,66 @@ def test_column_with_the_name_of_the_api_is_selected(monkeypatch: pytest.MonkeyP
     assert at.select_slider("file_cost_ratio").value == "2:1"
     upload(at, "one.csv", csv(pl.DataFrame([VALID_ORDER])))
     assert "travel_column" not in {field.key for field in at.selectbox}
+
+
+def test_travel_column_can_start_like_a_result(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    at = render_upload_tab(monkeypatch, PREPTIME_STORE=store)
+    name, results = "predicted_travel_seconds", ("predicted_rf_seconds", "prediction_reason", "explain_base_seconds")
+    rows = travel_rows().rename({"way": name}).with_columns(pl.lit("1").alias(result) for result in results)
+    upload(at, "three.csv", csv(rows))
+    assert at.selectbox("travel_column").options == ["no travel times", name, "note"]
+    at.selectbox("travel_column").set_value(name).run()
+    at.button("predict").click().run()
+    assert str(table_column(at, "dispatch at")[0]).startswith("19:")
+    assert table_column(at, name, having="dispatch at") == ["0", "300", "soon"]
+
+
+def render_cost_ratio(monkeypatch: pytest.MonkeyPatch, courier_cost: str, food_cost: str) -> AppTest:
+    """Render only the ratio of the costs, and its level as text."""
+    monkeypatch.setenv("PREPTIME_COURIER_COST", courier_cost)
+    monkeypatch.setenv("PREPTIME_FOOD_COST", food_cost)
+    script = """
+import os
+import streamlit as st
+from preptime.settings import Settings
+from preptime.ui.dispatch_fields import cost_ratio_field
+costs = {name: os.environ[name] for name in ("PREPTIME_COURIER_COST", "PREPTIME_FOOD_COST")}
+st.text(repr(cost_ratio_field(Settings.load(costs), key="ratio")))
+"""
+    return AppTest.from_string(script, default_timeout=30).run()
+
+
+@pytest.mark.parametrize(
+    ("costs", "ratio", "neighbors"),
+    [
+        (("5", "2"), "5:2", ("2:1", "3:1")),
+        (("0.5", "1.250"), "0.5:1.25", ("1:3", "1:2")),
+        (("1000000", "999999.5"), "1000000:999999.5", ("1:1", "2:1")),
+        (("0.0012345", "0.001"), "0.0012345:0.001", ("1:1", "2:1")),
+        (("4", "2"), "2:1", ("1:1", "3:1")),
+        (("0.1", "0.3"), "1:3", ("1:4", "1:2")),
+    ],
+)
+def test_configured_cost_ratio_is_an_option(
+    monkeypatch: pytest.MonkeyPatch, costs: tuple[str, str], ratio: str, neighbors: tuple[str, str]
+) -> None:
+    at = render_cost_ratio(monkeypatch, *costs)
+    slider = at.select_slider("ratio")
+    assert slider.value == ratio
+    index = slider.options.index(ratio)
+    assert (slider.options[index - 1], slider.options[index + 1]) == neighbors
+    courier, food = map(float, costs)
+    assert float(at.text[0].value) == pytest.approx(courier / (courier + food), abs=1e-12)
+    assert not html_bodies(at)
+
+
+@pytest.mark.parametrize(("costs", "ratio", "level"), [(("20", "1"), "9:1", 0.9), (("1", "9.5"), "1:9", 0.1)])
+def test_invalid_configured_cost_ratio_is_reported(
+    monkeypatch: pytest.MonkeyPatch, costs: tuple[str, str], ratio: str, level: float
+) -> None:
+    at = render_cost_ratio(monkeypatch, *costs)
+    assert (at.select_slider("ratio").value, float(at.text[0].value)) == (ratio, level)
+    assert f"FOOD_COST is {':'.join(costs)}. It must be from 1:9 to 9:1." in page_text(at)
 
 
 def test_api_gives_dispatch_times_of_a_file(monkeypatch: pytest.MonkeyPatch, store: str, site: Site) -> None:
@@ -394,8 +465,8 @@ def test_one_order_shows_a_prediction_and_what_if_charts(monkeypatch: pytest.Mon
 
 def test_one_order_shows_when_to_send_the_courier(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
     at = render_page(monkeypatch, PREPTIME_STORE=store, PREPTIME_COURIER_COST="2.1")
-    assert at.select_slider("order_cost_ratio").value == "2:1"
-    assert "should arrive at the 67% quantile of the ready time" in page_text(at)
+    assert at.select_slider("order_cost_ratio").value == "2.1:1"
+    assert "should arrive at the 68% quantile of the ready time" in page_text(at)
     at.select_slider("order_cost_ratio").set_value("1:1").run()
     at.number_input("order_travel").set_value(0.0).run()
     shown = re.search(r"ready at about (\S+) .* dispatch at (\S+) .* after acknowledgement", page_text(at))

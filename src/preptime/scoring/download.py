@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from preptime.scoring.column_names import unique_name
 from preptime.scoring.score_file import CHUNK_ROWS
 from preptime.scoring.scorer import PassthroughColumns
 from preptime.sources.registry import open_source
@@ -28,16 +29,11 @@ def escape_formulas(frame: pl.DataFrame) -> pl.DataFrame:
     ]
     escaped_names = pl.DataFrame({"name": frame.columns}, schema={"name": pl.String}).select(_escaped("name"))["name"]
     renamed = {
-        old: _unique_name(new, old, frame.columns) for old, new in zip(frame.columns, escaped_names, strict=True)
+        old: unique_name(new, frame.columns, prefix=_ESCAPE)
+        for old, new in zip(frame.columns, escaped_names, strict=True)
+        if new != old
     }
     return frame.with_columns(_escaped(name) for name in text_columns).rename(renamed)
-
-
-def _unique_name(new: str, old: str, names: list[str]) -> str:
-    """Return `new`, with more apostrophes if the table already has a column of that name."""
-    while new != old and new in names:
-        new = _ESCAPE + new
-    return new
 
 
 def _escaped(name: str) -> pl.Expr:

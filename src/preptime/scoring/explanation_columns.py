@@ -7,12 +7,17 @@ import polars as pl
 from preptime.explanations.explanations import Explanations
 from preptime.explanations.groups import BASE, ROUNDING
 
-EXPLAIN_PREFIX = "explain_"
+EXPLAIN_PREFIX, _SUFFIX = "explain_", "_seconds"
 
 
 def explanation_column(name: str) -> str:
     """Return the column of a group or a feature, such as `explain_restaurant_seconds`."""
-    return f"{EXPLAIN_PREFIX}{name}_seconds"
+    return f"{EXPLAIN_PREFIX}{name}{_SUFFIX}"
+
+
+def is_explanation_column(name: str) -> bool:
+    """Return whether a column has the name of an explanation column, of any group or feature."""
+    return name.startswith(EXPLAIN_PREFIX) and name.endswith(_SUFFIX)
 
 
 def explanation_columns(explanations: Explanations, *, by_feature: bool = False) -> pl.DataFrame:

@@ -25,6 +25,7 @@ from preptime.errors import panic_as_error
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback
 from preptime.schema.schema import TAKE_HOME_SCHEMA, CustomFeature, Schema
+from preptime.scoring.column_names import file_column_names
 from preptime.scoring.field_values import FieldValues
 from preptime.scoring.score_file import CHUNK_ROWS, open_orders, row_progress
 from preptime.scoring.what_if import OrderInput, restaurant_zone
@@ -224,16 +225,11 @@ def _head(
             results[is_shown] = validation_rule(reason).description
     head = audited.raw.head(rows)
     file_columns = to_csv_cells(head.select(name for name in columns))
-    return file_columns.select(
+    return file_columns.rename(file_column_names(columns, ("row", VALIDATION_RESULT))).select(
         head[ROW_COLUMN].cast(pl.Int64).alias("row"),
         pl.Series(VALIDATION_RESULT, results[: len(head)].tolist(), pl.String),
-        pl.all().name.map(_rename_reserved),
+        pl.all(),
     )
-
-
-def _rename_reserved(name: str) -> str:
-    """Return another name for a column of the file whose name the preview uses itself."""
-    return f"{name} (file)" if name in {"row", VALIDATION_RESULT} else name
 
 
 def _list_rejected_cells(audited: AuditedOrders, max_rows: int) -> Iterator[pl.DataFrame]:

@@ -34,6 +34,7 @@ from preptime.scoring.scorer import (
     model_column,
     order_flags,
     quantile_column,
+    with_results,
 )
 from preptime.scoring.travel_column import TravelColumn, count_without_dispatch
 from preptime.sources.parallel import map_in_order
@@ -181,7 +182,7 @@ def score_file_remotely(
                     counts.add_without_dispatch(count_without_dispatch(predictions))
                 bundle = str(predictions[PREDICTION_BUNDLE][-1])
                 report_rows(counts.rows)
-                yield passthrough_columns.with_columns(predictions)
+                yield with_results(passthrough_columns, predictions)
 
     write_scored(out, iter_scored(), orders.schema.source.delimiter)
     return counts.to_document(orders.name, out, bundle)

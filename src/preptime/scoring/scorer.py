@@ -21,8 +21,8 @@ from preptime.features.restaurant_index import RestaurantIndex, recode
 from preptime.features.restaurant_names import RestaurantNames
 from preptime.formatting import shorten
 from preptime.schema.schema import Schema
-from preptime.scoring.explanation_columns import explanation_columns
-from preptime.scoring.travel_column import TravelColumn, count_without_dispatch
+from preptime.scoring.explanation_columns import explanation_columns, is_explanation_column
+from preptime.scoring.travel_column import DISPATCH_COLUMNS, TravelColumn, count_without_dispatch
 from preptime.sources.source import DataSource, incompatible_types_error
 from preptime.validation.audit import PLACE_COLUMNS, AuditedOrders, audit_orders, to_order_columns
 from preptime.validation.cell_text import fits_csv, to_csv_cells
@@ -151,6 +151,20 @@ def _first_rows(source: DataSource) -> list[pl.DataFrame]:
         with suppress(DataError):
             first_rows.append(next(partition.batches(1)).select(source.columns))
     return first_rows or [next(source.batches(1)).select(source.columns)]
+
+
+def with_results(rows: pl.DataFrame, results: pl.DataFrame) -> pl.DataFrame:
+    """Return N rows with result columns. A result of an earlier scoring is replaced in place.
+
+    Dispatch decisions, explanations, and the mark of the live model are removed if this scoring has none, because they
+    would contradict the new predictions.
+    """
+    stale = [name for name in rows.columns if _is_optional_result(name) and name not in results.columns]
+    return rows.drop(stale).with_columns(results)
+
+
+def _is_optional_result(name: str) -> bool:
+    return name in DISPATCH_COLUMNS or name == PREDICTION_LIVE or is_explanation_column(name)
 
 
 def merge_restaurants(known: RestaurantIndex, extra: RestaurantIndex) -> RestaurantIndex:
@@ -315,7 +329,7 @@ class ChunkScorer:
             columns, rejected = _align_with_rows(columns, audited, is_scored)
             columns = columns.with_columns(pl.lit(self.bundle.manifest.id).alias(PREDICTION_BUNDLE))
         return ScoredChunk(
-            self.passthrough.select(rows).with_columns(columns),
+            with_results(self.passthrough.select(rows), columns),
             predictions.default,
             predictions.fallback_level,
             rejected,

@@ -22,6 +22,7 @@ COURIER_WAIT = "predicted_courier_wait_seconds"
 FOOD_WAIT = "predicted_food_wait_seconds"
 DISPATCH_QUANTILE = "prediction_dispatch_quantile"
 DISPATCH_REASON = "prediction_dispatch_reason"
+DISPATCH_COLUMNS = (DISPATCH_AT, COURIER_WAIT, FOOD_WAIT, DISPATCH_QUANTILE, DISPATCH_REASON)
 _MAX_LISTED_COLUMNS = 20
 
 

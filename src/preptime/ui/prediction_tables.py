@@ -10,7 +10,7 @@ from preptime.domain.orders import FALLBACK_LEVELS
 from preptime.domain.time_units import TimeUnit
 from preptime.domain.validation_reasons import ValidationReason, validation_rule
 from preptime.evaluation.summary_text import WEAK_MODEL_NOTE
-from preptime.schema.schema import Schema
+from preptime.scoring.column_names import file_column_names, is_result_column, unique_name
 from preptime.scoring.preview import Preview
 from preptime.scoring.scorer import (
     FALLBACK_LEVEL,
@@ -34,6 +34,7 @@ MAX_WRAPPED_COLUMNS = 10
 """A table with more columns scrolls."""
 _REASON_COLUMN = "reason"
 _DEFAULT_TAB = "default prediction"
+_DIFFERENCE_COLUMN = "difference"
 _CELLS_COLUMN = f"{ROW_COLUMN}_cells"
 _LEADING_COLUMNS = ("order_id", "restaurant_id", "order_acknowledged_at")
 """Canonical names of the columns that identify an order."""
@@ -75,25 +76,24 @@ def prediction_tables(result: ScoredFile, file_preview: Preview) -> None:
 
 
 def _default_table(rows: pl.LazyFrame, row_count: int, file_preview: Preview, result: ScoredFile) -> None:
-    ready_days, event = result.summary.ready_days, result.schema.target.event
-    unit = result.schema.target.time_unit
-    has_several_days = ready_days is not None and len(set(ready_days)) > 1
+    event, unit = result.schema.target.event, result.schema.target.time_unit
+    has_several_days = _has_several_days(rows.head(MAX_SHOWN_ROWS), result)
     quantiles = {f"p{level * 100:.0f}": pl.col(quantile_column(level)) for level in (0.1, 0.5, 0.8, 0.9)}
     quantiles["p50"] = pl.col(PREDICTED_SECONDS)
     dispatch_columns = {
-        "dispatch at": _time_text(DISPATCH_AT, has_several_days),
+        "dispatch at": _time_text(_nearest_minute(_local_time(DISPATCH_AT)), has_several_days),
         "courier waits": pl.col(COURIER_WAIT) / unit.seconds,
         "food waits": pl.col(FOOD_WAIT) / unit.seconds,
     }
     result_columns = {
         "row": pl.col(ROW_COLUMN),
-        f"{event} at": _time_text(PREDICTED_READY_AT, has_several_days),
-        f"90% {event} by": _ready_by_text(has_several_days),
+        f"{event} at": _time_text(_nearest_minute(_local_time(PREDICTED_READY_AT)), has_several_days),
+        f"90% {event} by": _time_text(_next_minute(_ready_by_time()), has_several_days),
         **({} if result.travel is None else dispatch_columns),
         **{name: seconds / unit.seconds for name, seconds in quantiles.items()},
     }
     shown_rows = rows.head(MAX_SHOWN_ROWS).select(
-        _combine_columns(result_columns | {"fallback level": _fallback_level_title()}, file_preview, result.schema)
+        _combine_columns(result_columns | {"fallback level": _fallback_level_title()}, file_preview, result)
     )
     durations = ("p10", "p50", "p80", "p90", "courier waits", "food waits")
     _show_table(_collect_head(shown_rows), row_count, dict.fromkeys(durations, duration_format(unit)))
@@ -119,20 +119,22 @@ def _model_table(rows: pl.LazyFrame, row_count: int, file_preview: Preview, mode
     if model in result.weak_models:
         show_info(f"On the gate's days, {title} is {WEAK_MODEL_NOTE}.", "Use the default prediction.")
     seconds = pl.col(model_column(model))
+    # A custom model can have the name of another column, such as `difference`.
+    own_column = unique_name(title, ("row", _DEFAULT_TAB, _DIFFERENCE_COLUMN), suffix=" (model)")
     result_columns = {
         "row": pl.col(ROW_COLUMN),
-        title: seconds / unit.seconds,
+        own_column: seconds / unit.seconds,
         _DEFAULT_TAB: pl.col(PREDICTED_SECONDS) / unit.seconds,
-        "difference": (seconds - pl.col(PREDICTED_SECONDS)) / unit.seconds,
+        _DIFFERENCE_COLUMN: (seconds - pl.col(PREDICTED_SECONDS)) / unit.seconds,
     }
-    shown_rows = rows.head(MAX_SHOWN_ROWS).select(_combine_columns(result_columns, file_preview, result.schema))
+    shown_rows = rows.head(MAX_SHOWN_ROWS).select(_combine_columns(result_columns, file_preview, result))
     _show_table(
         _collect_head(shown_rows),
         row_count,
         {
-            title: duration_format(unit),
+            own_column: duration_format(unit),
             _DEFAULT_TAB: duration_format(unit),
-            "difference": duration_format(unit, "+"),
+            _DIFFERENCE_COLUMN: duration_format(unit, "+"),
         },
     )
 
@@ -159,27 +161,43 @@ def _rejected_rows(result: ScoredFile, file_preview: Preview) -> pl.LazyFrame:
     )
     reason = pl.concat_str(PREDICTION_REASON, pl.format(": {}", pl.col(_CELLS_COLUMN)), ignore_nulls=True)
     result_columns = {"row": pl.col(ROW_COLUMN), _REASON_COLUMN: reason}
-    return named_rows.select(_combine_columns(result_columns, file_preview, result.schema))
+    return named_rows.select(_combine_columns(result_columns, file_preview, result))
 
 
-def _time_text(column: str, several_days: bool) -> pl.Expr:
-    """Return a local time to the nearest minute, with the date if there are several. The text sorts by time."""
-    return _local_time(column).dt.offset_by("30s").dt.strftime(_time_format(several_days))
+def _has_several_days(shown_rows: pl.LazyFrame, result: ScoredFile) -> bool:
+    """Return whether the file has ready times of several days, or the shown rows have times of several days."""
+    ready_days = result.summary.ready_days
+    if ready_days is None or ready_days[0] != ready_days[1]:
+        return ready_days is not None
+    times = [_local_time(name) for name in (PREDICTED_READY_AT, *(() if result.travel is None else (DISPATCH_AT,)))]
+    first = pl.min_horizontal(_nearest_minute(time.min()) for time in times)
+    last = pl.max_horizontal(_next_minute(_ready_by_time().max()), *(_nearest_minute(time.max()) for time in times))
+    return bool(shown_rows.select(first.dt.date() != last.dt.date()).collect(engine="streaming").item())
 
 
-def _ready_by_text(several_days: bool) -> pl.Expr:
-    """Return the local time by which 90% of such orders are ready, rounded up to a minute."""
+def _time_text(time: pl.Expr, several_days: bool) -> pl.Expr:
+    """Return a time to the minute, with the date if there are several. The text sorts by time."""
+    return time.dt.strftime("%Y-%m-%d %H:%M" if several_days else "%H:%M")
+
+
+def _nearest_minute(time: pl.Expr) -> pl.Expr:
+    """Return a time that has the nearest minute. Its seconds have no meaning."""
+    return time.dt.offset_by("30s")
+
+
+def _next_minute(time: pl.Expr) -> pl.Expr:
+    """Return a time that has the minute rounded up. Its seconds have no meaning."""
+    return time.dt.offset_by("59999ms")
+
+
+def _ready_by_time() -> pl.Expr:
+    """Return the local time by which 90% of such orders are ready."""
     later = pl.col(quantile_column(0.9)) - pl.col(PREDICTED_SECONDS)
-    ready_by = _local_time(PREDICTED_READY_AT) + pl.duration(milliseconds=(later * 1_000).ceil().cast(pl.Int64))
-    return ready_by.dt.offset_by("59999ms").dt.strftime(_time_format(several_days))
+    return _local_time(PREDICTED_READY_AT) + pl.duration(milliseconds=(later * 1_000).ceil().cast(pl.Int64))
 
 
 def _local_time(column: str) -> pl.Expr:
     return pl.col(column).str.head(19).str.to_datetime("%Y-%m-%d %H:%M:%S")
-
-
-def _time_format(several_days: bool) -> str:
-    return "%Y-%m-%d %H:%M" if several_days else "%H:%M"
 
 
 def _scan_rows(result: ScoredFile) -> pl.LazyFrame:
@@ -187,19 +205,18 @@ def _scan_rows(result: ScoredFile) -> pl.LazyFrame:
     return pl.scan_parquet(result.path, glob=False).with_row_index(ROW_COLUMN, 1)
 
 
-def _combine_columns(result_columns: dict[str, pl.Expr], file_preview: Preview, schema: Schema) -> list[pl.Expr]:
+def _combine_columns(result_columns: dict[str, pl.Expr], file_preview: Preview, result: ScoredFile) -> list[pl.Expr]:
     """Return the row number, the file's identifying columns, the results, and the file's other columns.
 
     A column of the file with the name of a result column gets the suffix ` (file)`. Columns of an earlier scoring are
     left out.
     """
-    file_columns = {
-        name: pl.col(name).alias(f"{name} (file)" if name in result_columns else name) for name in file_preview.columns
-    }
+    schema, shown_names = result.schema, file_column_names(file_preview.columns, result_columns)
+    file_columns = {name: pl.col(name).alias(shown_name) for name, shown_name in shown_names.items()}
     leading = [schema.orders[name].column for name in _LEADING_COLUMNS if schema.has(name)]
     leading_columns = [file_columns[name] for name in leading if name in file_columns]
     other_columns = [
-        file_columns[name] for name in file_columns if name not in leading and not name.startswith("predict")
+        file_columns[name] for name in file_columns if name not in leading and not is_result_column(name, result.models)
     ]
     row_number, *prediction_columns = (expression.alias(name) for name, expression in result_columns.items())
     return [row_number, *leading_columns, *prediction_columns, *other_columns]
