@@ -115,10 +115,11 @@ def _markdown(document: AccuracyDocument) -> str:
     }
     errors = {row.name: f"{row.mae:.0f} s" for row in best_first if row.mae is not None}
     lines = [
-        f"Models fitted as of {document.backtest.first_day} predict {document.notebook.n:,} orders with labels up to 3 h,",
-        f"until {document.backtest.last_day}. The mean absolute error of the default prediction is",
-        f"{errors[document.backtest.default_model]}. That of the restaurant lookup is {errors[LOOKUP]}, and that of the",
-        f"take-home notebook's CatBoost {errors[NOTEBOOK_MODEL]}.",
+        f"Models fitted as of {document.backtest.first_day} predict {document.notebook.n:,} orders",
+        f"with labels up to 3 h, until {document.backtest.last_day}.",
+        f"The mean absolute error of the default prediction is {errors[document.backtest.default_model]}.",
+        f"That of the restaurant lookup is {errors[LOOKUP]}, and that of the take-home notebook's CatBoost",
+        f"{errors[NOTEBOOK_MODEL]}.",
         "",
         "| | MAE | median | RMSE | R² | bias | within 5 min |",
         "|---|---:|---:|---:|---:|---:|---:|",

@@ -1,7 +1,7 @@
 """At 05:00, train on the data as of this date, compare with the champion, promote or refresh, then prune.
 
 If the new bundle loses the comparison, the run succeeds and reports it. If the data is incomplete, training refuses it
-and Airflow retries while there is time.
+and Airflow retries while there is time. If Spark selects the orders, each retry first selects them again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,14 @@ import os
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import TriggerRule
-from preptime_operators import AS_OF_DATE, corpus_address, daily_dag, preptime_task
+from preptime_operators import (
+    AS_OF_DATE,
+    CORPUS_MINUTES,
+    corpus_address,
+    daily_dag,
+    preptime_task,
+    select_orders_again,
+)
 
 KEEP_BUNDLES = os.environ.get("PREPTIME_KEEP_BUNDLES") or "100"
 """Monitoring reads 42 days. A day whose challenger loses adds two bundles, the challenger and the refreshed champion:
@@ -25,7 +32,8 @@ CORPUS = corpus_address()
 
 with daily_dag("daily_training_run", 5, __doc__) as dag:
     orders_option = ("--corpus", CORPUS) if CORPUS else ()
-    train = preptime_task("train", "train", *orders_option, "--date", AS_OF_DATE, minutes=60)
+    before_train = select_orders_again if CORPUS else None
+    train = preptime_task("train", "train", *orders_option, "--date", AS_OF_DATE, minutes=60, pre_execute=before_train)
     # Pruning runs even if training failed: a full disk may be the cause.
     bundles = preptime_task(
         "prune_bundles", "bundles", "prune", "--keep", KEEP_BUNDLES, minutes=15, trigger_rule=TriggerRule.ALL_DONE
@@ -38,7 +46,7 @@ with daily_dag("daily_training_run", 5, __doc__) as dag:
     train >> [trained, bundles]
     bundles >> results
     if CORPUS:
-        preptime_task("corpus", "spark", "corpus", minutes=60, spark_command="corpus") >> train
+        preptime_task("corpus", "spark", "corpus", minutes=CORPUS_MINUTES, spark_command="corpus") >> train
     if DEMO_FOLDER:
         # All days of a month use the same orders, which start with the month before.
         orders = ("--orders", "30000", "--days", "62", "--start", "{{ month_before(logical_date | default(none)) }}")

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -51,15 +51,22 @@ PROPERTIES = {
     "spark.executor.memory": "4g",
     "spark.executor.memoryOverhead": f"{EXECUTOR_CORES * OVERHEAD_MB_PER_CORE}m",
 }
-ENDED_WITHOUT_SUCCESS = {"FAILED", "CANCELLED"}
+ENDED_WITHOUT_SUCCESS = frozenset({"FAILED", "CANCELLED"})
+REPLACED_STATES = {"score": ENDED_WITHOUT_SUCCESS, "corpus": ENDED_WITHOUT_SUCCESS | {"SUCCEEDED"}}
+"""The states of an earlier batch that each command replaces. A corpus is selected again, because orders can be late."""
 
 
 class PreptimeBatchOperator(DataprocCreateBatchOperator):
     """Runs one batch for each job and date.
 
     If a batch with this ID exists, Google's operator waits for it or takes its result. Therefore, a retry doesn't score
-    a day twice at the same time. A failed batch would fail every retry, so this operator first deletes it.
+    a day twice at the same time. A failed batch would fail every retry, so this operator first deletes it. It does the
+    same for the other `replaced_states`.
     """
+
+    def __init__(self, *, replaced_states: Container[str] = ENDED_WITHOUT_SUCCESS, **operator_options: Any) -> None:
+        super().__init__(**operator_options)
+        self.replaced_states = replaced_states
 
     def execute(self, context: Context) -> Any:
         """Create the batch or wait for the existing one. Raises `AirflowException` if the batch fails."""
@@ -68,14 +75,20 @@ class PreptimeBatchOperator(DataprocCreateBatchOperator):
             state = self.hook.get_batch(**place).state.name
         except NotFound:
             state = None
-        if state in ENDED_WITHOUT_SUCCESS:
+        if state in self.replaced_states:
             self.log.info("Batch %s ended as %s. Deleting it, to run it again.", self.batch_id, state)
             self.hook.delete_batch(**place)
         return super().execute(context)
 
 
 def batch_task(
-    task_id: str, command: str, *, date: str, execution_timeout: timedelta, **operator_options: Any
+    task_id: str,
+    command: str,
+    *,
+    date: str,
+    execution_timeout: timedelta,
+    deferrable: bool = True,
+    **operator_options: Any,
 ) -> PreptimeBatchOperator:
     """Return a task that runs `preptime spark COMMAND` of a date. Raises `KeyError` for a missing setting."""
     return PreptimeBatchOperator(
@@ -84,7 +97,8 @@ def batch_task(
         region=os.environ["PREPTIME_SPARK_REGION"],
         batch_id=f"preptime-{task_id.replace('_', '-')}-{date}",
         batch=describe_batch([command, *iter_arguments(command, date)], execution_timeout),
-        deferrable=True,
+        replaced_states=REPLACED_STATES[command],
+        deferrable=deferrable,
         polling_interval_seconds=POLLING_SECONDS,
         execution_timeout=execution_timeout,
         **operator_options,

@@ -46,6 +46,8 @@ if sys.platform == "linux":
 os.execvp(sys.argv[1], sys.argv[1:])
 """
 """Becomes the command in its arguments. On Linux, that command gets SIGTERM when the task's process dies."""
+CORPUS_MINUTES = 60
+"""The time limit of the batch that selects the orders of a training."""
 FIRST_RETRY_DELAY, RETRY_BACKOFF_FACTOR, MAX_RETRY_DELAY = timedelta(minutes=5), 2, timedelta(hours=1)
 """Airflow adds up to 100% of jitter: 5 to 10, 10 to 20, and 20 to 40 minutes. The last try of the 05:00 run starts
 between 05:35 and 06:10. Data that arrives by 05:35 is always used before the day's orders are scored at 07:00."""
@@ -136,6 +138,20 @@ def corpus_address() -> str | None:
     """Return where Spark writes the orders of a training (`preptime spark corpus`), or None without Spark."""
     address = os.environ.get("PREPTIME_SPARK_CORPUS")
     return address.replace("{date}", AS_OF_DATE) if address and task_runner("corpus") == "dataproc" else None
+
+
+def select_orders_again(context: Any) -> None:
+    """Before a retry of a training, select its orders again with a batch, and wait for the batch.
+
+    Airflow retries only `train`, which would otherwise read the same incomplete orders. The time limit of `train`
+    doesn't include this batch, which has its own. Raises `AirflowException` if the batch fails.
+    """
+    if context["ti"].try_number == 1:
+        return
+    from preptime_batches import batch_task
+
+    date, timeout = as_of_date(context.get("logical_date")), timedelta(minutes=CORPUS_MINUTES)
+    batch_task("corpus", "corpus", date=date, execution_timeout=timeout, deferrable=False).execute(context)
 
 
 def task_runner(spark_command: str | None) -> str:

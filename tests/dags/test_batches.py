@@ -32,6 +32,9 @@ SETTINGS = {
 }
 BATCH_ID = "preptime-score-2015-06-24"
 CREATE = f"create projects/preptime-staging/regions/europe-west1 {BATCH_ID}"
+CORPUS_ID = "preptime-corpus-2015-06-24"
+CREATE_CORPUS = f"create projects/preptime-staging/regions/europe-west1 {CORPUS_ID}"
+GET_CORPUS, DELETE_CORPUS = f"get {CORPUS_ID}", f"delete {CORPUS_ID}"
 GET, DELETE = f"get {BATCH_ID}", f"delete {BATCH_ID}"
 
 
@@ -136,6 +139,39 @@ def test_corpus_batch_has_addresses_schema_and_date(results: dict[str, Result]) 
         "--restaurants", "gs://orders/restaurants.parquet", "--schema-url", "gs://orders/schema.toml",
         "--date", "2015-06-24",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED"])
+def test_cleared_corpus_is_selected_again(results: dict[str, Result], state: str) -> None:
+    """Orders can arrive, or be corrected, after a batch of the same date has succeeded."""
+    result = results[f"corpus {state}"]
+    assert (result.outcome, result.calls) == ("success", [GET_CORPUS, DELETE_CORPUS, CREATE_CORPUS, GET_CORPUS])
+
+
+def test_corpus_retry_finds_the_running_batch(results: dict[str, Result]) -> None:
+    result = results["corpus RUNNING"]
+    assert (result.outcome, result.calls) == ("success", [GET_CORPUS, CREATE_CORPUS, GET_CORPUS])
+    assert "pyspark_batch" not in result.batch
+
+
+def test_first_try_of_train_starts_no_batch(results: dict[str, Result]) -> None:
+    """The task `corpus` has just selected the orders."""
+    assert (results["train 1"].outcome, results["train 1"].calls) == ("success", [])
+
+
+@pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED"])
+def test_retry_of_train_selects_orders_again(results: dict[str, Result], state: str) -> None:
+    """Training refused incomplete orders. The retry waits for a new batch, with the arguments of the task `corpus`."""
+    result = results[f"train 2 {state}"]
+    assert (result.outcome, result.calls) == ("success", [GET_CORPUS, DELETE_CORPUS, CREATE_CORPUS, GET_CORPUS])
+    for field in ("pyspark_batch", "runtime_config", "environment_config"):
+        assert result.batch[field] == results["corpus"].batch[field]
+
+
+def test_retry_of_train_fails_with_its_batch(results: dict[str, Result]) -> None:
+    """Training doesn't run on the orders of an earlier batch."""
+    outcome = results["train 2 fails"].outcome
+    assert outcome.startswith("AirflowException: Batch job preptime-corpus-2015-06-24 failed with error: ")
 
 
 def _parse(google: Installation, settings: dict[str, str]) -> list[dict[str, Any]]:

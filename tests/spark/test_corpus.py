@@ -15,7 +15,9 @@ from preptime.bundle.store import Store
 from preptime.errors import DataError, UsageError
 from preptime.schema.schema import TAKE_HOME_SCHEMA
 from preptime.sources.files import open_files
-from preptime.spark.corpus import DEFAULT_DAYS, DEFAULT_ROWS
+from preptime.spark import corpus as corpus_module
+from preptime.spark.addresses import parse_address
+from preptime.spark.corpus import DEFAULT_DAYS, DEFAULT_ROWS, save_corpus
 from preptime.training.as_of_features import build_feature_matrix
 from preptime.training.corpus import CORPUS_FILE, CorpusDocument, read_corpus
 from preptime.training.train import train
@@ -133,6 +135,57 @@ def test_sampled_corpus_has_the_history_of_all_orders(spark: Any, tmp_path: Path
     assert trained.orders == int(window.is_fitting[matrix.rows].sum()) < document.sample.orders
 
 
+def test_table_in_another_order_has_the_same_orders(spark: Any, tmp_path: Path) -> None:
+    """Each read of this view has the rows in another order. The repeated rows are the same, so any of them can stay."""
+    data = make_synthetic_data()
+    orders, restaurants = make_files(tmp_path, data)
+    spark.read.option("recursiveFileLookup", "true").parquet(str(orders)).createOrReplaceTempView("orders_of_corpus")
+    spark.sql("CREATE OR REPLACE TEMPORARY VIEW shuffled_orders AS SELECT * FROM orders_of_corpus ORDER BY rand()")
+    inputs = ("--restaurants", restaurants, "--date", str(DATE), "--days", "9", "--rows", "900", "--json")
+    documents, corpora = [], []
+    for name, address in (("files", str(orders)), ("table", "table:shuffled_orders")):
+        out = tmp_path / name
+        result = preptime("spark", "corpus", "--orders", address, *inputs, "--out", out).succeeded()
+        documents.append(result.document(CorpusDocument))
+        found = read_corpus(str(out), DATE, TAKE_HOME_SCHEMA)
+        corpora.append(found.orders.sort("order_id", "order_acknowledged_at"))
+        assert not list(out.glob("run-*/staged"))
+    columns = (*data.orders.columns, "_sampled")
+    assert corpora[1].select(columns).equals(corpora[0].select(columns))
+    assert corpora[1]["order_id"].is_unique().all()
+    assert (documents[1].rows, documents[1].sample) == (documents[0].rows, documents[0].sample)
+
+
+def test_failed_corpus_of_table_leaves_no_files(spark: Any, tmp_path: Path) -> None:
+    data = make_synthetic_data()
+    orders, restaurants = make_files(tmp_path, data)
+    spark.read.parquet(str(orders / "b c.parquet")).createOrReplaceTempView("orders_of_corpus")
+    inputs = ("--orders", "table:orders_of_corpus", "--restaurants", restaurants, "--out", tmp_path / "corpus")
+    result = preptime("spark", "corpus", *inputs, "--date", "2015-05-01")
+    assert (result.status, "table:orders_of_corpus has no order before 2015-05-01" in result.err) == (1, True)
+    assert not list((tmp_path / "corpus").glob("*"))
+
+
+def test_orders_that_shrink_while_read_are_refused(spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program replaces a file between the two reads."""
+    data = make_synthetic_data()
+    data.orders.write_parquet(tmp_path / "orders.parquet")
+    write_orders = corpus_module._write_orders
+
+    def shrink_and_write(*arguments: Any) -> None:
+        data.orders[:100].write_parquet(tmp_path / "orders.parquet")
+        write_orders(*arguments)
+
+    address = parse_address(str(tmp_path / "orders.parquet"))
+    monkeypatch.setattr(corpus_module, "_write_orders", shrink_and_write)
+    out = str(tmp_path / "corpus")
+    with pytest.raises(
+        DataError, match=r"changed while it was read: it had [\d,]+ completed orders, and then \d+ rows"
+    ):
+        save_corpus(spark, address, data.restaurant_index, DATE, schema=TAKE_HOME_SCHEMA, out=out)
+    assert not list((tmp_path / "corpus").glob("*"))
+
+
 def _check_refusals(out: Path, document: CorpusDocument) -> None:
     with pytest.raises(UsageError, match="The corpus is as of 2015-06-13, not 2015-06-14"):
         read_corpus(str(out), june(14), TAKE_HOME_SCHEMA)
@@ -168,6 +221,26 @@ def test_corpus_reads_schema_at_a_url(
     result = preptime("spark", "corpus", *places, "--date", "2015-06-13", "--schema-url", path.as_uri())
     assert result.status == 1
     assert f"{path.as_uri()}{message}" in result.err
+
+
+def test_corpus_refuses_two_schemas(tmp_path: Path) -> None:
+    """Neither file is read, and Spark isn't started."""
+    places = ("--orders", tmp_path, "--restaurants", tmp_path / "restaurants.csv", "--out", tmp_path / "corpus")
+    schemas = ("--schema", tmp_path / "a.toml", "--schema-url", (tmp_path / "b.toml").as_uri())
+    result = preptime("spark", "corpus", *places, "--date", "2015-06-13", *schemas)
+    assert result.status == 2
+    assert "--schema and --schema-url are both given. Remove one of them." in result.err
+
+
+def test_schema_url_replaces_schema_of_settings(
+    spark_environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A setting isn't an option that can be removed, so the command line has priority."""
+    monkeypatch.setenv("PREPTIME_SCHEMA", str(tmp_path / "a.toml"))
+    url = (tmp_path / "b.toml").as_uri()
+    places = ("--orders", tmp_path, "--restaurants", tmp_path / "restaurants.csv", "--out", tmp_path / "corpus")
+    result = preptime("spark", "corpus", *places, "--date", "2015-06-13", "--schema-url", url)
+    assert (result.status, f"The schema {url} can't be read" in result.err) == (1, True)
 
 
 def test_defaults_of_command_and_function_agree() -> None:

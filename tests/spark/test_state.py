@@ -18,9 +18,9 @@ from preptime.features.feature_set import FeatureSet
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 from preptime.sources.files import open_files
-from preptime.spark.addresses import Address, parse_address
+from preptime.spark.addresses import Address, parse_address, read_rows
 from preptime.spark.duplicates import without_duplicates
-from preptime.spark.state import count_rows, count_state, stage_rows
+from preptime.spark.state import count_rows, count_state, stage_rows, with_places
 from preptime.spark.state_workers import RowJudge
 from preptime.training.history_rows import audit_batch, history_rows
 from preptime.training.refresh import stream_history
@@ -123,7 +123,8 @@ def test_state_equals_one_machine_for_any_buckets(spark: Any, orders: Path, tmp_
     restaurants = make_restaurants()
     expected = one_machine(orders, restaurants)
     judge = RowJudge(encode_restaurants(restaurants, TAKE_HOME_SCHEMA), TAKE_HOME_SCHEMA, AS_OF)
-    rows = stage_rows(spark, parse_address(str(orders)), judge, str(tmp_path / "rows"))
+    address = parse_address(str(orders))
+    rows = stage_rows(spark, with_places(read_rows(spark, address), address), judge, str(tmp_path / "rows"))
     kept = without_duplicates(spark, rows, str(tmp_path / "duplicates"), by_file=True)
     for buckets in (1, 4, 16):
         counted = count_rows(kept, restaurants, judge.restaurants, str(tmp_path / f"{buckets}"), buckets)

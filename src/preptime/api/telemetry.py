@@ -101,9 +101,7 @@ def _interval_seconds(environ: Mapping[str, str]) -> float:
     except ValueError:
         interval = 0.0
     if not 0 < interval <= MAX_INTERVAL_MS:  # also for NaN
-        raise UsageError(
-            f"{INTERVAL_VARIABLE} is {text!r}.", "Set milliseconds up to a day, for example 60000."
-        )
+        raise UsageError(f"{INTERVAL_VARIABLE} is {text!r}.", "Set milliseconds up to a day, for example 60000.")
     return interval / 1000
 
 

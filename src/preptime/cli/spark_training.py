@@ -6,6 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from preptime.cli import options
 from preptime.cli.output import Output, with_output
@@ -110,6 +111,7 @@ def corpus(
     from preptime.spark.corpus import save_corpus
     from preptime.spark.session import require_pyspark
 
+    _check_one_schema(click.get_current_context(), schema_url)
     require_pyspark()
     address, settings = parse_address(orders), options.parse_spark_settings(conf)
     found = _fetch_schema(schema_url) if schema_url else find_schema(schema or "")[0]
@@ -121,6 +123,12 @@ def corpus(
         f"{out} has {format_count(document.rows, 'order')} known as of {date}.",
         f"To train on them: preptime train --corpus {out} --date {date}.",
     )
+
+
+def _check_one_schema(context: click.Context, schema_url: str | None) -> None:
+    """Raise `click.UsageError` if both options are given. A schema from the settings has a lower priority than both."""
+    if schema_url and context.get_parameter_source("schema") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--schema and --schema-url are both given. Remove one of them.", context)
 
 
 def _fetch_schema(url: str) -> Schema:

@@ -11,17 +11,24 @@ import numpy as np
 import polars as pl
 
 from preptime.bundle.manifest import TrainingSample, describe_files
-from preptime.domain.data_dictionary import FILE_COLUMN, ROW_COLUMN
+from preptime.domain.data_dictionary import FILE_COLUMN, READER_COLUMNS, ROW_COLUMN
 from preptime.domain.timestamps import SECONDS_PER_DAY
 from preptime.errors import DataError
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.schema.schema import Schema
-from preptime.spark.addresses import Address, read_rows
+from preptime.spark.addresses import Address
 from preptime.spark.arrow_rows import from_arrow, to_arrow
 from preptime.spark.duplicates import without_duplicates
 from preptime.spark.failures import spark_errors
 from preptime.spark.output import StagedRun, open_output, staged_run
-from preptime.spark.state import STAGED_FOLDER, count_rows, schema_of_rows, stage_rows, with_places
+from preptime.spark.state import (
+    STAGED_FOLDER,
+    PlacedRows,
+    count_rows,
+    schema_of_rows,
+    stage_placed_rows,
+    stage_rows,
+)
 from preptime.spark.state_workers import RowJudge, with_file_places
 from preptime.training.corpus import CORPUS_FILE, EARLIER_FILE, ORDERS_FOLDER, RESTAURANTS_FILE, CorpusDocument
 from preptime.training.history_rows import NO_LABEL
@@ -95,15 +102,15 @@ def save_corpus(
     """
     with staged_run(open_output(session, out, CORPUS_FILE, (orders,))) as run, spark_errors(f"Reading {orders.text}"):
         content = encode_restaurants(restaurants, schema.without_models())
-        window = _find_window(
-            run, orders, restaurants, RowFilter(content, schema, date, None), days=days, sampled_rows=sampled_rows
-        )
+        placed = stage_placed_rows(session, orders, f"{run.address}/{STAGED_FOLDER}/placed")
+        every = RowFilter(content, schema, date, None)
+        judged = _judge_rows(run, placed, every, by_file=orders.has_row_order)
+        window = _find_window(run, judged, restaurants, every, days=days, sampled_rows=sampled_rows)
         files = {RESTAURANTS_FILE: content, **window.files}
-        _write_orders(session, orders, window, run.address)
+        _write_orders(session, placed, window, run.address)
         written = session.read.parquet(f"{run.address}/{ORDERS_FOLDER}")
         rows, is_sample = written.count(), window.share is not None
-        if not rows:
-            raise DataError(f"{orders.text} has no order before {date}.", "Use a later --date.")
+        _check_rows(rows, window, orders)
         for name, file_content in files.items():
             run.write_bytes(name, file_content)
         run.output.system.delete(run.output.child(f"{run.name}/{STAGED_FOLDER}"), True)
@@ -128,45 +135,49 @@ class _Window:
     """Which rows a corpus has."""
 
     filter: RowFilter
+    completed: int
+    """Completed orders in the window. The corpus has all of them, and other rows of the window."""
     share: int | None = None
     """The sampled share of the keys, as a number of `SAMPLE_STEPS`. None: the corpus has all rows."""
     files: Mapping[str, bytes] = field(default_factory=dict)
     """The file of the state of the orders before the window."""
 
 
+def _judge_rows(run: StagedRun, placed: PlacedRows, every: RowFilter, *, by_file: bool) -> Any:
+    """Stage the narrow rows of all orders, and return the completed orders without duplicates."""
+    session, staging = run.output.session, f"{run.address}/{STAGED_FOLDER}"
+    rows = stage_rows(session, placed, RowJudge(every.restaurants, every.schema, every.date), f"{staging}/rows")
+    return without_duplicates(session, rows, f"{staging}/duplicates", by_file=by_file).where("is_history")
+
+
 def _find_window(
-    run: StagedRun, orders: Address, restaurants: RestaurantIndex, every: RowFilter, *, days: int, sampled_rows: int
+    run: StagedRun, judged: Any, restaurants: RestaurantIndex, every: RowFilter, *, days: int, sampled_rows: int
 ) -> _Window:
-    """Stage the narrow rows of all orders, and return the window and the sample of the corpus."""
+    """Return the window and the sample of the corpus."""
     from pyspark.sql import functions
 
-    session, staging = run.output.session, f"{run.address}/{STAGED_FOLDER}"
-    judge = RowJudge(every.restaurants, every.schema, every.date)
-    rows = stage_rows(session, orders, judge, f"{staging}/rows")
-    kept = without_duplicates(session, rows, f"{staging}/duplicates", by_file=orders.has_row_order).where("is_history")
     first_day = every.date - dt.timedelta(days=days)
     first_second = (first_day - dt.date(1970, 1, 1)).days * SECONDS_PER_DAY
     is_earlier = functions.col("ready_at") < first_second
-    earlier, later = kept.where(is_earlier).count(), kept.where(~is_earlier).count()
+    earlier, later = judged.where(is_earlier).count(), judged.where(~is_earlier).count()
     if not earlier and later <= sampled_rows:
-        return _Window(every)
-    counted = kept.where(is_earlier).withColumn("label_day", functions.lit(NO_LABEL).cast("long"))
-    state, _ = count_rows(counted, restaurants, every.restaurants, f"{staging}/buckets")
+        return _Window(every, later)
+    counted = judged.where(is_earlier).withColumn("label_day", functions.lit(NO_LABEL).cast("long"))
+    state, _ = count_rows(counted, restaurants, every.restaurants, f"{run.address}/{STAGED_FOLDER}/buckets")
     share = min(SAMPLE_STEPS, sampled_rows * SAMPLE_STEPS // max(later, 1))
-    return _Window(replace(every, first_day=first_day), share, {EARLIER_FILE: pack_arrays(state.arrays())})
+    return _Window(replace(every, first_day=first_day), later, share, {EARLIER_FILE: pack_arrays(state.arrays())})
 
 
-def _write_orders(session: Any, orders: Address, window: _Window, folder: str) -> None:
+def _write_orders(session: Any, placed: PlacedRows, window: _Window, folder: str) -> None:
     """Write the rows of the corpus in the order in which one machine reads them. The names of files have this order."""
     from pyspark.sql import functions
     from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
-    frame = read_rows(session, orders)
-    columns = frame.columns
-    placed, files = with_places(frame, orders)
+    frame, files = placed
+    columns = [name for name in frame.columns if name not in READER_COLUMNS]
     chosen = replace(window.filter, files=files, schema=schema_of_rows(columns, window.filter.schema))
-    schema = chosen.selected_schema(to_arrow_schema(placed.schema, timestamp_utc=True))
-    kept = placed.mapInArrow(chosen, from_arrow_schema(schema, prefer_timestamp_ntz=True))
+    schema = chosen.selected_schema(to_arrow_schema(frame.schema, timestamp_utc=True))
+    kept = frame.mapInArrow(chosen, from_arrow_schema(schema, prefer_timestamp_ntz=True))
     if window.share is not None:
         duplicates = session.read.parquet(f"{folder}/{STAGED_FOLDER}/duplicates")
         step = functions.pmod(functions.xxhash64(KEY_COLUMN), functions.lit(SAMPLE_STEPS))
@@ -174,6 +185,18 @@ def _write_orders(session: Any, orders: Address, window: _Window, folder: str) -
         kept = kept.withColumn(SAMPLED_COLUMN, step < window.share)
         columns = [*columns, SAMPLED_COLUMN]
     kept.orderBy(FILE_COLUMN, ROW_COLUMN).select(*columns).write.parquet(f"{folder}/{ORDERS_FOLDER}")
+
+
+def _check_rows(rows: int, window: _Window, orders: Address) -> None:
+    """Raise `DataError` if the corpus has no rows, or fewer than the completed orders that were counted before."""
+    if rows < window.completed:
+        raise DataError(
+            f"{orders.text} changed while it was read: it had {window.completed:,} completed orders, and then "
+            f"{rows:,} rows.",
+            "Run the command again when the orders don't change.",
+        )
+    if not rows:
+        raise DataError(f"{orders.text} has no order before {window.filter.date}.", "Use a later --date.")
 
 
 def _midnight(date: dt.date) -> dt.datetime:

@@ -38,6 +38,8 @@ from preptime.training.history_rows import CATEGORY_PREFIX
 from preptime.training.saved_state import STATE_FILE, SavedState, StateDocument, encode_restaurants
 from preptime.validation.label_counts import LabelCounts
 
+PlacedRows = tuple[Any, dict[str, int]]
+"""A DataFrame of rows with `_file` and `_row`, and the place of each file (`with_places`)."""
 STAGED_FOLDER = "staged"
 """The folder of intermediate rows in the folder of a run. It's removed before the state is published."""
 BUCKET_RESTAURANTS = 32_768
@@ -107,7 +109,8 @@ def count_state(
     counts = list_accumulator(session)
     judge = RowJudge(encode_restaurants(restaurants, schema), schema, as_of, counts=counts)
     with spark_errors(f"Counting {orders.text}"):
-        rows = stage_rows(session, orders, judge, f"{staging}/rows")
+        placed = with_places(read_rows(session, orders), orders)
+        rows = stage_rows(session, placed, judge, f"{staging}/rows")
         kept = without_duplicates(session, rows, f"{staging}/duplicates", by_file=orders.has_row_order)
         state, labels = count_rows(kept, restaurants, judge.restaurants, f"{staging}/buckets", buckets)
         all_orders = join_order_counts(counts.value)
@@ -130,11 +133,11 @@ def write_state(run: StagedRun, state: SavedState) -> StateDocument:
     return document
 
 
-def stage_rows(session: Any, orders: Address, judge: RowJudge, folder: str) -> Any:
+def stage_rows(session: Any, placed: PlacedRows, judge: RowJudge, folder: str) -> Any:
     """Write the narrow rows of all known orders to a folder, and return them as a DataFrame."""
     from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
-    frame, files = with_places(read_rows(session, orders), orders)
+    frame, files = placed
     judge = replace(judge, files=files, schema=schema_of_rows(frame.columns, judge.schema))
     narrow = judge.narrow_schema(to_arrow_schema(frame.schema, timestamp_utc=True))
     frame.mapInArrow(judge, from_arrow_schema(narrow)).write.parquet(folder)
@@ -149,12 +152,14 @@ def schema_of_rows(columns: list[str], schema: Schema) -> Schema:
     return schema
 
 
-def with_places(frame: Any, orders: Address) -> tuple[Any, dict[str, int]]:
-    """Return the rows with their file and row, and the place of each file. Rows of tables have a number instead."""
+def with_places(frame: Any, orders: Address) -> PlacedRows:
+    """Return the rows with their file and row, and the place of each file. Rows of tables have a number instead.
+
+    Each read of a table numbers its rows in another way, so only one read may use the numbers (`stage_placed_rows`).
+    """
     from pyspark.sql import functions
 
     if not orders.has_row_order:
-        # The numbers are written with the rows, so they don't change any more.
         place = functions.lit("").alias(FILE_COLUMN), functions.monotonically_increasing_id().alias(ROW_COLUMN)
         return frame.select("*", *place), {}
     place = (
@@ -164,6 +169,18 @@ def with_places(frame: Any, orders: Address) -> tuple[Any, dict[str, int]]:
     # Folder by folder, as the readers of one machine sort files.
     files = sorted(map(plain_path, frame.inputFiles()), key=lambda file: file.split("/"))
     return frame.select("*", *place), {name: number for number, name in enumerate(files)}
+
+
+def stage_placed_rows(session: Any, orders: Address, folder: str) -> PlacedRows:
+    """Return the rows at an address with places that are the same in each read.
+
+    A table has no order of rows, and can change between two reads. Its rows are therefore written to a folder first.
+    """
+    frame, files = with_places(read_rows(session, orders), orders)
+    if orders.has_row_order:
+        return frame, files
+    frame.write.parquet(folder)
+    return session.read.parquet(folder), files
 
 
 def count_rows(

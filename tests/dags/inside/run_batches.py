@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +19,7 @@ sys.path.append(str(Path(__file__).resolve().parents[3] / "dags"))
 import preptime_batches
 from airflow.providers.google.cloud.hooks.dataproc import DataprocAsyncHook, DataprocHook
 from airflow.sdk.exceptions import AirflowException, TaskDeferred
+from daily_training_run import dag
 from google.api_core.exceptions import AlreadyExists, NotFound
 from google.cloud.dataproc_v1 import Batch  # type: ignore[import-untyped]
 
@@ -28,12 +29,12 @@ DATE = "2015-06-24"
 class FakeBatchClient:
     """A fake of `BatchControllerClient`. A new batch ends immediately with `state_of_new_batch`."""
 
-    def __init__(self, state: str | None, state_of_new_batch: str) -> None:
+    def __init__(self, state: str | None, state_of_new_batch: str, command: str = "score") -> None:
         self.batches: dict[str, Batch] = {}
         self.state_of_new_batch = state_of_new_batch
         self.calls: list[str] = []
         if state:
-            self.batches[f"preptime-score-{DATE}"] = Batch(state=state, state_message="out of memory")
+            self.batches[f"preptime-{command}-{DATE}"] = Batch(state=state, state_message="out of memory")
 
     def create_batch(self, *, request: dict[str, Any], **_: object) -> object:
         self.calls.append(f"create {request['parent']} {request['batch_id']}")
@@ -72,13 +73,7 @@ class FakeAsyncBatchClient:
 
 def run_task(state: str | None, state_of_new_batch: str = "SUCCEEDED", command: str = "score") -> dict[str, object]:
     """Run the task as Airflow does: execute, the trigger, and then the method that the trigger names."""
-    client = FakeBatchClient(state, state_of_new_batch)
-
-    async def async_client(*_: object, **__: object) -> FakeAsyncBatchClient:
-        return FakeAsyncBatchClient(client)
-
-    DataprocHook.get_batch_client = lambda *_: client
-    DataprocAsyncHook.get_batch_client = async_client
+    client = replace_clients(state, state_of_new_batch, command)
     task = preptime_batches.batch_task(command, command, date=DATE, execution_timeout=timedelta(hours=1))
     context: Any = {"ti": SimpleNamespace(xcom_push=lambda **_: None), "task": task, "task_instance": None}
     try:
@@ -89,6 +84,33 @@ def run_task(state: str | None, state_of_new_batch: str = "SUCCEEDED", command: 
         outcome = resume(task, deferred.method_name, context, event)
     batch = client.batches[f"preptime-{command}-{DATE}"]
     return {"outcome": outcome, "calls": client.calls, "batch": Batch.to_dict(batch, preserving_proto_field_name=True)}
+
+
+def prepare_train(try_number: int, state: str, state_of_new_batch: str = "SUCCEEDED") -> dict[str, object]:
+    """Do what Airflow does before a try of the task `train` in the DAG, after a batch `corpus` with this state."""
+    client = replace_clients(state, state_of_new_batch, "corpus")
+    training: Any = dag
+    task = training.get_task("train")
+    ti = SimpleNamespace(try_number=try_number, xcom_push=lambda **_: None)
+    try:
+        task._pre_execute_hook({"ti": ti, "task": task, "logical_date": datetime(2015, 6, 24, 5, tzinfo=UTC)})
+        outcome = "success"
+    except AirflowException as error:
+        outcome = f"{type(error).__name__}: {error}"
+    batch = Batch.to_dict(client.batches[f"preptime-corpus-{DATE}"], preserving_proto_field_name=True)
+    return {"outcome": outcome, "calls": client.calls, "batch": batch}
+
+
+def replace_clients(state: str | None, state_of_new_batch: str, command: str) -> FakeBatchClient:
+    """Let Google's hooks use a fake. Return the fake."""
+    client = FakeBatchClient(state, state_of_new_batch, command)
+
+    async def async_client(*_: object, **__: object) -> FakeAsyncBatchClient:
+        return FakeAsyncBatchClient(client)
+
+    DataprocHook.get_batch_client = lambda *_: client
+    DataprocAsyncHook.get_batch_client = async_client
+    return client
 
 
 async def first_event(trigger: Any) -> dict[str, Any]:
@@ -113,6 +135,10 @@ def main(*cases: str) -> None:
     results: dict[str, object] = {case: run_task(None if case == "none" else case) for case in cases}
     results["new fails"] = run_task(None, "FAILED")
     results["corpus"] = run_task(None, command="corpus")
+    results |= {f"corpus {state}": run_task(state, command="corpus") for state in ("RUNNING", "SUCCEEDED", "FAILED")}
+    results["train 1"] = prepare_train(1, "SUCCEEDED")
+    results |= {f"train 2 {state}": prepare_train(2, state) for state in ("SUCCEEDED", "FAILED")}
+    results["train 2 fails"] = prepare_train(2, "SUCCEEDED", "FAILED")
     sys.stdout.write(f"\n{json.dumps(results)}\n")
 
 
