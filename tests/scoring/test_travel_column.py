@@ -92,7 +92,8 @@ def test_second_scoring_has_no_results_of_the_first(tmp_path: Path, bundle: Bund
     score_file(source, first, bundle, travel=travel)
     score_file(str(first), again, bundle, travel=travel)
     assert pl.read_parquet(again).equals(pl.read_parquet(first))  # replaced in place
-    marked = pl.read_parquet(first).with_columns(prediction_live=True, explain_base_seconds=1.0, explained=pl.lit("kept"))
+    more = {"prediction_live": pl.lit(True), "explain_base_seconds": pl.lit(1.0), "explained": pl.lit("kept")}
+    marked = pl.read_parquet(first).with_columns(**more)
     marked.write_parquet(first)
     score_file(str(first), last, bundle)
     dropped = {*COLUMNS, "prediction_live", "explain_base_seconds"}
