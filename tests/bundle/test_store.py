@@ -124,6 +124,28 @@ def test_fetch_keeps_only_latest_cached_copies(tmp_path: Path) -> None:
     assert kept == set(fetched[-MAX_CACHED_BUNDLES:])
 
 
+def test_fetch_keeps_a_copy_that_is_used_again(tmp_path: Path) -> None:
+    store = remote_store(tmp_path)
+    bundles = [put_bundle(store, DAY - dt.timedelta(days=back)) for back in range(MAX_CACHED_BUNDLES + 1)]
+    for moment, bundle_id in enumerate(bundles[:-1]):
+        os.utime(store.fetch(bundle_id), (moment, moment))
+    store.fetch(bundles[0])
+    store.fetch(bundles[-1])
+    kept = {path.name for path in (tmp_path / "cache" / "bundles").iterdir()}
+    assert kept == {bundles[0], *bundles[2:]}
+
+
+def test_loaded_bundle_reads_files_whose_copy_was_deleted(tmp_path: Path) -> None:
+    store = remote_store(tmp_path)
+    bundles = [put_bundle(store, DAY - dt.timedelta(days=back)) for back in range(MAX_CACHED_BUNDLES + 2)]
+    first = fetch_verified(store, bundles[0])
+    files = first.model_files()
+    for bundle_id in bundles[1:]:
+        store.fetch(bundle_id)
+    assert not first.folder.exists()
+    assert first.model_files() == files
+
+
 def test_fetch_caches_in_xdg_cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "named"))
     store = Store.open(f"memory://{secrets.token_hex(4)}")

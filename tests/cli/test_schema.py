@@ -174,6 +174,22 @@ def test_small_parts_of_a_folder_are_read_whole(tmp_path: Path) -> None:
     assert sample.frame["store_id"].to_list() == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_sample_has_the_columns_of_folder_names(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample_module, "MAX_WHOLE_BYTES", 1000)  # The CSV file is read in blocks.
+    monkeypatch.setattr(sample_module, "HEAD_BYTES", 2_000)
+    monkeypatch.setattr(sample_module, "BLOCK_BYTES", 200)
+    frame = pl.DataFrame({"store_id": pl.int_range(2_000, eager=True), "note": "a"})
+    for city in ("Leeds", "Paris"):
+        folder = tmp_path / f"city={city}"
+        folder.mkdir()
+        write = frame.write_csv if kind == "csv" else frame.write_parquet
+        write(folder / f"part.{kind}")
+    sample = read_sample(str(tmp_path), rows=300)
+    assert not sample.is_complete
+    assert sample.frame["city"].unique().sort().to_list() == ["Leeds", "Paris"]
+
+
 def test_show_prints_the_schema_and_its_origin(tmp_path: Path) -> None:
     infer(EXPORTS["doordash"](), tmp_path).succeeded()
     path = str(tmp_path / "schema.toml")

@@ -104,6 +104,11 @@ def test_naive_times_are_decided_by_the_hours() -> None:
     ]
 
 
+def test_unknown_time_zone_in_an_answer_is_an_error() -> None:
+    with pytest.raises(DataError, match="Londn"):
+        infer(orders(), zone="", time_zone="Londn")
+
+
 def test_few_orders_decide_no_time_zone() -> None:
     assert "order_acknowledged_at" in open_lines(infer(orders().head(99), "America/Los_Angeles", naive_times=""))
 

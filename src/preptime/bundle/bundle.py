@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,8 @@ class Bundle:
         self.history = history
         self.graphs = graphs
         self._explanation_trees = explanation_trees
+        self.fetch_again: Callable[[], object] | None = None
+        """Restores the folder if it's a cached copy of a remote bundle that was deleted for newer copies."""
 
     @classmethod
     def load(cls, folder: Path, *, checked_sha256: str | None = None) -> Bundle:
@@ -284,6 +287,8 @@ class Bundle:
         return {name: self._read_again(name) for name in MODEL_FILES if name in self.manifest.files}
 
     def _read_again(self, name: str) -> bytes:
+        if self.fetch_again is not None and not (self.folder / name).is_file():
+            self.fetch_again()
         return read_verified_file(self.folder, name, self.manifest.files[name])
 
 
@@ -322,6 +327,7 @@ def fetch_verified(store: Store, bundle_id: str, *, checked_sha256: str | None =
         raise
     if bundle.manifest.id != bundle_id:
         raise refused_bundle_error(f"{bundle_id}/{MANIFEST_FILE}", f"id {bundle_id}", bundle.manifest.id)
+    bundle.fetch_again = partial(store.fetch, bundle_id)
     return bundle
 
 

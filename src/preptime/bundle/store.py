@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -164,10 +165,13 @@ class Store:
             return self._backend.root / BUNDLES_FOLDER / bundle_id
         cache = LocalBackend(self._cache or _default_cache_folder())
         folder = cache.root / BUNDLES_FOLDER / bundle_id
-        if not cache.file_exists(f"{BUNDLES_FOLDER}/{bundle_id}/{MANIFEST_FILE}"):
+        if cache.file_exists(f"{BUNDLES_FOLDER}/{bundle_id}/{MANIFEST_FILE}"):
+            with suppress(OSError):  # another process deleted it, or the cache can't be written
+                os.utime(folder)
+        else:
             self._download(bundle_id, cache)
             with self._storage_errors():
-                _evict_old_copies(folder)
+                _evict_old_copies(cache, bundle_id)
         return folder
 
     def drop_cached_copy(self, bundle_id: str) -> None:
@@ -272,11 +276,14 @@ def _open_gcs_backend(url: str) -> StorageBackend:
     return GcsBackend(url)
 
 
-def _evict_old_copies(fetched: Path) -> None:
-    """Delete all cached copies except the latest, because a server fetches a new bundle every day."""
-    copies = [path for path in fetched.parent.iterdir() if is_bundle_id(path.name) and path != fetched]
+def _evict_old_copies(cache: LocalBackend, fetched: str) -> None:
+    """Delete all cached copies except those that were used last, because a server fetches a new bundle every day."""
+    folder = cache.root / BUNDLES_FOLDER
+    copies = [path for path in folder.iterdir() if is_bundle_id(path.name) and path.name != fetched]
     for path in sorted(copies, key=lambda path: path.stat().st_mtime)[: -MAX_CACHED_BUNDLES + 1]:
-        shutil.rmtree(path, ignore_errors=True)  # on Windows, a copy that is in use stays until the next download
+        # On Windows, a copy that is in use stays until the next download. Another process can delete the same one.
+        with suppress(OSError):
+            cache.remove_folder(f"{BUNDLES_FOLDER}/{path.name}")
 
 
 def _default_cache_folder() -> Path:

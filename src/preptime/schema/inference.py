@@ -79,8 +79,9 @@ def infer_schema(
     Raises:
         DataError: The time zone is unknown, or no column contains times or restaurants.
     """
-    if time_zone:
-        load_time_zone(time_zone)
+    for zone in (time_zone, (answers or {}).get("time_zone")):
+        if zone:
+            load_time_zone(zone)
     state = Inference(orders, restaurants, answers or {}, time_zone)
     _propose_source(state)
     restaurant = _find_restaurant(state)

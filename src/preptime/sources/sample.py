@@ -72,10 +72,13 @@ def _sample_part(source: DataSource, rows: int) -> tuple[pl.DataFrame, bool]:
     if file is None or file.state is None:
         return _first_rows(source, rows)
     if file.header is None:
-        return _sample_parquet(file.path, rows)
-    if file.state.size_bytes > MAX_WHOLE_BYTES and (head := _unquoted_head(file.path)):
-        return _sample_csv(file, head, rows), False
-    return _first_rows(source, rows)
+        frame, is_complete = _sample_parquet(file.path, rows)
+    elif file.state.size_bytes > MAX_WHOLE_BYTES and (head := _unquoted_head(file.path)):
+        frame, is_complete = _sample_csv(file, head, rows), False
+    else:
+        return _first_rows(source, rows)
+    of_folders = (pl.lit(value, pl.String()).alias(name) for name, value in file.partition.items())
+    return frame.with_columns(*of_folders), is_complete
 
 
 def _first_rows(source: DataSource, rows: int) -> tuple[pl.DataFrame, bool]:
