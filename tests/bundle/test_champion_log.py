@@ -359,7 +359,7 @@ def test_repair_writes_the_missing_entry(folder_store: Store) -> None:
     (repaired,) = log.repair(by="test", at="now")
     assert (repaired.number, repaired.bundle, repaired.date) == (2, before[1].bundle, before[0].date)
     assert (repaired.previous, repaired.rollback_to, repaired.action) == (before[0].bundle, 1, "override")
-    assert repaired.reason == "Repaired: the file of entry 2 was missing."
+    assert repaired.reason == "Repaired: the file of entry 2 was missing. Assumption: it was an override."
     assert log.entries() == [before[0], repaired, before[2]]
     assert log.rollback_chain(3) == [entry.bundle for entry in before[::-1]]
 
@@ -371,6 +371,46 @@ def test_repair_of_the_first_entry_uses_the_date_of_its_bundle(folder_store: Sto
     (repaired,) = log.repair(by="test", at="now")
     assert (repaired.number, repaired.bundle, repaired.date) == (1, first.bundle, DAY)
     assert (repaired.previous, repaired.rollback_to) == (None, None)
+
+
+def test_repair_of_missing_rollback_writes_a_rollback(folder_store: Store) -> None:
+    log = ChampionLog(folder_store)
+    a, b, c = (put_bundle(folder_store, DAY, shift) for shift in (0.0, 1.0, 2.0))
+    log.append(promotion_draft(b), expected_champion=log.append(promotion_draft(a), expected_champion=None))
+    log.append(promotion_draft(c), expected_champion=log.rollback(**AUDIT))
+    before = log.entries()
+    remove_entries(folder_store, 3)
+    (repaired,) = log.repair(by="test", at="now")
+    assert (repaired.action, repaired.bundle, repaired.previous, repaired.rollback_to) == ("rollback", a, b, None)
+    assert repaired.date == before[2].date
+    assert repaired.reason.endswith("Assumption: it was a rollback to entry 1.")
+    assert [log.was_rolled_back(bundle) for bundle in (a, b, c)] == [False, True, False]
+    assert log.rollback_chain(5) == [c, a]
+
+
+def test_repair_of_override_that_was_rolled_back(folder_store: Store) -> None:
+    """The override returned to the bundle before. The next entry shows that it wasn't a rollback."""
+    log = ChampionLog(folder_store)
+    a, b = put_bundle(folder_store), put_bundle(folder_store, shift=1.0)
+    log.append(promotion_draft(b), expected_champion=log.append(promotion_draft(a), expected_champion=None))
+    log.override(a, **AUDIT)
+    assert log.rollback(**AUDIT).bundle == b
+    remove_entries(folder_store, 3)
+    (repaired,) = log.repair(by="test", at="now")
+    assert (repaired.action, repaired.bundle, repaired.rollback_to) == ("override", a, 2)
+    assert [log.was_rolled_back(bundle) for bundle in (a, b)] == [True, False]
+
+
+def test_repair_of_one_of_two_rollbacks_writes_a_rollback(folder_store: Store) -> None:
+    log = ChampionLog(folder_store)
+    entry: LogEntry | None = None
+    for shift in (0.0, 1.0, 2.0):
+        entry = log.append(promotion_draft(put_bundle(folder_store, DAY, shift)), expected_champion=entry)
+    first, second = log.rollback(**AUDIT), log.rollback(**AUDIT)
+    remove_entries(folder_store, 4)
+    (repaired,) = log.repair(by="test", at="now")
+    assert (repaired.action, repaired.bundle, repaired.rollback_to) == ("rollback", first.bundle, 1)
+    assert log.current() == second
 
 
 def test_repair_of_two_adjacent_entries_raises(folder_store: Store) -> None:

@@ -69,6 +69,25 @@ def test_prune_keeps_champion_and_rollback_targets(store: Store) -> None:
         assert log.rollback(reason="bad", by="me", at="").bundle == expected
 
 
+def test_prune_keeps_bundle_promoted_meanwhile(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refresh is promoted while the first bundle is deleted. It and its parent stay."""
+    log = ChampionLog(store)
+    unused, champion, parent = (put_bundle(store, day(n)) for n in (0, 1, 2))
+    entry = promote(log, champion, day(1), None)
+    refreshed = put_refresh(store, parent, day(3))
+    loser = put_placeholder(store, day(4), "b")
+    original = Store.delete
+
+    def delete_and_promote(self: Store, bundle_id: str) -> None:
+        original(self, bundle_id)
+        if bundle_id == unused:
+            promote(log, refreshed, day(3), entry)
+
+    monkeypatch.setattr(Store, "delete", delete_and_promote)
+    assert prune(store, keep=0, abandoned_before=0.0).bundles == [unused, loser]
+    assert store.bundle_ids() == [champion, parent, refreshed]
+
+
 def test_prune_deletes_rolled_back_bundle(store: Store) -> None:
     log = ChampionLog(store)
     good, bad = put_bundle(store), put_bundle(store, shift=1.0)

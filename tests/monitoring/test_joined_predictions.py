@@ -265,6 +265,15 @@ def test_read_predictions_names_damaged_partition(folders: PredictionFolders) ->
         folders.predictions()
 
 
+@pytest.mark.parametrize("name", ["r[1]", "r*", "what?"])
+def test_read_predictions_below_wildcard_folder(tmp_path: Path, name: str) -> None:
+    """The characters of wildcards in a path have no meaning."""
+    folders = PredictionFolders(tmp_path / name)
+    folders.write_predictions(JUNE_20, [make_order(0)])
+    folders.write_predictions(dt.date(2015, 6, 19), [make_order(0, day=19)])
+    assert len(folders.predictions()) == 2
+
+
 def test_read_predictions_names_partition_without_columns(folders: PredictionFolders) -> None:
     path = folders.results.path(JUNE_20, "predictions.parquet")
     path.parent.mkdir(parents=True)

@@ -112,6 +112,47 @@ def test_monitor_day_names_drifted_feature(month: Month, date: dt.date, document
     assert {rule.name: rule.status for rule in document.rules}["feature_drift"] == "quiet"
 
 
+def drift_rule(document: MonitoringDocument) -> tuple[str, str]:
+    return next((rule.status, rule.message) for rule in document.rules if rule.name == "feature_drift")
+
+
+def test_monitor_day_orders_after_training_start(month: Month, date: dt.date) -> None:
+    """A recent export gives a smaller history than in training, so restaurant features would differ without drift."""
+    first = month.start + 3 * ONE_DAY
+    is_recent = pl.col("order_acknowledged_at") >= dt.datetime.combine(first, dt.time(12), dt.UTC)
+    recent = FrameSource(month.known_orders(date).rows.filter(is_recent))
+    result = monitor_day(replace(month.inputs(date), orders=recent), date)
+    assert drift_rule(result) == (
+        "undecided",
+        f"The orders of the source start on {first}, after the first day of the training window ({month.start}), so "
+        "the features in training aren't known.",
+    )
+    assert [feature.name for feature in result.drift.features] == ["predicted_seconds"]
+
+
+@pytest.mark.parametrize("dropped_days", [1, 14])
+def test_monitor_day_reference_without_orders(month: Month, date: dt.date, dropped_days: int) -> None:
+    """Partitions of the reference, which are days 9 to 22, were dropped. The first orders are still there."""
+    first, last = (month.start + day * ONE_DAY for day in (9, 9 + dropped_days - 1))
+    day = pl.col("order_acknowledged_at").dt.date()
+    kept = month.known_orders(date).rows.filter(~day.is_between(first, last))
+    result = monitor_day(replace(month.inputs(date), orders=FrameSource(kept)), date)
+    status, message = drift_rule(result)
+    assert status == "undecided"
+    assert message.startswith(f"The source has no usable orders of {first}, a day of the training window")
+    assert result.drift.reference is None
+
+
+def test_monitor_day_without_orders_of_training(month: Month, date: dt.date) -> None:
+    start = dt.datetime.combine(month.first_predicted + ONE_DAY, dt.time(12), dt.UTC)
+    recent = month.known_orders(date).rows.filter(pl.col("order_acknowledged_at") >= start)
+    result = monitor_day(replace(month.inputs(date), orders=FrameSource(recent)), date)
+    assert drift_rule(result) == (
+        "undecided",
+        "The source has no usable orders from before the training of the models.",
+    )
+
+
 def test_monitor_day_names_truncated_and_unscored_day(month: Month, date: dt.date) -> None:
     """An export ends at noon, and a day has no predictions."""
     rows = month.known_orders(date).rows

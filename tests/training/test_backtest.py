@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 from typing import NoReturn
 
 import msgspec
@@ -16,7 +17,7 @@ from preptime.domain.orders import FALLBACK_LEVELS
 from preptime.errors import DataError, UsageError
 from preptime.evaluation.evaluated_orders import EvaluatedOrders, build_backtest_document
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
-from preptime.training.backtest import backtest, evaluate_graphs, select_days
+from preptime.training.backtest import backtest, concatenate_evaluated, evaluate_graphs, select_days
 from preptime.training.challenger import train_challenger
 from preptime.training.fitting import FittedWindow, fit_window
 from preptime.training.training_data import day_number
@@ -58,6 +59,18 @@ def test_backtest_with_retraining_equals_two_backtests(data: SyntheticData, eval
     )
     assert np.array_equal(retrained.actual, evaluated.actual)
     assert not np.array_equal(retrained.quantiles, evaluated.quantiles)
+
+
+def test_concatenated_windows_have_common_point_models(evaluated: EvaluatedOrders) -> None:
+    """The champions of one week can have different point models."""
+    rf = evaluated.point_predictions["rf"]
+    first = replace(evaluated, point_predictions={"stacking": rf + 3, "xgb": rf + 2, "rf": rf})
+    second = replace(evaluated, point_predictions={"rf": rf + 1, "catboost": rf, "stacking": rf + 4})
+    whole = concatenate_evaluated([first, second])
+    assert list(whole.point_predictions) == ["stacking", "rf"]
+    assert np.array_equal(whole.point_predictions["rf"], np.concatenate([rf, rf + 1]))
+    assert np.array_equal(whole.quantiles, np.concatenate([evaluated.quantiles, evaluated.quantiles]))
+    assert concatenate_evaluated([first, replace(evaluated, point_predictions={})]).point_predictions == {}
 
 
 @pytest.mark.parametrize(("every", "fits"), [(None, 1), (4, 1), (3, 2), (1, 4), (99, 1)])

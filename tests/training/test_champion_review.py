@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from pathlib import Path
+from typing import NotRequired, TypedDict, Unpack
 
 import msgspec
 import pytest
 
-from preptime.bundle.champion_log import ChampionLog, LogEntry, LogEntryDraft
+from preptime.bundle.champion_log import Action, ChampionLog, LogEntry, LogEntryDraft
 from preptime.bundle.manifest import MODEL_FILE, JsonObject
 from preptime.bundle.store import Store
 from preptime.errors import BundleVerificationError, StoreError, UsageError
@@ -19,12 +21,23 @@ from tests.training.factories import (
     IDLE_QUANTILE,
     SyntheticData,
     TrainedStore,
+    copy_bundle,
     june,
     override_champion,
     quick_plan,
     run_refresh,
     run_training,
 )
+
+class RollbackOptions(TypedDict):
+    """The options of `ChampionLog.rollback`."""
+
+    reason: str
+    by: str
+    at: str
+    expected_number: NotRequired[int | None]
+    comparison: NotRequired[JsonObject | None]
+
 
 REVIEWED = june(16)
 """As of this date, the orders of the 14th and 15th are known, which neither bundle was fitted on."""
@@ -142,6 +155,88 @@ def test_review_rerun_completes_interrupted_review(
     assert training_bundle_of(store, current.bundle) == good.document.bundle
     assert store.read_manifest(current.bundle).date == REVIEWED
     assert [entry.action for entry in ChampionLog(store).entries()].count("rollback") == 2
+
+
+def interrupt_review(data: SyntheticData, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refresh the worse models as of the 15th, and stop the review after the first of its two rollbacks."""
+    run_refresh(data.as_of(june(15)), june(15), store)
+    original = ChampionLog.rollback
+
+    def roll_back_then_fail(self: ChampionLog, **options: Unpack[RollbackOptions]) -> LogEntry:
+        original(self, **options)
+        raise StoreError("gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ChampionLog, "rollback", roll_back_then_fail)
+        with pytest.raises(StoreError):
+            review(data, store)
+
+
+@pytest.mark.parametrize("allow_rollback", [True, False])
+@pytest.mark.parametrize("action", ["override", "promote"])
+def test_review_rerun_keeps_later_decision(
+    data: SyntheticData, store: Store, worse: TrainedStore, action: Action, *, allow_rollback: bool
+) -> None:
+    """A person or a training makes the rejected models the champion again, dated the reviewed date."""
+    first = review(data, store)
+    log = ChampionLog(store)
+    draft = LogEntryDraft(bundle=worse.document.bundle, date=REVIEWED, action=action, reason="Keep.", by="user", at="")
+    log.append(draft, log.current())
+    entries = log.entries()
+    assert review(data, store, allow_rollback=allow_rollback) == first
+    assert log.entries() == entries
+
+
+def test_review_rerun_keeps_later_rollback_by_user(data: SyntheticData, store: Store, worse: TrainedStore) -> None:
+    """The rejected models are the champion again, because a person undid an override of another bundle."""
+    first = review(data, store)
+    log = ChampionLog(store)
+    copy = copy_bundle(store, worse.document.bundle, date=REVIEWED)
+    override_champion(store, worse.document.bundle, REVIEWED)
+    override_champion(store, copy, REVIEWED)
+    log.rollback(reason="Back.", by="user", at="")
+    entries = log.entries()
+    assert entries[-1].bundle == worse.document.bundle
+    assert review(data, store) == first
+    assert log.entries() == entries
+
+
+def test_interrupted_review_keeps_champion_of_later_date(
+    data: SyntheticData, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_review(data, store, monkeypatch)
+    later = data.training_data.last_day + dt.timedelta(days=2)
+    run_refresh(data.as_of(later), later, store)
+    entries = ChampionLog(store).entries()
+    assert (entries[-1].action, entries[-1].date) == ("refresh", june(17))
+    assert review(data, store).outcome == "rolled_back"
+    assert ChampionLog(store).entries() == entries
+
+
+def test_interrupted_review_requires_permission(
+    data: SyntheticData, store: Store, good: TrainedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_review(data, store, monkeypatch)
+    entries = ChampionLog(store).entries()
+    assert entries[-1].action == "rollback"
+    assert review(data, store, allow_rollback=False).outcome == "rolled_back"
+    assert ChampionLog(store).entries() == entries
+    assert review(data, store).outcome == "rolled_back"
+    current = ChampionLog(store).current()
+    assert current is not None
+    assert training_bundle_of(store, current.bundle) == good.document.bundle
+
+
+def test_interrupted_review_continues_through_refresh(
+    data: SyntheticData, store: Store, good: TrainedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worse models are refreshed as of the reviewed date before the review runs again."""
+    interrupt_review(data, store, monkeypatch)
+    run_refresh(data.as_of(REVIEWED), REVIEWED, store)
+    assert review(data, store).outcome == "rolled_back"
+    current = ChampionLog(store).current()
+    assert current is not None
+    assert training_bundle_of(store, current.bundle) == good.document.bundle
 
 
 def test_review_without_permission_keeps_champion_and_reports(data: SyntheticData, store: Store) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
@@ -140,8 +140,9 @@ class ChampionLog:
     def repair(self, *, by: str, at: str) -> list[LogEntry]:
         """Write an entry for each missing number, and return them. Existing entries don't change.
 
-        The next entry states which bundle the missing entry made the champion. The new entry has the date of the entry
-        before it, or its own bundle's date if it's the first.
+        The next entry states which bundle the missing entry made the champion. If a rollback of the entry before it
+        restores this bundle, the new entry is a rollback, otherwise an override. Its reason states this assumption.
+        It has the date of the entry before it, or its own bundle's date if it's the first.
 
         Args:
             by: Who, for the log.
@@ -157,16 +158,18 @@ class ChampionLog:
             before, after = by_number.get(number - 1), by_number.get(number + 1)
             if after is None or after.previous is None or (before is None and number > 1):
                 raise self._missing_entry_error(number)
+            restored = None if before is None else _find_restored(by_number, before, after)
+            assumption = "it was an override" if restored is None else f"it was a rollback to entry {restored.number}"
             entry = LogEntry(
                 bundle=after.previous,
                 date=min(bundle_date(after.previous), after.date) if before is None else before.date,
-                action="override",
-                reason=f"Repaired: the file of entry {number} was missing.",
+                action="override" if restored is None else "rollback",
+                reason=f"Repaired: the file of entry {number} was missing. Assumption: {assumption}.",
                 by=by,
                 at=at,
                 number=number,
                 previous=None if before is None else before.bundle,
-                rollback_to=None if before is None else before.number,
+                rollback_to=restored.rollback_to if restored else before.number if before else None,
             )
             by_number[number] = self._write_entry(entry)
             repaired.append(by_number[number])
@@ -392,6 +395,18 @@ def resolve_bundle_id(store: Store, bundle_id: str | None) -> str:
     if entry is None:
         raise UsageError(f"{store.url} has no champion yet.", "Run `preptime train`, or specify a bundle.")
     return entry.bundle
+
+
+def _find_restored(by_number: Mapping[int, LogEntry], before: LogEntry, after: LogEntry) -> LogEntry | None:
+    """Return the entry that a missing entry restored, if a rollback fits to the entries before and after it."""
+    restored = by_number.get(before.rollback_to or 0)
+    if restored is None or restored.bundle != after.previous:
+        return None
+    if after.action == "rollback":  # it states what the missing entry's rollback restores
+        target = by_number.get(restored.rollback_to or 0)
+        if target is None or (after.bundle, after.rollback_to) != (target.bundle, target.rollback_to):
+            return None
+    return restored
 
 
 def _require_reason(reason: str) -> None:

@@ -73,7 +73,8 @@ def prune(store: Store, *, keep: int, abandoned_before: float) -> PruneResult:
     """Delete old bundles and what crashes left, and return what was deleted.
 
     The newest bundles, the champion, the bundles that `ROLLBACKS_KEPT` rollbacks can restore, and the parents of all of
-    them stay. A refresh needs its parent, because the next refresh is checked against it.
+    them stay. A refresh needs its parent, because the next refresh is checked against it. The champion log is read again
+    before each deletion, because a bundle can be promoted while others are deleted.
 
     Args:
         store: The store to prune.
@@ -89,10 +90,16 @@ def prune(store: Store, *, keep: int, abandoned_before: float) -> PruneResult:
         raise UsageError(f"keep = {keep}: expected 0 or more.", "Pass how many of the newest bundles to keep.")
     ids = store.bundle_ids()
     newest = ids[len(ids) - keep :] if keep < len(ids) else ids
-    kept = _with_parents(store, {*newest, *ChampionLog(store).rollback_chain(ROLLBACKS_KEPT)})
-    removed = [bundle_id for bundle_id in ids if bundle_id not in kept]
-    for bundle_id in removed:
-        store.delete(bundle_id)
+    log, removed = ChampionLog(store), list[str]()
+    kept = _with_parents(store, {*newest, *log.rollback_chain(ROLLBACKS_KEPT)})
+    for bundle_id in ids:
+        if bundle_id in kept:
+            continue
+        promoted = set(log.rollback_chain(ROLLBACKS_KEPT)) - kept
+        kept |= _with_parents(store, promoted)
+        if bundle_id not in kept:
+            store.delete(bundle_id)
+            removed.append(bundle_id)
     return PruneResult(removed, store.remove_abandoned(abandoned_before))
 
 

@@ -104,10 +104,11 @@ def drift_unavailable(reason: str) -> Drift:
     )
 
 
-def measure_drift(joined: JoinedOrders, reference: DriftReference | None, date: dt.date) -> Drift:
+def measure_drift(joined: JoinedOrders, reference: DriftReference | str, date: dt.date) -> Drift:
     """Return the drift of the latest seven days.
 
-    Features are compared with `reference`, and predictions with those of the weeks before.
+    Features are compared with `reference`, which can be the reason why there is none. Predictions are compared with
+    those of the weeks before.
     """
     last = to_day_number(date) - 1
     first = last - DAYS_PER_WEEK + 1
@@ -126,7 +127,7 @@ def measure_drift(joined: JoinedOrders, reference: DriftReference | None, date: 
             [np.log(np.maximum(joined.predicted[day_rows], 1.0)) for day_rows in days] for days in (before, recent)
         )
         comparisons[PREDICTION_FEATURE] = _from_log_seconds(_compare(BinnedDays.from_days(reference_logs), recent_logs))
-    usable = reference if unavailable_reason is None else None
+    usable = reference if isinstance(reference, DriftReference) and unavailable_reason is None else None
     prediction_reference = DateRange(first=to_date(first - len(before)), last=to_date(first - 1)) if before else None
     return Drift(
         reference=None if usable is None else usable.days,
@@ -144,11 +145,11 @@ def measure_drift(joined: JoinedOrders, reference: DriftReference | None, date: 
 
 
 def _compare_features(
-    joined: JoinedOrders, reference: DriftReference | None, recent: list[NDArray[np.intp]]
+    joined: JoinedOrders, reference: DriftReference | str, recent: list[NDArray[np.intp]]
 ) -> dict[str, _Comparison] | str:
     """Return the comparison of every feature, or the reason why there is none."""
-    if reference is None:
-        return "The training window of the models has no whole week to compare with."
+    if isinstance(reference, str):
+        return reference
     daily_matrices = [_feature_matrix(joined, rows[evenly_spaced(len(rows))], reference) for rows in recent]
     matrices = [matrix for matrix in daily_matrices if matrix is not None]
     if len(matrices) < len(daily_matrices):

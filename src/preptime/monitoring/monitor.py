@@ -40,7 +40,7 @@ from preptime.monitoring.drift import drift_unavailable, measure_drift
 from preptime.monitoring.joined_predictions import JoinedOrders, join, training_behind_predictions
 from preptime.monitoring.outcomes import AuditedOutcomes, read_outcomes, to_day_number
 from preptime.monitoring.recorded_predictions import UniquePredictions, read_predictions
-from preptime.monitoring.reference import ReferenceCache
+from preptime.monitoring.reference import NO_WHOLE_WEEK, ReferenceCache
 from preptime.monitoring.rule_evaluation import (
     DailyShare,
     LastDay,
@@ -166,7 +166,9 @@ def _analyze(inputs: MonitoringInputs, date: dt.date) -> _Analysis:
     joined = join(audited.outcomes, predictions, restaurants, inputs.bundle_source)
     manifest = training_behind_predictions(joined, inputs.bundle_source, date)
     if joined.has_prediction.any():
-        reference = None if manifest is None else inputs.references.get(manifest, inputs.orders, inputs.restaurants)
+        reference = (
+            NO_WHOLE_WEEK if manifest is None else inputs.references.get(manifest, inputs.orders, inputs.restaurants)
+        )
         drift_result = measure_drift(joined, reference, date)
     else:
         drift_result = drift_unavailable("There are no predictions in the monitored days.")

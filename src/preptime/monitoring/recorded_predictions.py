@@ -244,7 +244,7 @@ def _read_partitions(results: ResultsFolder, days: list[dt.date]) -> pl.DataFram
 
 
 def _read_parquet(paths: list[str]) -> pl.DataFrame:
-    lazy = pl.scan_parquet(paths, include_file_paths=_PATH, missing_columns="raise", extra_columns="ignore")
+    lazy = pl.scan_parquet(paths, glob=False, include_file_paths=_PATH, missing_columns="raise", extra_columns="ignore")
     return lazy.select(
         pl.col(duplicates.ORDER_KEY).cast(pl.String),
         *(pl.col(name).cast(pl.Float64) for name in QUANTILE_COLUMNS),

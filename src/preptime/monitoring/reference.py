@@ -42,6 +42,9 @@ SKIPPED_DAYS = 7
 MAX_ORDERS_PER_DAY = 20_000
 """An even sample of larger days. It estimates shares within 0.3 percentage points, less than days differ."""
 
+NO_WHOLE_WEEK = "The training window of the models has no whole week to compare with."
+"""Why there's no reference."""
+
 _WEEKDAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _INDICATOR_VALUES = ("present", "missing")
 """Names of the values 0 and 1. Deciles of a rarely missing number would put both in one bin."""
@@ -150,22 +153,25 @@ def reference_days(manifest: Manifest) -> DateRange | None:
 class ReferenceCache:
     """Caches references, for callers that monitor many dates."""
 
-    _by_bundle: dict[str, DriftReference | None] = field(default_factory=dict)
+    _by_bundle: dict[str, DriftReference | str] = field(default_factory=dict)
 
-    def get(self, manifest: Manifest, source: DataSource, restaurants: RestaurantIndex) -> DriftReference | None:
-        """Return the reference of a trained bundle, or None if its window has no whole week."""
+    def get(self, manifest: Manifest, source: DataSource, restaurants: RestaurantIndex) -> DriftReference | str:
+        """Return the reference of a trained bundle, or the reason why there is none."""
         if manifest.id not in self._by_bundle:
             days = reference_days(manifest)
-            self._by_bundle[manifest.id] = None if days is None else read_reference(manifest, days, source, restaurants)
+            self._by_bundle[manifest.id] = (
+                NO_WHOLE_WEEK if days is None else read_reference(manifest, days, source, restaurants)
+            )
         return self._by_bundle[manifest.id]
 
 
 def read_reference(
     manifest: Manifest, days: DateRange, source: DataSource, restaurants: RestaurantIndex
-) -> DriftReference:
+) -> DriftReference | str:
     """Return the distributions of the features on `days`, with the orders known when the bundle was trained.
 
-    Makes one pass over the orders. Memory holds the state of the history and the orders of those days.
+    If the source lacks orders of the training window, return the reason why there is no reference. Makes one pass over
+    the orders. Memory holds the state of the history and the orders of those days.
     """
     first, last = to_day_number(days.first), to_day_number(days.last)
     features = FeatureSet.from_schema(manifest.schema)
@@ -173,6 +179,7 @@ def read_reference(
     recoded_restaurants = restaurants.recoded(manifest.vocabularies)
     state = HistoryState.empty(len(restaurants), manifest.vocabularies.category_cells)
     completed_in_range, fitting_orders = list[CompletedOrders](), list[pl.DataFrame]()
+    first_days = list[int]()
     for known in batches_as_of(source, restaurants, manifest.date):
         batch = known.audited
         completed = _completed_orders(batch, Purpose.HISTORY, restaurants)
@@ -180,8 +187,22 @@ def read_reference(
         state.add_orders(restaurants, completed.take(ready < first))
         completed_in_range.append(completed.take((ready >= first) & (ready < last)))
         fitting_orders.append(_fitting_orders(batch, features, first, last))
+        first_days += _first_day(batch)
+    if not first_days:
+        return "The source has no usable orders from before the training of the models."
+    # A history of later orders is smaller than in training, so restaurant features would differ without drift.
+    if (first_order := to_date(min(first_days))) > manifest.window.first_day:
+        return (
+            f"The orders of the source start on {first_order}, after the first day of the training window "
+            f"({manifest.window.first_day}), so the features in training aren't known."
+        )
     rows = pl.concat(fitting_orders).sort(pl.all())
-    acknowledged = local_day(rows["acknowledged_local"].to_physical().to_numpy() // MICROSECONDS)
+    acknowledged = _acknowledged_day(rows)
+    if empty_days := sorted(set(range(first, last + 1)) - set(acknowledged.tolist())):
+        return (
+            f"The source has no usable orders of {to_date(empty_days[0])}, a day of the training window, so the "
+            "features in training aren't known."
+        )
     daily_matrices = []
     for number in range(first, last + 1):
         history = build_history(state, recoded_restaurants, to_date(number))
@@ -229,9 +250,20 @@ def _completed_orders(batch: AuditedOrders, purpose: Purpose, restaurants: Resta
     )
 
 
+def _acknowledged_day(frame: pl.DataFrame) -> NDArray[np.int64]:
+    return local_day(frame["acknowledged_local"].to_physical().to_numpy() // MICROSECONDS)
+
+
+def _first_day(batch: AuditedOrders) -> list[int]:
+    """Return the day of the first order that training can use, or an empty list."""
+    purposes = (Purpose.FITTING, Purpose.HISTORY, Purpose.EVALUATION)
+    is_usable = np.logical_or.reduce([batch.usable_for(purpose) for purpose in purposes])
+    return [int(_acknowledged_day(batch.frame.filter(pl.Series(is_usable))).min())] if is_usable.any() else []
+
+
 def _fitting_orders(batch: AuditedOrders, features: FeatureSet, first: int, last: int) -> pl.DataFrame:
     """Return the orders of those days that models are fitted on."""
     custom = [feature_column(feature) for feature in features.custom if feature_column(feature) in batch.frame.columns]
     frame = batch.frame.select(*_COLUMNS, *custom).filter(pl.Series(batch.usable_for(Purpose.FITTING)))
-    acknowledged = local_day(frame["acknowledged_local"].to_physical().to_numpy() // MICROSECONDS)
+    acknowledged = _acknowledged_day(frame)
     return frame.filter(pl.Series((acknowledged >= first) & (acknowledged <= last)))

@@ -113,7 +113,11 @@ def evaluate_predictions(
 
 
 def concatenate_evaluated(parts: Sequence[EvaluatedOrders]) -> EvaluatedOrders:
-    """Return the evaluated orders of several windows as one, with live quantiles if each window has some."""
+    """Return the evaluated orders of several windows as one.
+
+    It has the point models that every window has, and live quantiles if every window has some.
+    """
+    point_models = [name for name in parts[0].point_predictions if all(name in part.point_predictions for part in parts)]
     live_parts = [part.live_quantiles for part in parts if part.live_quantiles is not None]
     return EvaluatedOrders(
         day=np.concatenate([part.day for part in parts]),
@@ -121,8 +125,7 @@ def concatenate_evaluated(parts: Sequence[EvaluatedOrders]) -> EvaluatedOrders:
         up_to_3h=np.concatenate([part.up_to_3h for part in parts]),
         within_label_limit=np.concatenate([part.within_label_limit for part in parts]),
         point_predictions={
-            name: np.concatenate([part.point_predictions[name] for part in parts])
-            for name in parts[0].point_predictions
+            name: np.concatenate([part.point_predictions[name] for part in parts]) for name in point_models
         },
         quantiles=np.concatenate([part.quantiles for part in parts]),
         baseline_predictions={

@@ -57,9 +57,10 @@ def review_champion(
     """Review the champion as of `date`, and roll it back if it's worse and `allow_rollback` is set.
 
     `data` has completed orders, and only those known as of `date` are used. The champion log records the result, so a
-    second run for the same date completes the first one and repeats nothing. There is no rollback if the champion was
-    promoted by override, or if a champion with a later date followed. The bundle that a rollback returns to is
-    verified, and published with the history as of `date`.
+    second run for the same date completes the first one and repeats nothing. It changes nothing without
+    `allow_rollback`, or if a person or a training changed the champion since the first run. There is no rollback if the
+    champion was promoted by override, or if a champion with a later date followed. The bundle that a rollback returns
+    to is verified, and published with the history as of `date`.
 
     Raises:
         BundleVerificationError: A bundle failed verification.
@@ -67,9 +68,11 @@ def review_champion(
         StoreError: Another process promoted a bundle at the same time.
     """
     log = ChampionLog(store)
-    earlier = _earlier_review(log, date)
-    if earlier is not None:
-        _roll_back(earlier, data, store, date, actor)
+    rollbacks = _rollbacks_of_review(log, date)
+    if rollbacks:
+        earlier = _read_review(rollbacks[0], date)
+        if allow_rollback and _can_continue(log, rollbacks, date):
+            _roll_back(earlier, data, store, date, actor)
         return earlier
     candidate = _find_candidate(log, store, date)
     if isinstance(candidate, ChampionReview):
@@ -141,20 +144,36 @@ def _reason_prefix(date: dt.date) -> str:
     return f"Review of {date}. "
 
 
-def _earlier_review(log: ChampionLog, date: dt.date) -> ChampionReview | None:
-    """Return the earlier review of this date from the log, if it ended in a rollback."""
+def _rollbacks_of_review(log: ChampionLog, date: dt.date) -> list[LogEntry]:
+    """Return the rollbacks of an earlier review of this date, first to last."""
     prefix = _reason_prefix(date)
-    for entry in log.entries():
-        if entry.action == "rollback" and entry.reason.startswith(prefix) and entry.comparison is not None:
-            comparison = msgspec.convert(entry.comparison, Comparison)
-            return ChampionReview(
-                outcome="rolled_back",
-                champion=comparison.challenger,
-                previous=comparison.champion,
-                comparison=comparison,
-                reason=entry.reason.removeprefix(prefix),
-            )
-    return None
+    return [
+        entry
+        for entry in log.entries()
+        if entry.action == "rollback" and entry.reason.startswith(prefix) and entry.comparison is not None
+    ]
+
+
+def _read_review(rollback: LogEntry, date: dt.date) -> ChampionReview:
+    """Return the earlier review of this date from one of its rollbacks."""
+    comparison = msgspec.convert(rollback.comparison, Comparison)
+    return ChampionReview(
+        outcome="rolled_back",
+        champion=comparison.challenger,
+        previous=comparison.champion,
+        comparison=comparison,
+        reason=rollback.reason.removeprefix(_reason_prefix(date)),
+    )
+
+
+def _can_continue(log: ChampionLog, rollbacks: list[LogEntry], date: dt.date) -> bool:
+    """Return whether only the review's own rollbacks and refreshes through `date` followed its first rollback.
+
+    Any other entry is a later decision of a person, a training, or a review of another date, which it must not undo.
+    """
+    own_numbers = {entry.number for entry in rollbacks}
+    later = [entry for entry in log.entries() if entry.number >= rollbacks[0].number]
+    return later[-1].date <= date and all(entry.number in own_numbers or entry.action == "refresh" for entry in later)
 
 
 def _roll_back(result: ChampionReview, data: TrainingData, store: Store, date: dt.date, actor: AuditActor) -> None:

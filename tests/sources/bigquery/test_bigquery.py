@@ -13,8 +13,8 @@ import sqlglot
 from sqlglot import exp
 
 from preptime.errors import DataError, OperationError, PreptimeError, UsageError
-from preptime.sources.bigquery import statements
-from preptime.sources.bigquery.client import EMULATOR_VARIABLE, BigQueryAddress
+from preptime.sources.bigquery import statements, tables
+from preptime.sources.bigquery.client import EMULATOR_VARIABLE, BigQueryAddress, open_client
 from preptime.sources.registry import open_database, open_prediction_store, open_source
 from preptime.sources.source import batches_for_dates
 from preptime.validation.audit import audit_orders
@@ -239,6 +239,31 @@ def test_load_error_leaves_no_staging_table(dataset: str, fake: FakeBigQuery) ->
     assert not [name for name in _table_names(fake) if name.startswith("staging_")]
     with pytest.raises(DataError, match="has no rows"):
         open_source(dataset).frame()
+
+
+def test_concurrent_first_loads_record_names_once(dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_database(dataset).prepare()
+    with open_client(ADDRESS) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(tables, "read_column_names", lambda *_: ())  # both loads read before the other one writes
+            tables.record_column_names(client, ADDRESS, "orders", ["order_id", "note"])
+            tables.record_column_names(client, ADDRESS, "orders", ["order_id", "note", "city"])
+        rows = tables.query_frame(
+            client, "SELECT column_name FROM `our-project.food.columns`", {}, pl.Schema({"column_name": pl.String()})
+        )
+        assert sorted(rows["column_name"]) == ["city", "note", "order_id"]
+        assert tables.read_column_names(client, ADDRESS, "orders") == ("order_id", "note", "city")
+
+
+def test_source_with_names_recorded_twice_is_readable(dataset: str, database: str) -> None:
+    rows = make_month(days=1, per_day=20)
+    load_rows(prepare_database(dataset), rows)
+    columns = open_source(dataset).columns
+    with psycopg.connect(database) as connection:
+        connection.execute("INSERT INTO food.columns SELECT * FROM food.columns")
+    source = open_source(dataset)
+    assert source.columns == columns
+    assert len(source.frame()) == len(rows)
 
 
 def _table_names(fake: FakeBigQuery) -> list[str]:

@@ -89,14 +89,28 @@ def upgrade_table(address: BigQueryAddress, table: str) -> str:
 
 
 def select_column_names(address: BigQueryAddress) -> str:
-    """Return the columns of the files that were loaded into `@table`, in the order in which they first appeared."""
-    return _render(address, "SELECT column_name FROM $columns WHERE table_name = @table ORDER BY position")
+    """Return the columns of the files that were loaded into `@table`, in the order in which they first appeared.
+
+    Each name is returned once. Earlier releases recorded the names of two concurrent first loads twice.
+    """
+    text = (
+        "SELECT column_name FROM $columns WHERE table_name = @table "
+        "GROUP BY column_name ORDER BY MIN(position), column_name"
+    )
+    return _render(address, text)
 
 
 def insert_column_names(address: BigQueryAddress, count: int) -> str:
-    """Record `@name0` at `@position0` and so on for `@table`."""
-    values = ", ".join(f"(@table, @position{index}, @name{index})" for index in range(count))
-    return _render(address, "INSERT INTO $columns (table_name, position, column_name) VALUES $values", values=values)
+    """Record `@name0` at `@position0` and so on for `@table`, unless a concurrent load has recorded them."""
+    rows = ["SELECT @table AS table_name, @position0 AS position, @name0 AS column_name"]
+    rows += [f"SELECT @table, @position{index}, @name{index}" for index in range(1, count)]
+    text = (
+        "MERGE INTO $columns AS T USING ($rows) AS S "
+        "ON T.table_name = S.table_name AND T.column_name = S.column_name "
+        "WHEN NOT MATCHED THEN INSERT (table_name, position, column_name) "
+        "VALUES (S.table_name, S.position, S.column_name)"
+    )
+    return _render(address, text, rows=" UNION ALL ".join(rows))
 
 
 def select_days(address: BigQueryAddress, table: str, column: str) -> str:
