@@ -6,6 +6,7 @@ import datetime as dt
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import polars as pl
 import pytest
 
@@ -14,11 +15,13 @@ from preptime.api.predict import predict, read_take_home_request, read_vertex_re
 from preptime.api.service import PredictionRecord
 from preptime.bundle.store import Store
 from preptime.errors import DataError
+from preptime.monitoring.daily_metrics import DailyCounts, OrderMetrics, segment_metrics
 from preptime.monitoring.document import DateRange
 from preptime.monitoring.outcomes import hash_keys, to_day_number
 from preptime.monitoring.recorded_predictions import (
     BUNDLE_COLUMN,
     FALLBACK_LEVEL_COLUMN,
+    NO_FALLBACK_LEVEL,
     QUANTILE_COLUMNS,
     read_predictions,
 )
@@ -28,7 +31,7 @@ from preptime.validation.audit import audit_orders
 from preptime.validation.duplicates import order_keys
 from tests.api.company import COMPANY_ORDER, COMPANY_SCHEMA, put_company_bundle
 from tests.api.factories import load_active_model, make_active_model
-from tests.monitoring.factories import PredictionFolders, make_order, read_known_outcomes, with_outcome
+from tests.monitoring.factories import FIRST, PredictionFolders, make_order, read_known_outcomes, with_outcome
 
 JUNE_20 = dt.date(2015, 6, 20)
 
@@ -186,6 +189,18 @@ def test_read_predictions_reads_every_api_route(folders: PredictionFolders, serv
     assert joined.has_prediction.all()
 
 
+def test_join_pruned_bundle_has_no_fallback_level(folders: PredictionFolders, serving: ActiveModel) -> None:
+    """The take-home route logs no level, and the history that would give it was pruned."""
+    log_predictions(folders, serving, [make_order(0), make_order(1)], route="take_home")
+    orders = pl.DataFrame([with_outcome(make_order(0))])
+    joined = folders.join_orders(orders)
+    assert joined.fallback_level.tolist() == [NO_FALLBACK_LEVEL]
+    counts = DailyCounts.from_joined(joined, read_known_outcomes(orders), to_day_number(FIRST), 7)
+    assert (counts.with_prediction.sum(), counts.by_fallback_level.sum()) == (2, 0)
+    segments = segment_metrics(joined, OrderMetrics.from_joined(joined), np.ones(1, bool))
+    assert "fallback_level" not in {segment.segment for segment in segments}
+
+
 @pytest.mark.parametrize(
     "spelling",
     [
@@ -265,10 +280,9 @@ def test_read_predictions_names_damaged_partition(folders: PredictionFolders) ->
         folders.predictions()
 
 
-@pytest.mark.parametrize("name", ["r[1]", "r*", "what?"])
-def test_read_predictions_below_wildcard_folder(tmp_path: Path, name: str) -> None:
+def test_read_predictions_below_wildcard_folder(tmp_path: Path) -> None:
     """The characters of wildcards in a path have no meaning."""
-    folders = PredictionFolders(tmp_path / name)
+    folders = PredictionFolders(tmp_path / "r[1]")
     folders.write_predictions(JUNE_20, [make_order(0)])
     folders.write_predictions(dt.date(2015, 6, 19), [make_order(0, day=19)])
     assert len(folders.predictions()) == 2

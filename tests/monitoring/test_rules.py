@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from preptime.monitoring.daily_metrics import GroupMetrics
+from preptime.monitoring.daily_metrics import DailyCounts, GroupMetrics
 from preptime.monitoring.document import Alert, BacktestBaseline, DateRange, PredictionMetrics
 from preptime.monitoring.drift import _compare
+from preptime.monitoring.monitor import _evaluate_share_rules
 from preptime.monitoring.outcomes import UnusableOrders
 from preptime.monitoring.reference import BinnedDays
 from preptime.monitoring.rule_evaluation import DailyShare, LastDay, evaluate_metrics, evaluate_share, evaluate_volume
@@ -131,6 +133,22 @@ def test_evaluate_share_undecided_states_what_is_missing(totals: list[float], me
     counts = np.array(totals)
     result = evaluate_share(FALLBACK_RATE, make_share(0 * counts, counts), LAST)
     assert (result.status, result.message) == ("undecided", message)
+
+
+def test_fallback_rate_ignores_unknown_levels() -> None:
+    """A late export: 40 of the 100 predictions of the take-home route have no outcome yet, so their level is unknown."""
+    zeros, totals = np.zeros(9), np.full(9, 100.0)
+    by_level = np.zeros((5, 9))
+    by_level[0] = [95.0] * 8 + [57.0]
+    by_level[4] = [5.0] * 8 + [3.0]
+    values = dict.fromkeys((field.name for field in fields(DailyCounts)), zeros)
+    counts = DailyCounts(**{**values, "first_day": 0, "with_prediction": totals, "by_fallback_level": by_level})
+    result = next(result for result in _evaluate_share_rules(counts, LAST) if result.rule is FALLBACK_RATE)
+    assert (result.status, result.message) == (
+        "quiet",
+        "On 2015-06-21, 5.0% of 60 predictions with a known fallback level use no restaurant history. "
+        "The normal share is 5.0%.",
+    )
 
 
 def make_results(quiet: int, undecided: int, alerting: int) -> list[RuleResult]:

@@ -22,6 +22,8 @@ class FakeCloudLogging:
     page_entries: int = 3
     fail: list[int] = field(default_factory=list)
     """Statuses to answer with, each once."""
+    contents: list[bytes] = field(default_factory=list)
+    """Contents to answer with in place of a page, each once."""
     requests: list[Document] = field(default_factory=list)
 
     def list_entries(self, request: Document) -> Document:
@@ -46,7 +48,7 @@ def serve_fake_cloud_logging() -> Iterator[tuple[str, FakeCloudLogging]]:
             fake.requests.append(request)
             status = fake.fail.pop(0) if fake.fail else 200
             document = fake.list_entries(request) if status == 200 else {"error": {"message": "refused by the fake"}}
-            content = json.dumps(document).encode()
+            content = fake.contents.pop(0) if fake.contents else json.dumps(document).encode()
             self.send_response(status)
             self.send_header("content-length", str(len(content)))
             self.end_headers()

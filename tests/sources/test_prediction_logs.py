@@ -11,6 +11,8 @@ from typing import Protocol
 import msgspec
 import psycopg
 import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
 
 from preptime.api.log_entries import encode_entries
 from preptime.api.service import PredictionRecord
@@ -185,6 +187,45 @@ def test_cloud_logging_retries_and_reports(monkeypatch: pytest.MonkeyPatch) -> N
                 predictions_in(log)
     with pytest.raises(OperationError, match="can't be read"):
         predictions_in(log)
+
+
+@pytest.mark.parametrize("content", [b"<html>Log in</html>", b"", b'{"entries": 3}', b"\xff"])
+def test_cloud_logging_page_without_json_is_an_error(content: bytes) -> None:
+    with serve_fake_cloud_logging() as (url, fake):
+        fake.contents = [content]
+        with pytest.raises(OperationError, match=r"our-project answered with status 200, but without a page .* JSON"):
+            predictions_in(StoredEntries(url, fake))
+
+
+class ExpiredCredentials(AnonymousCredentials):
+    """Credentials that can't be renewed."""
+
+    def __init__(self, error: GoogleAuthError) -> None:
+        super().__init__()
+        self.error = error
+
+    def before_request(self, *_: object) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "hint"),
+    [
+        (
+            RefreshError("Reauthentication is needed.", {"error": "invalid_grant"}),
+            UsageError,
+            "application-default login",
+        ),
+        (TransportError("no route to host"), OperationError, "Run the command again"),
+    ],
+)
+def test_cloud_logging_expired_credentials_are_an_error(
+    error: GoogleAuthError, kind: type[PreptimeError], hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("google.auth.default", lambda **_: (ExpiredCredentials(error), "our-project"))
+    with pytest.raises(kind, match=str(error.args[0])) as raised:
+        list(CloudLoggingPredictionLog("our-project").lines(FIRST, LAST))
+    assert hint in raised.value.hint
 
 
 @pytest.mark.parametrize(

@@ -21,13 +21,13 @@ from tests.training.factories import (
     IDLE_QUANTILE,
     SyntheticData,
     TrainedStore,
-    copy_bundle,
     june,
     override_champion,
     quick_plan,
     run_refresh,
     run_training,
 )
+
 
 class RollbackOptions(TypedDict):
     """The options of `ChampionLog.rollback`."""
@@ -187,16 +187,18 @@ def test_review_rerun_keeps_later_decision(
     assert log.entries() == entries
 
 
-def test_review_rerun_keeps_later_rollback_by_user(data: SyntheticData, store: Store, worse: TrainedStore) -> None:
-    """The rejected models are the champion again, because a person undid an override of another bundle."""
+def test_review_rerun_keeps_later_rollback_by_user(
+    data: SyntheticData, store: Store, good: TrainedStore, worse: TrainedStore
+) -> None:
+    """The rejected models were also champion earlier, and a person returns to them."""
+    for bundle in (good.document.bundle, worse.document.bundle):
+        promote(store, bundle, 14)
     first = review(data, store)
     log = ChampionLog(store)
-    copy = copy_bundle(store, worse.document.bundle, date=REVIEWED)
-    override_champion(store, worse.document.bundle, REVIEWED)
-    override_champion(store, copy, REVIEWED)
-    log.rollback(reason="Back.", by="user", at="")
+    for _ in range(2):  # the refresh of the review, and the models that it returned to
+        log.rollback(reason="Back.", by="user", at="")
     entries = log.entries()
-    assert entries[-1].bundle == worse.document.bundle
+    assert (first.outcome, entries[-1].bundle) == ("rolled_back", worse.document.bundle)
     assert review(data, store) == first
     assert log.entries() == entries
 

@@ -73,8 +73,8 @@ def prune(store: Store, *, keep: int, abandoned_before: float) -> PruneResult:
     """Delete old bundles and what crashes left, and return what was deleted.
 
     The newest bundles, the champion, the bundles that `ROLLBACKS_KEPT` rollbacks can restore, and the parents of all of
-    them stay. A refresh needs its parent, because the next refresh is checked against it. The champion log is read again
-    before each deletion, because a bundle can be promoted while others are deleted.
+    them stay. A refresh needs its parent, because the next refresh is checked against it. The champion log is read
+    again before each deletion, because a bundle can be promoted while others are deleted.
 
     Args:
         store: The store to prune.

@@ -182,7 +182,10 @@ class GroupMetrics:
 
 
 def segment_metrics(joined: JoinedOrders, order_metrics: OrderMetrics, rows: NDArray[np.bool_]) -> tuple[Segment, ...]:
-    """Return the segments of the evaluated orders in a mask, without empty segments."""
+    """Return the segments of the evaluated orders in a mask, without empty segments.
+
+    An order whose fallback level isn't known has no segment of that dimension.
+    """
     results = []
     for definition in DIMENSIONS:
         segmentation = definition.split(joined.segment_columns)
@@ -221,6 +224,7 @@ class DailyCounts:
     without_outcome: NDArray[np.float64]
     without_prediction: NDArray[np.float64]
     by_fallback_level: NDArray[np.float64]
+    """Only predictions whose fallback level is known. Those of the take-home route have none without an outcome."""
     unknown_restaurant: NDArray[np.float64]
     unknown_category: NDArray[np.float64]
     with_outcome: NDArray[np.float64]

@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from preptime.bundle.manifest import Manifest
-from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS, OrderColumns
+from preptime.domain.orders import QUANTILE_LEVELS, OrderColumns
 from preptime.evaluation.segments import SegmentColumns
 from preptime.evaluation.waiting_cost import LOOKUP_LEVELS
 from preptime.features.history import History
@@ -39,7 +39,8 @@ class JoinedOrders:
     quantiles: NDArray[np.float64]
     """[N, 4] seconds in the order of `QUANTILE_LEVELS`. NaN marks a missing value."""
     fallback_level: NDArray[np.int8]
-    """[N] indices into `FALLBACK_LEVELS`. If the prediction has none, it's computed from the bundle's history."""
+    """[N] indices into `FALLBACK_LEVELS`. If the prediction has none, it's computed from the bundle's history.
+    `NO_FALLBACK_LEVEL` if that bundle was pruned, and without a prediction."""
     bundle_code: NDArray[np.int64]
     """[N] indices into `bundle_ids`, or `NO_BUNDLE` without a prediction."""
     bundle_ids: tuple[str, ...]
@@ -93,7 +94,7 @@ class JoinedOrders:
 
     @cached_property
     def segment_columns(self) -> SegmentColumns:
-        """Columns that define segments, [N]."""
+        """Columns that define segments, [N]. A negative fallback level isn't known, so it has no segment."""
         return SegmentColumns.from_orders(self.orders, self.restaurants.vocabularies, self.fallback_level)
 
 
@@ -156,7 +157,7 @@ class _HistoryLookups:
     ) -> _HistoryLookups:
         size = len(orders)
         quantiles = np.full((size, len(LOOKUP_LEVELS)), np.nan, np.float32)
-        fallback_level = np.full(size, FALLBACK_LEVELS.index("global"), np.int8)
+        fallback_level = np.full(size, NO_FALLBACK_LEVEL, np.int8)
         unknown_category = np.zeros(size, np.bool_)
         for code, history in enumerate(histories):
             rows = np.flatnonzero(bundle_code == code)

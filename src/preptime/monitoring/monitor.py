@@ -252,13 +252,18 @@ def _evaluate_volume_rules(analysis: _Analysis, last_day: dt.date) -> tuple[Rule
 
 
 def _evaluate_share_rules(counts: DailyCounts, last_day: dt.date) -> list[RuleResult]:
-    fallback_predictions = counts.with_prediction - counts.by_fallback_level[0]
+    by_level = counts.by_fallback_level
     # Orders before the first prediction don't count as missing. Without predictions, the rule has no day to test.
     since = slice(len(counts.usable) - 1 if counts.first_predicted is None else counts.first_predicted, None)
     shares = (
         (
             FALLBACK_RATE,
-            DailyShare(fallback_predictions, counts.with_prediction, "predictions", "use no restaurant history"),
+            DailyShare(
+                by_level[1:].sum(axis=0),
+                by_level.sum(axis=0),
+                "predictions with a known fallback level",
+                "use no restaurant history",
+            ),
         ),
         (
             UNKNOWN_CATEGORIES,

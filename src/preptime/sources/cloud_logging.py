@@ -103,15 +103,30 @@ class CloudLoggingPredictionLog:
             )
             if response.status != HTTPStatus.OK:
                 raise _refusal(self.project, response.status, response.data.decode(errors="replace"))
-            page = msgspec.json.decode(response.data, type=_Page)
+            page = _decode_page(self.project, response.data)
             yield from page.entries
             if not page.next_page:
                 return
             body["pageToken"] = page.next_page
 
 
+def _decode_page(project: str, content: bytes) -> _Page:
+    try:
+        return msgspec.json.decode(content, type=_Page)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # for example, the login page of a proxy
+        message = _first_line(content.decode(errors="replace"))
+        raise OperationError(
+            f"Cloud Logging of {project} answered with status 200, but without a page of entries in JSON: {message}.",
+            "Nothing was changed. Make sure that no proxy answers in place of Cloud Logging, and run the command again.",
+        ) from error
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no message"])[0][:300].rstrip(".")
+
+
 def _refusal(project: str, status: int, text: str) -> OperationError | UsageError:
-    message = (text.strip().splitlines() or ["no message"])[0][:300]
+    message = _first_line(text)
     facts = f"Cloud Logging of {project} answered with status {status}: {message}."
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return UsageError(facts, "Give this account the role roles/logging.viewer, or roles/logging.privateLogViewer.")
@@ -131,6 +146,27 @@ def _connect(endpoint: str) -> Http:
     return pool if endpoint != ENDPOINT else _with_credentials(pool)
 
 
+@dataclass(frozen=True)
+class _AuthorizedHttp:
+    """A client whose requests renew the credentials if necessary. Translates the errors of that."""
+
+    client: Http
+
+    def request(self, method: str, url: str, *, body: bytes, headers: dict[str, str]) -> BaseHTTPResponse:
+        """Send a request. Raises `UsageError` or `OperationError` if the credentials can't be renewed."""
+        from google.auth.exceptions import GoogleAuthError, TransportError
+
+        try:
+            return self.client.request(method, url, body=body, headers=headers)
+        except TransportError as error:
+            raise OperationError(
+                f"Google Cloud: the credentials can't be renewed: {_first_line(str(error))}.",
+                "Nothing was changed. Run the command again.",
+            ) from error
+        except GoogleAuthError as error:
+            raise _login_error(error) from error
+
+
 def _with_credentials(pool: PoolManager) -> Http:
     import google.auth
     from google.auth.exceptions import GoogleAuthError
@@ -139,6 +175,11 @@ def _with_credentials(pool: PoolManager) -> Http:
     try:
         credentials, _ = google.auth.default(scopes=[READ_ONLY_SCOPE])
     except GoogleAuthError as error:
-        raise UsageError(f"Google Cloud: {error}.", "To log in, run: gcloud auth application-default login") from error
-    client: Http = cast("Callable[..., Http]", AuthorizedHttp)(credentials, http=pool)
-    return client
+        raise _login_error(error) from error
+    return _AuthorizedHttp(cast("Callable[..., Http]", AuthorizedHttp)(credentials, http=pool))
+
+
+def _login_error(error: Exception) -> UsageError:
+    return UsageError(
+        f"Google Cloud: {_first_line(str(error))}.", "To log in, run: gcloud auth application-default login"
+    )

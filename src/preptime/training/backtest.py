@@ -117,7 +117,9 @@ def concatenate_evaluated(parts: Sequence[EvaluatedOrders]) -> EvaluatedOrders:
 
     It has the point models that every window has, and live quantiles if every window has some.
     """
-    point_models = [name for name in parts[0].point_predictions if all(name in part.point_predictions for part in parts)]
+    point_models = [
+        name for name in parts[0].point_predictions if all(name in part.point_predictions for part in parts)
+    ]
     live_parts = [part.live_quantiles for part in parts if part.live_quantiles is not None]
     return EvaluatedOrders(
         day=np.concatenate([part.day for part in parts]),
