@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 import psycopg
 import pytest
-from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
 
 from preptime.api.log_entries import encode_entries
@@ -197,11 +196,10 @@ def test_cloud_logging_page_without_json_is_an_error(content: bytes) -> None:
             predictions_in(StoredEntries(url, fake))
 
 
-class ExpiredCredentials(AnonymousCredentials):
+class ExpiredCredentials:
     """Credentials that can't be renewed."""
 
     def __init__(self, error: GoogleAuthError) -> None:
-        super().__init__()
         self.error = error
 
     def before_request(self, *_: object) -> None:
@@ -209,23 +207,21 @@ class ExpiredCredentials(AnonymousCredentials):
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "hint"),
+    ("failure", "kind", "hint"),
     [
-        (
-            RefreshError("Reauthentication is needed.", {"error": "invalid_grant"}),
-            UsageError,
-            "application-default login",
-        ),
-        (TransportError("no route to host"), OperationError, "Run the command again"),
+        (RefreshError, UsageError, "gcloud auth application-default login"),
+        (TransportError, OperationError, "Run the command again"),
     ],
 )
 def test_cloud_logging_expired_credentials_are_an_error(
-    error: GoogleAuthError, kind: type[PreptimeError], hint: str, monkeypatch: pytest.MonkeyPatch
+    failure: Callable[..., GoogleAuthError], kind: type[PreptimeError], hint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    error = failure("Reauthentication is needed.", {"error": "invalid_grant"})
     monkeypatch.setattr("google.auth.default", lambda **_: (ExpiredCredentials(error), "our-project"))
-    with pytest.raises(kind, match=str(error.args[0])) as raised:
+    with pytest.raises(kind, match="Reauthentication is needed") as raised:
         list(CloudLoggingPredictionLog("our-project").lines(FIRST, LAST))
     assert hint in raised.value.hint
+    assert raised.value.facts.endswith(" Reauthentication is needed.")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import replace
 from pathlib import Path
 from typing import NotRequired, TypedDict, Unpack
@@ -10,12 +9,14 @@ from typing import NotRequired, TypedDict, Unpack
 import msgspec
 import pytest
 
+from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.champion_log import Action, ChampionLog, LogEntry, LogEntryDraft
 from preptime.bundle.manifest import MODEL_FILE, JsonObject
 from preptime.bundle.store import Store
 from preptime.errors import BundleVerificationError, StoreError, UsageError
 from preptime.training import champion_review as reviewing
 from preptime.training.champion_review import ChampionReview, review_champion, training_bundle_of
+from preptime.training.publishing import build_champion_history, publish_refresh
 from tests.training.factories import (
     ACTOR,
     IDLE_QUANTILE,
@@ -207,8 +208,11 @@ def test_interrupted_review_keeps_champion_of_later_date(
     data: SyntheticData, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt_review(data, store, monkeypatch)
-    later = data.training_data.last_day + dt.timedelta(days=2)
-    run_refresh(data.as_of(later), later, store)
+    current = ChampionLog(store).current()
+    assert current is not None
+    champion = fetch_verified(store, current.bundle)
+    history = build_champion_history(champion, data.training_data.as_of(june(17)), june(17))
+    publish_refresh(store, champion, history, expected_current=current, actor=ACTOR)
     entries = ChampionLog(store).entries()
     assert (entries[-1].action, entries[-1].date) == ("refresh", june(17))
     assert review(data, store).outcome == "rolled_back"

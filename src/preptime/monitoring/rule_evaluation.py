@@ -42,6 +42,8 @@ from preptime.validation.daily_baselines import (
 MIN_PAST_DAYS = 7
 MIN_EXPECTED_ORDERS = 30
 """Per day, to test the volume of a single city."""
+MIN_NORMAL_ORDERS = 1.0
+"""The normal count of a weekday that is usually closed. Orders on such a day are often misdated or repeated."""
 NOISE_SIGMAS = 4.0
 """The allowance for chance in a count. The data gate allows two standard deviations, because it tests only the total
 of a few days."""
@@ -131,14 +133,13 @@ def _evaluate_volume_rule(
     closest: _ClosestVolume | None = None
     for row, name in enumerate(names):
         expected = _expected_orders(orders[row], low=low)
-        if expected < (MIN_EXPECTED_ORDERS if row else 1):
+        if expected < MIN_EXPECTED_ORDERS if row else not orders[row, :-1].any():
             continue
-        ratio = float(orders[row, -1] / expected)
+        ratio, description = _compare_with_normal(float(orders[row, -1]), expected, low=low)
         message = (
-            f"{orders[row, -1]:,.0f} usable orders{f' in {name}' if row else ''} on {last_day.date}, "
-            f"{format_percent(ratio, 0)} of the normal {expected:,.0f}."
+            f"{orders[row, -1]:,.0f} usable orders{f' in {name}' if row else ''} on {last_day.date}, {description}."
         )
-        if _exceeds_noise(float(orders[row, -1]), rule.threshold * expected, low=low):
+        if _exceeds_noise(float(orders[row, -1]), rule.threshold * max(expected, MIN_NORMAL_ORDERS), low=low):
             if low and row == 0:
                 message = _low_volume_message(int(orders[row, -1]), expected, last_day)
             alerts.append(_alert(rule, name if row else "all", ratio, last_day.date, message, is_overall=row == 0))
@@ -151,6 +152,18 @@ def _evaluate_volume_rule(
     if alerts:
         return RuleResult(rule, alerts[0].observed, alerts[0].message, tuple(alerts))
     return RuleResult(rule, closest.ratio, closest.message)
+
+
+def _compare_with_normal(orders: float, expected: float, *, low: bool) -> tuple[float, str]:
+    """Return the ratio of a count to the normal count, and its description.
+
+    The normal count is at least `MIN_NORMAL_ORDERS`. On a weekday that is usually closed, no count is low.
+    """
+    if expected < MIN_NORMAL_ORDERS:
+        ratio = orders / MIN_NORMAL_ORDERS
+        return max(ratio, 1.0) if low else ratio, "a weekday that usually has none"
+    ratio = orders / expected
+    return ratio, f"{format_percent(ratio, 0)} of the normal {expected:,.0f}"
 
 
 def _low_volume_message(usable: int, expected: float, last_day: LastDay) -> str:

@@ -117,7 +117,7 @@ def _decode_page(project: str, content: bytes) -> _Page:
         message = _first_line(content.decode(errors="replace"))
         raise OperationError(
             f"Cloud Logging of {project} answered with status 200, but without a page of entries in JSON: {message}.",
-            "Nothing was changed. Make sure that no proxy answers in place of Cloud Logging, and run the command again.",
+            "Nothing was changed. Check the settings of the network's proxy, and run the command again.",
         ) from error
 
 
@@ -160,7 +160,7 @@ class _AuthorizedHttp:
             return self.client.request(method, url, body=body, headers=headers)
         except TransportError as error:
             raise OperationError(
-                f"Google Cloud: the credentials can't be renewed: {_first_line(str(error))}.",
+                f"Google Cloud: the credentials can't be renewed: {_auth_message(error)}.",
                 "Nothing was changed. Run the command again.",
             ) from error
         except GoogleAuthError as error:
@@ -179,7 +179,9 @@ def _with_credentials(pool: PoolManager) -> Http:
     return _AuthorizedHttp(cast("Callable[..., Http]", AuthorizedHttp)(credentials, http=pool))
 
 
+def _auth_message(error: Exception) -> str:
+    return _first_line(str(error.args[0] if error.args else error))  # the other arguments are the server's answer
+
+
 def _login_error(error: Exception) -> UsageError:
-    return UsageError(
-        f"Google Cloud: {_first_line(str(error))}.", "To log in, run: gcloud auth application-default login"
-    )
+    return UsageError(f"Google Cloud: {_auth_message(error)}.", "To log in, run: gcloud auth application-default login")

@@ -5,6 +5,7 @@ Rejected rows are written to a CSV file, chunk by chunk. The file appears when i
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -77,7 +78,8 @@ class RejectsWriter:
     """A CSV file of rejected rows, unchanged, each with its file, row, reasons, and expected content.
 
     Use it in a `with` statement. The file appears when the block ends without an error or with `NoStorableRowsError`,
-    which means that every row was rejected. Raises `OperationError` if the file can't be written.
+    which means that every row was rejected. Raises `OperationError` if the file can't be written. If that happens only
+    when the block ends, the rows are kept in a file next to it, which the error names.
     """
 
     def __init__(self, path: Path) -> None:
@@ -93,15 +95,39 @@ class RejectsWriter:
         return self.reason_counts.total()
 
     def __enter__(self) -> Self:
+        # `add` finds a folder that can't be written, also before the load: without rejected rows, it isn't needed.
+        if self.path.is_dir():
+            raise OperationError(
+                f"The rejected rows can't be written to {self.path}: it's a folder.",
+                "No orders were loaded. Choose a file with --rejects.",
+            )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._columns and (kind is None or issubclass(kind, NoStorableRowsError)):
-            self._temporary_path.replace(self.path)
+            try:
+                self._temporary_path.replace(self.path)
+            except OSError as problem:
+                raise self._keep_rows(problem, loaded=kind is None) from problem
         self._temporary_path.unlink(missing_ok=True)
         forget_temporary(self._temporary_path)
+
+    def _keep_rows(self, problem: OSError, *, loaded: bool) -> OperationError:
+        """Keep the rows under a visible name, because the next writer removes the hidden file."""
+        kept = self.path.with_name(f"{self.path.stem}-{secrets.token_hex(4)}{self.path.suffix}")
+        hint = f"They are in {kept}. Correct them and load that file."
+        try:
+            self._temporary_path.replace(kept)
+        except OSError:
+            hint = f"They are in {self._temporary_path}. Copy that file, because the next run removes it."
+        forget_temporary(self._temporary_path)
+        result = "The other orders were loaded" if loaded else "No orders were loaded"
+        return OperationError(
+            f"{result}, but the rejected rows couldn't be written to {self.path}: {problem.strerror}.",
+            hint,
+        )
 
     def add(self, audited: AuditedOrders) -> None:
         """Write the rows that have a validation reason."""

@@ -72,6 +72,8 @@ class FakeBigQuery:
     """Errors to return instead of running a job, each once: status, reason, message."""
     statements: list[str] = field(default_factory=list)
     """All statements that were run."""
+    snapshot_times: list[dt.datetime] = field(default_factory=list)
+    """The times as of which tables were read. The fake reads the current rows, but it refuses a time in the future."""
     pages: list[int] = field(default_factory=list)
     """The number of rows of each page."""
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -80,11 +82,14 @@ class FakeBigQuery:
         """Run a statement."""
         text = str(request["query"])
         self.statements.append(text)
+        parameters = _parameters(request)
+        if "as_of" in parameters:
+            self._check_snapshot_time(parameters["as_of"][1])
         with psycopg.connect(self.database) as connection:
             connection.execute("SET TIME ZONE 'UTC'")
             connection.execute("SET search_path TO pg_catalog")
             views = _drop_views(connection) if text.startswith("CREATE OR REPLACE TABLE") else {}
-            cursor = connection.execute(translate_to_postgres(text, _parameters(request)).encode())
+            cursor = connection.execute(translate_to_postgres(text, parameters).encode())
             for name, definition in views.items():
                 connection.execute(f"CREATE VIEW {name} AS {definition}".encode())
             job = Job("query")
@@ -98,6 +103,13 @@ class FakeBigQuery:
             job.schema = [{"name": column.name, "type": _TYPE_NAMES[column.type_code]} for column in cursor.description]
             job.rows = [{"f": [{"v": _encode_cell(value)} for value in row]} for row in rows]
             return job
+
+    def _check_snapshot_time(self, text: str) -> None:
+        time = dt.datetime.fromisoformat(text)
+        if time > dt.datetime.now(dt.UTC):
+            message = f"Invalid snapshot time {text}: it's in the future"
+            raise _ServiceError(400, _error_document(400, "invalidQuery", message))
+        self.snapshot_times.append(time)
 
     def load(self, config: Document, content: bytes) -> Job:
         """Append a Parquet file to a table."""

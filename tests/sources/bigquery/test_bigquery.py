@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Self
 
 import polars as pl
 import psycopg
@@ -181,6 +183,28 @@ def test_batches_for_dates_reads_only_these_days(dataset: str, fake: FakeBigQuer
     assert len(chunks) == 1
     assert sum("@day" in text for text in fake.statements) == 1
     assert list(batches_for_dates(open_source(dataset), dt.date(2015, 7, 2), dt.date(2015, 7, 2), 1000)) == []
+
+
+@pytest.mark.parametrize("clock_error", [dt.timedelta(days=-1), dt.timedelta(days=1)])
+def test_rows_are_read_as_of_the_time_of_the_server(
+    clock_error: dt.timedelta, dataset: str, fake: FakeBigQuery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = make_month(days=2, per_day=20)
+    load_rows(prepare_database(dataset), rows)
+    source, loaded_at = open_source(dataset), dt.datetime.now(dt.UTC)
+
+    class WrongClock(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> Self:
+            return cls.fromtimestamp((dt.datetime.now(tz) + clock_error).timestamp(), tz)
+
+    clock = SimpleNamespace(datetime=WrongClock, date=dt.date, timedelta=dt.timedelta, UTC=dt.UTC)
+    fake.snapshot_times.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "dt", clock)
+        assert len(source.frame()) == len(rows)
+    first, second = fake.snapshot_times
+    assert first == second >= loaded_at
 
 
 def test_write_predictions_replaces_date_and_bundle(dataset: str) -> None:

@@ -12,6 +12,7 @@ from preptime.sources.database_schema import EXTRA, FEATURES, ORDER_SCHEMA, REST
 from preptime.sources.predictions import STORED_SCHEMA as PREDICTIONS
 
 _TABLE_NAMES = ("columns", "restaurants", "orders", "outcomes", "predictions")
+SERVER_TIME = "SELECT CURRENT_TIMESTAMP() AS server_time"
 LINE_NUMBER = "line"
 """The index of a row in its delivery. The last value of an order counts."""
 RESTAURANT_SCHEMA = pl.Schema(RESTAURANT_COLUMNS | {FEATURES: pl.String(), EXTRA: pl.String()})

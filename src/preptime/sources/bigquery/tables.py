@@ -160,8 +160,14 @@ class BigQuerySource(DatabaseSource):
     @contextmanager
     def _open_reader(self) -> Iterator[BigQueryReader]:
         with open_client(self.address) as client:
-            now = dt.datetime.now(dt.UTC)
-            yield BigQueryReader(client, self.address, self.columns, self.feature_types, now)
+            yield BigQueryReader(client, self.address, self.columns, self.feature_types, _server_time(client))
+
+
+def _server_time(client: bigquery.Client) -> dt.datetime:
+    """Return the time of the server. By a slow clock of this machine, the rows of the last load would be missing."""
+    schema = pl.Schema({"server_time": pl.Datetime("us", "UTC")})
+    time: dt.datetime = query_frame(client, statements.SERVER_TIME, {}, schema).item()
+    return time
 
 
 def open_bigquery_source(url: str, schema: Schema = TAKE_HOME_SCHEMA) -> BigQuerySource:
