@@ -131,17 +131,27 @@ def test_monitor_day_orders_after_training_start(month: Month, date: dt.date) ->
     assert [feature.name for feature in result.drift.features] == ["predicted_seconds"]
 
 
-@pytest.mark.parametrize("dropped_days", [1, 14])
-def test_monitor_day_reference_without_orders(month: Month, date: dt.date, dropped_days: int) -> None:
+def without_days(month: Month, date: dt.date, first: dt.date, last: dt.date) -> MonitoringInputs:
+    """Return the inputs of a date without the orders of some days."""
+    is_dropped = pl.col("order_acknowledged_at").dt.date().is_between(first, last)
+    return replace(month.inputs(date), orders=FrameSource(month.known_orders(date).rows.filter(~is_dropped)))
+
+
+def test_monitor_day_reference_without_orders(month: Month, date: dt.date) -> None:
     """Partitions of the reference, which are days 9 to 22, were dropped. The first orders are still there."""
-    first, last = (month.start + day * ONE_DAY for day in (9, 9 + dropped_days - 1))
-    day = pl.col("order_acknowledged_at").dt.date()
-    kept = month.known_orders(date).rows.filter(~day.is_between(first, last))
-    result = monitor_day(replace(month.inputs(date), orders=FrameSource(kept)), date)
+    first, last = month.start + 9 * ONE_DAY, month.start + 22 * ONE_DAY
+    result = monitor_day(without_days(month, date, first, last), date)
     status, message = drift_rule(result)
     assert status == "undecided"
-    assert message.startswith(f"The source has no usable orders of {first}, a day of the training window")
+    assert message.startswith(f"The source has no usable orders from {first} to {last}, days of the training window")
     assert result.drift.reference is None
+
+
+def test_monitor_day_reference_can_have_a_closed_day(month: Month, date: dt.date) -> None:
+    closed = month.start + 9 * ONE_DAY
+    result = monitor_day(without_days(month, date, closed, closed), date)
+    assert drift_rule(result)[0] != "undecided"
+    assert result.drift.reference is not None
 
 
 def test_monitor_day_without_orders_of_training(month: Month, date: dt.date) -> None:

@@ -197,12 +197,13 @@ def read_reference(
             f"({manifest.window.first_day}), so the features in training aren't known."
         )
     rows = pl.concat(fitting_orders).sort(pl.all())
-    acknowledged = _acknowledged_day(rows)
-    if empty_days := sorted(set(range(first, last + 1)) - set(acknowledged.tolist())):
+    # Single days without orders are normal: restaurants can be closed.
+    if rows.is_empty():
         return (
-            f"The source has no usable orders of {to_date(empty_days[0])}, a day of the training window, so the "
+            f"The source has no usable orders from {days.first} to {days.last}, days of the training window, so the "
             "features in training aren't known."
         )
+    acknowledged = _acknowledged_day(rows)
     daily_matrices = []
     for number in range(first, last + 1):
         history = build_history(state, recoded_restaurants, to_date(number))
