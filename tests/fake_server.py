@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +14,24 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, *_: object) -> None:
         """Ignore clients that close their connection."""
+
+
+class JsonHandler(BaseHTTPRequestHandler):
+    """Responds with JSON documents, and logs nothing."""
+
+    def respond(self, document: object, status: int = 200) -> None:
+        """Send a document. With the status 0, close the connection without a response."""
+        content = json.dumps(document).encode()
+        if status == 0:
+            self.close_connection = True
+            return
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
 
 
 @contextlib.contextmanager

@@ -22,16 +22,17 @@ _write_ends = set[int]()
 """The pipes that this process writes the numbers of its signals to."""
 
 
+def _can_handle_signals() -> bool:
+    """Return whether this is the main thread of a system with POSIX signals: only there, Python sets handlers."""
+    return sys.platform != "win32" and threading.current_thread() is threading.main_thread()
+
+
 @contextmanager
-def watch_signals(on_signal: Callable[[int], None]) -> Iterator[None]:
+def _watch_signals(on_signal: Callable[[int], None]) -> Iterator[None]:
     """Call `on_signal` in a thread with the number of every signal that has a handler in Python.
 
-    The thread receives the numbers also while the main thread computes or waits. Use it in the main thread: elsewhere,
-    and on Windows, it does nothing.
+    The thread receives the numbers also while the main thread computes or waits. Use it in the main thread.
     """
-    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
-        yield
-        return
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     _write_ends.add(write_end)
@@ -68,9 +69,9 @@ def wake_main_thread() -> Iterator[None]:
     Python runs handlers only in the main thread. A signal that the main thread receives ends its wait, but the system
     can give the signal to any thread, for example to one that starts a thread or a process at that moment. Then the
     handler would run when the wait ends by itself. Here, every signal interrupts the main thread with SIGURG, which
-    does nothing else.
+    does nothing else. On Windows, and in another thread than the main one, this does nothing.
     """
-    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+    if not _can_handle_signals():
         yield
         return
     main_thread = threading.get_ident()
@@ -81,7 +82,7 @@ def wake_main_thread() -> Iterator[None]:
 
     previous_handler = signal.signal(signal.SIGURG, lambda *_: None)
     try:
-        with watch_signals(interrupt):
+        with _watch_signals(interrupt):
             yield
     finally:
         signal.signal(signal.SIGURG, previous_handler)
@@ -95,7 +96,7 @@ def clean_exit_on_sigterm() -> Iterator[None]:
     computes, another thread removes the temporary files and ends the process. Use it in the main thread, and not around
     a server, which has its own handler. On Windows, a process can't handle its termination.
     """
-    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+    if not _can_handle_signals():
         yield
         return
     ended = threading.Event()
@@ -107,7 +108,7 @@ def clean_exit_on_sigterm() -> Iterator[None]:
 
     previous_handler = signal.signal(signal.SIGTERM, _raise_system_exit)
     try:
-        with watch_signals(exit_after_sigterm):
+        with _watch_signals(exit_after_sigterm):
             yield
     finally:
         ended.set()

@@ -11,14 +11,14 @@ import datetime as dt
 import json
 import math
 import re
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.fake_server import JsonHandler, serve
 
 LATEST = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
 PATH = "/v2/projects/test-project/locations/europe-west1/services/preptime-api"
@@ -156,7 +156,7 @@ def running_api(service: FakeService) -> Iterator[str]:
     operation: Document = {}
     waits = 0
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
             nonlocal waits
             path = urlsplit(self.path).path
@@ -181,23 +181,5 @@ def running_api(service: FakeService) -> Iterator[str]:
             operation, waits = service.change(parse_qs(parts.query)["updateMask"][0].split(","), values), 0
             self.respond({"name": operation["name"], "done": False})
 
-        def respond(self, document: Document, status: int = 200) -> None:
-            content = json.dumps(document).encode()
-            if status == 0:
-                self.close_connection = True
-                return
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *arguments: object) -> None:
-            """Log nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serve(Handler) as url:
+        yield f"{url}/"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import subprocess
 from pathlib import Path
@@ -82,12 +83,14 @@ def test_build_secrets_have_index_settings_only(monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setenv(name, value)
     with images.build_secrets() as options:
         secrets = dict(re.findall(r"id=(\w+),src=(\S+)", " ".join(options)))
-        configuration = Path(secrets["pip"]).read_text(encoding="utf-8")
+        text = Path(secrets["pip"]).read_text(encoding="utf-8")
     assert secrets["certificates"] == str(certificates)
-    assert f"index-url = {first}\n" in configuration
-    assert f"extra-index-url = {second}\n" in configuration
-    assert f"cert = {images.CERTIFICATES_PATH}\n" in configuration
-    assert "/srv" not in configuration
+    parser = configparser.ConfigParser()
+    parser.read_string(text)
+    configuration = parser["global"]
+    assert (configuration["index-url"], configuration["extra-index-url"]) == (first, second)
+    assert configuration["cert"] == images.CERTIFICATES_PATH
+    assert "/srv" not in text
     assert not Path(secrets["pip"]).exists()
 
 

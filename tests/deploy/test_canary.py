@@ -5,18 +5,16 @@ The tests of scripts/canary.py with a real API server are in test_cloud_run.py a
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from scripts import canary, cloud_run
 from tests.deploy.fake_cloud_run import Document, FakeService, running_api
 from tests.deploy.test_cloud_run import Clock
+from tests.fake_server import JsonHandler, serve
 
 FIRST, SECOND = "preptime-api-00001-abc", "preptime-api-00002-abc"
 GOOD = [(200, 12.0)] * 1000
@@ -51,32 +49,17 @@ class FakeCandidate:
 def running_candidate(candidate: FakeCandidate) -> Iterator[str]:
     """Serve the API of the candidate, and yield its URL."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
             status, body = candidate.respond(self.path)
-            content = json.dumps(body).encode()
-            if status == 0:
-                self.close_connection = True
-                return
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            self.respond(body, status)
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             self.do_GET()
 
-        def log_message(self, *arguments: object) -> None:
-            """Log nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serve(Handler) as url:
+        yield url
 
 
 @pytest.fixture

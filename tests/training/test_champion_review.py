@@ -73,6 +73,13 @@ def review(data: SyntheticData, store: Store, *, allow_rollback: bool = True, da
     return review_champion(data.training_data, store, june(day), ACTOR, allow_rollback=allow_rollback)
 
 
+def current_models(store: Store) -> str:
+    """Return the trained bundle whose models the champion has."""
+    current = ChampionLog(store).current()
+    assert current is not None
+    return training_bundle_of(store, current.bundle)
+
+
 def test_review_rolls_back_worse_models_with_new_history(
     data: SyntheticData, store: Store, good: TrainedStore, worse: TrainedStore
 ) -> None:
@@ -111,9 +118,7 @@ def test_review_rerun_returns_same_result_without_new_entries(data: SyntheticDat
 def test_review_rolls_back_refreshes_of_worse_models(data: SyntheticData, store: Store, good: TrainedStore) -> None:
     run_refresh(data.as_of(june(15)), june(15), store)
     assert review(data, store).outcome == "rolled_back"
-    current = ChampionLog(store).current()
-    assert current is not None
-    assert training_bundle_of(store, current.bundle) == good.document.bundle
+    assert current_models(store) == good.document.bundle
 
 
 def test_review_rerun_completes_interrupted_review(
@@ -151,9 +156,9 @@ def test_review_rerun_completes_interrupted_review(
         with pytest.raises(StoreError):
             review(data, store)
     assert review(data, store).outcome == "rolled_back"
+    assert current_models(store) == good.document.bundle
     current = ChampionLog(store).current()
     assert current is not None
-    assert training_bundle_of(store, current.bundle) == good.document.bundle
     assert store.read_manifest(current.bundle).date == REVIEWED
     assert [entry.action for entry in ChampionLog(store).entries()].count("rollback") == 2
 
@@ -228,9 +233,7 @@ def test_interrupted_review_requires_permission(
     assert review(data, store, allow_rollback=False).outcome == "rolled_back"
     assert ChampionLog(store).entries() == entries
     assert review(data, store).outcome == "rolled_back"
-    current = ChampionLog(store).current()
-    assert current is not None
-    assert training_bundle_of(store, current.bundle) == good.document.bundle
+    assert current_models(store) == good.document.bundle
 
 
 def test_interrupted_review_continues_through_refresh(
@@ -240,9 +243,7 @@ def test_interrupted_review_continues_through_refresh(
     interrupt_review(data, store, monkeypatch)
     run_refresh(data.as_of(REVIEWED), REVIEWED, store)
     assert review(data, store).outcome == "rolled_back"
-    current = ChampionLog(store).current()
-    assert current is not None
-    assert training_bundle_of(store, current.bundle) == good.document.bundle
+    assert current_models(store) == good.document.bundle
 
 
 def test_review_without_permission_keeps_champion_and_reports(data: SyntheticData, store: Store) -> None:
