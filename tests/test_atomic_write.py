@@ -113,6 +113,30 @@ def test_file_of_an_earlier_process_with_the_same_id_is_removed(tmp_path: Path) 
     assert names(tmp_path) == ["out.csv"]
 
 
+@pytest.mark.parametrize("differs", ["_BOOT_ID", "_PID_NAMESPACE"])
+def test_next_write_keeps_the_file_of_another_namespace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, differs: str
+) -> None:
+    """Two containers can have the same host name, and their processes the same numbers."""
+    requires(os.name == "posix", "symbolic links need a right on Windows")
+    other = tmp_path / "other"
+    if differs == "_BOOT_ID":
+        other.write_text("another boot", encoding="ascii")
+    else:
+        other.symlink_to("pid:[1]")
+    out = tmp_path / "out"
+    out.mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(atomic_write, differs, other)
+        atomic_write._machine.cache_clear()
+        temporary = temporary_sibling(out / "out.csv")
+    atomic_write._machine.cache_clear()
+    temporary.write_bytes(b"half")
+    atomic_write._own_temporaries.discard(temporary)
+    write_bytes(out / "out.csv", b"complete")
+    assert names(out) == [temporary.name, "out.csv"]
+
+
 def test_abandoned_folder_is_removed(tmp_path: Path) -> None:
     temporary = temporary_sibling(tmp_path / "date=2015-06-17")
     (temporary / "inner").mkdir(parents=True)

@@ -1,7 +1,8 @@
 """Atomic file writes: a file appears under its name when it's complete, or the previous file stays.
 
 A killed process leaves its temporary file. The next write of the same file removes it. The name of a temporary file has
-the machine and the process of its writer, so that the file of a running writer is never removed.
+the machine and the process of its writer, so that the file of a running writer is never removed. Numbers of processes
+can be compared only in one PID namespace, so a container counts as a machine.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from functools import lru_cache
 from pathlib import Path
 
 TEMPORARY_SUFFIX = ".tmp"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_PID_NAMESPACE = Path("/proc/self/ns/pid")
 ABANDONED_SECONDS = 24 * 3600.0
 """Age after which a temporary file of another machine is removed. A running writer changes its file all the time."""
 _WRITER_PATTERN = re.compile(r"(?:([0-9a-f]{8})-([0-9]{1,10})-)?[0-9a-f]{12,16}")
@@ -132,4 +135,13 @@ def is_running(process: int) -> bool:
 
 @lru_cache(maxsize=1)
 def _machine() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    """Return a hash of the machine's name and, on Linux, of its boot and of the PID namespace.
+
+    Containers and copies of a virtual machine can have the same name.
+    """
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(_BOOT_ID.read_text(encoding="ascii"))
+    with suppress(OSError):
+        parts.append(str(_PID_NAMESPACE.readlink()))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]

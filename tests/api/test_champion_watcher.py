@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import gc
+import os
 import shutil
 import sys
 import threading
@@ -18,10 +19,18 @@ from preptime.api.champion_loading import ChampionLoader, SharedChecks
 from preptime.api.champion_watcher import ChampionWatcher, LoadChampion
 from preptime.bundle.champion_log import ChampionLog, LogEntry, LogEntryDraft
 from preptime.bundle.isolated_check import Cancellation, check_folder
+from preptime.bundle.manifest import refused_bundle_error
 from preptime.bundle.store import CheckLimits, Store
 from preptime.errors import BundleVerificationError
 from tests.api.factories import LOAD_SECONDS, poll_and_load
-from tests.bundle.factories import DAY, put_bundle, put_endless_bundle, some_orders
+from tests.bundle.factories import (
+    DAY,
+    damage_remote_bundle,
+    put_bundle,
+    put_endless_bundle,
+    remote_store,
+    some_orders,
+)
 
 
 class WatchedStore:
@@ -81,6 +90,21 @@ class WatchedStore:
 def watched(tmp_path: Path) -> WatchedStore:
     """Return an empty store."""
     return WatchedStore(tmp_path)
+
+
+def test_watcher_uses_earlier_champion_if_a_remote_file_is_gone(tmp_path: Path) -> None:
+    store = remote_store(tmp_path)
+    log, first, second = ChampionLog(store), put_bundle(store), put_bundle(store, shift=1.0)
+    for bundle in (first, second):
+        log.override(bundle, reason="test", by="test", at="now")
+    store.drop_cached_copy(second)
+    damage_remote_bundle(store, second, None)
+    watcher = ChampionWatcher(log, ChampionLoader(store, SharedChecks(None)), poll_seconds=0.05)
+    poll_and_load(watcher)
+    active_model = watcher.active_model()
+    assert active_model is not None
+    assert active_model.bundle.manifest.id == first
+    assert "golden.json: expected a file, found no file" in (watcher.champion_error() or "")
 
 
 def test_watcher_without_champion_waits_for_the_first(watched: WatchedStore) -> None:
@@ -417,3 +441,61 @@ def test_old_failed_check_is_not_used(watched: WatchedStore, tmp_path: Path, mon
         with pytest.raises(BundleVerificationError, match="SHA-256"):
             shared.check(folder, 1, Cancellation())
     assert len(checks.folders) == 2
+
+
+@pytest.mark.parametrize("changed", ["code", "limits"])
+def test_passed_check_of_another_release_is_not_used(
+    watched: WatchedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    """The folder of a WSGI server stays when the server is upgraded."""
+    checks = CountedChecks(monkeypatch)
+    bundle, limits = watched.promote(1.0), CheckLimits()
+    folder = watched.store.fetch(bundle)
+    for _ in range(2):
+        SharedChecks(tmp_path / "checks", limits).check(folder, 1, Cancellation())
+    assert checks.folders == [bundle]
+    checks.folders.clear()
+    if changed == "code":
+        monkeypatch.setattr(champion_loading, "_code_sha256", lambda: "of the next release")
+        monkeypatch.setattr(champion_loading, "check_folder", refuse_golden_orders)
+        with pytest.raises(BundleVerificationError, match="golden order"):
+            ChampionLoader(watched.store, SharedChecks(tmp_path / "checks"))(watched.log.entries()[0], Cancellation())
+    else:
+        SharedChecks(tmp_path / "checks", CheckLimits(memory_mb=511)).check(folder, 1, Cancellation())
+        assert checks.folders == [bundle]
+
+
+def refuse_golden_orders(folder: Path, limits: CheckLimits, cancellation: Cancellation) -> str:
+    """Check like a release that computes other features."""
+    raise refused_bundle_error(f"{folder.name}/golden.json", "the features of golden order 0", "others")
+
+
+def test_code_of_a_check_is_that_of_preptime_and_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    code_sha256 = champion_loading._code_sha256.__wrapped__
+    before = code_sha256()
+    assert code_sha256() == before
+    monkeypatch.setattr(champion_loading, "version", lambda library: f"next {library}")
+    assert code_sha256() != before
+    monkeypatch.undo()
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda path: read_bytes(path) + b"#" * (path.parts[-2:] == ("features", "history.py"))
+    )
+    assert code_sha256() != before
+
+
+def test_written_check_deletes_old_results(
+    watched: WatchedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks, folder = SharedChecks(tmp_path / "checks"), tmp_path / "checks"
+    damaged = watched.store.fetch(watched.promote(1.0, damaged=True))
+    with pytest.raises(BundleVerificationError):
+        checks.check(damaged, 1, Cancellation())
+    checks.check(watched.store.fetch(watched.promote(2.0)), 2, Cancellation())
+    assert [len([*folder.glob(f"*.{kind}")]) for kind in ("passed", "failed")] == [1, 1]
+    for path in folder.glob("bundle-*.*ed"):
+        os.utime(path, (0, 0))
+    checks.check(watched.store.fetch(watched.promote(3.0)), 3, Cancellation())
+    with pytest.raises(BundleVerificationError):
+        checks.check(damaged, 4, Cancellation())
+    assert [len([*folder.glob(f"*.{kind}")]) for kind in ("passed", "failed")] == [1, 1]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import secrets
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
+from fsspec.implementations.memory import MemoryFileSystem
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, load_model_from_string, numpy_helper
 from onnx.utils import Extractor
@@ -297,6 +299,20 @@ def put_placeholder(store: Store, day: dt.date, digit: str) -> str:
     bundle_id = f"{day.isoformat()}-{digit * 12}"
     store.write_bundle_files(bundle_id, {"model.onnx": b"model", MANIFEST_FILE: b"{}"})
     return bundle_id
+
+
+def remote_store(folder: Path) -> Store:
+    """Return an empty remote store, whose cache is in a folder."""
+    return Store.open(f"memory://{secrets.token_hex(4)}", cache=folder / "cache")
+
+
+def damage_remote_bundle(store: Store, bundle_id: str, content: bytes | None = b"damaged") -> None:
+    """Change or delete a file of a bundle in a store of `remote_store`. The cached copy doesn't change."""
+    path = f"{store.url.removeprefix('memory:/')}/bundles/{bundle_id}/golden.json"
+    if content is None:
+        MemoryFileSystem().rm_file(path)
+    else:
+        MemoryFileSystem().pipe_file(path, content)
 
 
 def replace_files(folder: Path, changed: dict[str, bytes]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from preptime.bundle.champion_log import Action, ChampionLog, LogEntry, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.errors import BundleVerificationError, StoreError, UsageError
-from tests.bundle.factories import DAY, put_bundle, put_placeholder
+from tests.bundle.factories import DAY, damage_remote_bundle, put_bundle, put_placeholder, remote_store
 
 
 class Audit(TypedDict):
@@ -186,6 +186,20 @@ def test_rollback_to_damaged_bundle_raises(folder_store: Store, tmp_path: Path) 
     assert log.current() == champion
     with pytest.raises(UsageError, match="Call `rollback`"):
         log.append(promotion_draft(a, action="rollback"), expected_champion=champion)
+
+
+def test_override_and_rollback_check_the_store_not_the_cache(tmp_path: Path) -> None:
+    store = remote_store(tmp_path)
+    log = ChampionLog(store)
+    a, b = put_bundle(store), put_bundle(store, shift=1.0)
+    log.append(promotion_draft(b), expected_champion=log.append(promotion_draft(a), expected_champion=None))
+    store.fetch(a)
+    damage_remote_bundle(store, a)
+    with pytest.raises(BundleVerificationError, match=r"golden\.json"):
+        log.rollback(**AUDIT)
+    with pytest.raises(BundleVerificationError, match=r"golden\.json"):
+        log.override(a, **AUDIT)
+    assert [entry.bundle for entry in log.entries()] == [a, b]
 
 
 def test_champion_log_ignores_other_files(folder_store: Store, tmp_path: Path) -> None:

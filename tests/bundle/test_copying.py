@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.copying import copy_store
 from preptime.bundle.store import Store
-from preptime.errors import BundleVerificationError, StoreError
+from preptime.errors import BundleVerificationError, StoreError, UsageError
 from scripts import restore_drill
+from tests.bundle.factories import put_bundle
 from tests.bundle.fake_gcs import BUCKET
 from tests.bundle.test_gcs import promote
 
@@ -69,6 +71,65 @@ def test_copy_to_another_store_changes_nothing(source: Store, tmp_path: Path) ->
     assert files_of(other) == before
 
 
+def log_numbers(store: Store) -> list[int]:
+    return [entry.number for entry in ChampionLog(store).read_all().entries]
+
+
+def test_copy_ignores_other_files_in_the_log_folder(source: Store, tmp_path: Path) -> None:
+    target = Store.open(str(tmp_path / "backup"))
+    (Path(source.url) / "champion" / "moved").mkdir()
+    (Path(source.url) / "champion" / "000009.json.bak").write_bytes(b"{")
+    assert copy_store(source, target).log_files == ("000001.json", "000002.json")
+    (Path(target.url) / "champion" / ".DS_Store").write_bytes(b"")
+    promote(source, shift=2.0)
+    assert copy_store(source, target).log_files == ("000003.json",)
+    assert log_numbers(target) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_copy_has_the_repaired_entry_of_an_earlier_copy(source: Store, tmp_path: Path, lost: int) -> None:
+    promote(source, shift=2.0)
+    target = Store.open(str(tmp_path / "backup"))
+    (Path(source.url) / "champion" / f"00000{lost}.json").unlink()
+    assert len(copy_store(source, target).log_files) == 2
+    ChampionLog(source).repair(by="test", at="now")
+    assert copy_store(source, target).log_files == (f"00000{lost}.json",)
+    assert files_of(target) == files_of(source)
+
+
+def test_copy_keeps_an_entry_that_the_source_lost(source: Store, tmp_path: Path) -> None:
+    """The copy is then the backup of that entry, and copying it back restores the entry."""
+    target = Store.open(str(tmp_path / "backup"))
+    promote(source, shift=2.0)
+    copy_store(source, target)
+    complete = files_of(target)
+    (Path(source.url) / "champion" / "000002.json").unlink()
+    promote(source, shift=3.0)
+    assert copy_store(source, target).log_files == ("000004.json",)
+    assert log_numbers(target) == [1, 2, 3, 4]
+    assert copy_store(target, source).log_files == ("000002.json",)
+    assert files_of(source) == files_of(target)
+    assert complete.items() <= files_of(source).items()
+    (Path(source.url) / "champion" / "000002.json").write_bytes(b"another entry")
+    with pytest.raises(StoreError, match=r"another champion log: 000002\.json isn't"):
+        copy_store(source, target)
+
+
+@pytest.mark.parametrize("url", ["missing", "empty", "memory"])
+def test_copy_from_no_store_is_refused(url: str, tmp_path: Path) -> None:
+    """A backup job with a mistyped address must not succeed."""
+    (tmp_path / "empty").mkdir()
+    source = Store.open("memory://no-such-store" if url == "memory" else str(tmp_path / url))
+    with pytest.raises(UsageError, match=f"There is no store at {source.url}"):
+        copy_store(source, Store.open(str(tmp_path / "backup")))
+    assert not (tmp_path / "backup").exists()
+
+
+def test_copy_of_a_store_without_promotions_has_its_bundles(store: Store, tmp_path: Path) -> None:
+    bundle = put_bundle(store)
+    assert copy_store(store, Store.open(str(tmp_path / "backup"))).bundles == (bundle,)
+
+
 @pytest.mark.parametrize("damage", ["changed", "missing"])
 def test_damaged_bundle_is_not_copied(damage: str, source: Store, tmp_path: Path) -> None:
     bundle = source.bundle_ids()[0]
@@ -81,6 +142,16 @@ def test_damaged_bundle_is_not_copied(damage: str, source: Store, tmp_path: Path
     with pytest.raises(BundleVerificationError, match=f"{bundle}/.*model.onnx"):
         copy_store(source, target)
     assert target.bundle_ids() == []
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "manifest.json"])
+def test_copy_from_a_remote_store_replaces_a_damaged_cached_file(name: str, source: Store, tmp_path: Path) -> None:
+    remote = Store.open(f"memory://{secrets.token_hex(4)}", cache=tmp_path / "cache")
+    copy_store(source, remote)
+    (remote.fetch(remote.bundle_ids()[0]) / name).write_bytes(b"damaged")
+    target = Store.open(str(tmp_path / "restored"))
+    copy_store(remote, target)
+    assert files_of(target) == files_of(source)
 
 
 def test_restore_drill_in_folders_reports_what_a_backup_missed(

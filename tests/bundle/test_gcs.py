@@ -18,7 +18,7 @@ from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.champion_log import ChampionLog, LogEntry, LogEntryDraft
 from preptime.bundle.inventory import prune
 from preptime.bundle.store import Store
-from preptime.errors import StoreError
+from preptime.errors import BundleVerificationError, StoreError
 from tests.bundle.factories import DAY, put_bundle, put_placeholder, some_files
 from tests.bundle.fake_gcs import BUCKET, FakeGcs, closing_clients, run_fake_gcs
 
@@ -260,6 +260,13 @@ def test_remove_abandoned_deletes_old_incomplete_upload(store: Store, fake: Fake
     later = fake.updated + dt.timedelta(seconds=1)
     assert store.remove_abandoned(later.timestamp()) == [bundle]
     assert fake.objects == {}
+
+
+def test_missing_object_is_damage(store: Store, fake: FakeGcs) -> None:
+    bundle = put_bundle(store)
+    del fake.objects[f"models/bundles/{bundle}/golden.json"]
+    with pytest.raises(BundleVerificationError, match=r"golden\.json: expected a file, found no file"):
+        store.fetch(bundle)
 
 
 def test_delete_ignores_objects_deleted_concurrently(store: Store, fake: FakeGcs) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from onnx import helper, load_model_from_string, numpy_helper
 
+from preptime.bundle import isolated_check
 from preptime.bundle.bundle import Bundle, fetch_verified
 from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.isolated_check import (
@@ -24,13 +25,23 @@ from preptime.bundle.isolated_check import (
     check_bundle,
     check_folder,
     load_checked,
+    load_stored,
     load_written,
     manifest_sha256,
 )
 from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import CheckLimits, Store
 from preptime.errors import BundleVerificationError, OperationError, StoreError, UsageError
-from tests.bundle.factories import DAY, put_bundle, put_endless_bundle, replace_files, some_model, write_manifest
+from tests.bundle.factories import (
+    DAY,
+    damage_remote_bundle,
+    put_bundle,
+    put_endless_bundle,
+    remote_store,
+    replace_files,
+    some_model,
+    write_manifest,
+)
 from tests.requirements import requires
 
 WAIT_SECONDS = 120
@@ -149,6 +160,39 @@ def test_bundle_is_checked_once_in_a_process(folder_store: Store) -> None:
     (store.fetch(trained) / "model.onnx").write_bytes(b"")
     with pytest.raises(BundleVerificationError, match=r"model\.onnx: expected"):
         load_checked(store, trained)
+
+
+@pytest.mark.parametrize("content", [b"damaged", None], ids=["changed", "gone"])
+def test_check_bundle_reads_the_store_despite_a_cached_copy(tmp_path: Path, content: bytes | None) -> None:
+    store = remote_store(tmp_path)
+    bundle_id = put_bundle(store)
+    check_bundle(store, bundle_id)
+    damage_remote_bundle(store, bundle_id, content)
+    assert load_checked(store, bundle_id).manifest.id == bundle_id, "serving goes on with the cached copy"
+    for read in (check_bundle, load_stored):
+        with pytest.raises(BundleVerificationError, match=r"golden\.json: expected"):
+            read(store, bundle_id)
+
+
+def test_load_checked_replaces_a_damaged_cached_copy(tmp_path: Path) -> None:
+    store = remote_store(tmp_path)
+    bundle_id = put_bundle(store, shift=34.0)
+    for _ in range(2):  # before and after the check of this process
+        (store.fetch(bundle_id) / "golden.json").write_bytes(b"damaged")
+        assert load_checked(store, bundle_id).manifest.id == bundle_id
+
+
+def test_refused_remote_bundle_is_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remote, folders = remote_store(tmp_path), list[Path]()
+
+    def refuse(folder: Path, limits: CheckLimits) -> str:
+        folders.append(folder)
+        raise BundleVerificationError("refused", "")
+
+    monkeypatch.setattr(isolated_check, "check_folder", refuse)
+    with pytest.raises(BundleVerificationError, match="refused"):
+        load_checked(remote, put_bundle(remote, shift=35.0))
+    assert len(folders) == 1
 
 
 def test_override_and_rollback_use_the_check(folder_store: Store) -> None:

@@ -116,6 +116,20 @@ def test_prune_deletes_old_leftovers_of_crashes(folder_store: Store, tmp_path: P
     assert folder_store.log_file_names() == ["000001.json"]
 
 
+def test_prune_deletes_old_folder_without_manifest(folder_store: Store, tmp_path: Path) -> None:
+    kept = put_bundle(folder_store)
+    bundles = tmp_path / "models" / "bundles"
+    old, recent = bundles / "2015-06-18-000000000000", bundles / "2015-06-19-000000000000"
+    for folder in (old, recent):
+        (folder / "history").mkdir(parents=True)
+    hour_ago = time.time() - 3600
+    for path in (old / "history", old):
+        os.utime(path, (hour_ago, hour_ago))
+    os.utime(bundles / kept, (hour_ago, hour_ago))
+    assert prune(folder_store, keep=1, abandoned_before=hour_ago + 1).leftovers == [old.name]
+    assert {path.name for path in bundles.iterdir()} == {kept, recent.name}
+
+
 def test_prune_keeps_folder_that_is_being_written(folder_store: Store, tmp_path: Path) -> None:
     writing = tmp_path / "models" / "bundles" / ".tmp-writing"
     (writing / "history").mkdir(parents=True)

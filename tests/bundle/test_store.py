@@ -5,18 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import os
 import secrets
+import shutil
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from preptime.bundle.backends import local
 from preptime.bundle.backends.objects import FsspecBackend, open_fsspec_backend
 from preptime.bundle.bundle import Bundle, fetch_verified
 from preptime.bundle.manifest import MANIFEST_FILE
 from preptime.bundle.store import MAX_CACHED_BUNDLES, Store
 from preptime.errors import BundleVerificationError, StoreError, UsageError
-from tests.bundle.factories import DAY, put_bundle, some_files
+from tests.bundle.factories import DAY, put_bundle, remote_store, some_files
 
 FAR_FUTURE = 1e12
 
@@ -62,10 +64,75 @@ def test_store_ignores_other_files(folder_store: Store, tmp_path: Path) -> None:
     bundle_id = put_bundle(folder_store)
     bundles = tmp_path / "models" / "bundles"
     (bundles / "README.txt").write_text("mine", encoding="utf-8")
-    (bundles / "2015-06-18-000000000000").mkdir()
+    (bundles / "2015-06-18-000000000000").write_text("a file", encoding="utf-8")
+    (bundles / "notes").mkdir()
     assert folder_store.bundle_ids() == [bundle_id]
     assert folder_store.remove_abandoned(FAR_FUTURE) == []
-    assert (bundles / "README.txt").exists()
+    assert {path.name for path in bundles.iterdir()} == {
+        bundle_id,
+        "README.txt",
+        "2015-06-18-000000000000",
+        "notes",
+    }
+
+
+@pytest.mark.parametrize("name", ["golden.json", "history/rows.npy"])
+def test_missing_file_is_damage(store: Store, name: str) -> None:
+    manifest, files = some_files()
+    store.write_bundle_files(
+        manifest.id, {other: file_content for other, file_content in files.items() if other != name}
+    )
+    refused = pytest.raises(BundleVerificationError, match=f"{manifest.id}/{name}: expected a file, found no file")
+    with refused:
+        store.read_file(manifest, name)
+    with refused:
+        fetch_verified(store, manifest.id)
+    store.delete(manifest.id)
+    with pytest.raises(UsageError, match=f"has no bundle '{manifest.id}'"):
+        store.read_file(manifest, name)
+
+
+def test_bundle_deleted_before_its_manifest_is_read_is_unknown(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle_id = put_bundle(store)
+    has_bundle, is_deleted = store.has_bundle, list[bool]()
+
+    def delete_after_first_look(bundle_id: str) -> bool:
+        found = has_bundle(bundle_id)
+        if found and not is_deleted:
+            is_deleted.append(True)
+            store.delete(bundle_id)
+        return found
+
+    monkeypatch.setattr(store, "has_bundle", delete_after_first_look)
+    with pytest.raises(UsageError, match=f"has no bundle '{bundle_id}'"):
+        store.read_manifest(bundle_id)
+
+
+def test_write_replaces_folder_without_manifest(folder_store: Store, bundle_folder: Path) -> None:
+    """An interrupted copy of a store leaves one."""
+    (bundle_folder / MANIFEST_FILE).unlink()
+    (bundle_folder / "golden.json").write_bytes(b"half")
+    assert folder_store.bundle_ids() == []
+    assert put_bundle(folder_store) == bundle_folder.name
+    assert fetch_verified(folder_store, bundle_folder.name).manifest.id == bundle_folder.name
+    assert [path.name for path in bundle_folder.parent.iterdir()] == [bundle_folder.name]
+
+
+def test_write_to_deleted_temporary_folder_publishes_nothing(
+    folder_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, files = some_files()
+    write = local._write
+
+    def write_and_delete_first(path: Path, content: bytes) -> None:
+        write(path, content)
+        if path.name == next(iter(files)):
+            shutil.rmtree(path.parent)
+
+    monkeypatch.setattr(local, "_write", write_and_delete_first)
+    with pytest.raises(StoreError, match="No such file"):
+        folder_store.write_bundle_files(manifest.id, files)
+    assert list((Path(folder_store.url) / "bundles").iterdir()) == []
 
 
 def test_open_file_url_is_a_folder(tmp_path: Path) -> None:
@@ -73,9 +140,39 @@ def test_open_file_url_is_a_folder(tmp_path: Path) -> None:
     assert Store.open(str(tmp_path / "a store")).bundle_ids() == [bundle_id]
 
 
-def test_open_unknown_url_raises() -> None:
-    with pytest.raises(StoreError, match="nowhere://x"):
-        Store.open("nowhere://x")
+@pytest.mark.parametrize("scheme", ["file", "local"])
+@pytest.mark.parametrize("rest", ["models", "models/daily", ""])
+def test_open_file_url_with_two_slashes_raises(
+    scheme: str, rest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a URL must not mean the current folder."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError) as error:
+        Store.open(f"{scheme}://{rest}")
+    assert error.value.facts == f"{scheme}://{rest} names no absolute folder."
+    assert error.value.hint == f"Use the path {Path(rest)}, or {(tmp_path / rest).as_uri()}."
+
+
+def test_open_file_url_of_this_machine_is_a_folder(tmp_path: Path) -> None:
+    bundle_id = put_bundle(Store.open(str(tmp_path / "models")))
+    url = (tmp_path / "models").as_uri().replace("file://", "file://localhost")
+    assert Store.open(url).bundle_ids() == [bundle_id]
+
+
+@pytest.mark.parametrize("url", ["nowhere://x", "dir://x", "x://models", "zip://x"])
+def test_open_unusable_url_raises(url: str) -> None:
+    with pytest.raises(StoreError, match=f"^{url}") as error:
+        Store.open(url)
+    assert error.value.hint == "Use a folder or a gs:// URL."
+
+
+def test_open_driver_error_of_any_class_is_a_store_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(url: str) -> None:
+        raise RuntimeError(f"no region for {url}")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", fail)
+    with pytest.raises(StoreError, match="no region for"):
+        Store.open("s3://bucket")
 
 
 def test_unusable_folder_raises_store_error(tmp_path: Path) -> None:
@@ -101,17 +198,42 @@ def test_fetch_with_damaged_download_raises_and_caches_nothing(tmp_path: Path) -
     assert fetch_verified(store, bundle_id).manifest.id == bundle_id
 
 
-def remote_store(tmp_path: Path) -> Store:
-    return Store.open(f"memory://{secrets.token_hex(4)}", cache=tmp_path / "cache")
-
-
 def test_fetch_verified_replaces_damaged_cached_copy(tmp_path: Path) -> None:
     store = remote_store(tmp_path)
     bundle_id = put_bundle(store)
+    damaged = [
+        ("model.onnx", b"damaged"),
+        ("history/rows.npy", None),
+        (MANIFEST_FILE, b"{}"),
+        (MANIFEST_FILE, None),
+        (".DS_Store", b""),
+    ]
+    for name, content in damaged:
+        path = store.fetch(bundle_id) / name
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
+        assert fetch_verified(store, bundle_id).manifest.id == bundle_id
+
+
+def test_update_cached_copy_changes_only_other_copies(tmp_path: Path, folder_store: Store) -> None:
+    store = remote_store(tmp_path)
+    bundle_id = put_bundle(store)
+    assert store.update_cached_copy(bundle_id)
+    assert not store.update_cached_copy(bundle_id)
     (store.fetch(bundle_id) / "model.onnx").write_bytes(b"damaged")
-    with pytest.raises(BundleVerificationError, match=r"model\.onnx"):
-        fetch_verified(store, bundle_id)
-    assert fetch_verified(store, bundle_id).manifest.id == bundle_id
+    assert store.update_cached_copy(bundle_id)
+    assert not folder_store.update_cached_copy(put_bundle(folder_store))
+
+
+def test_unusable_cache_is_reported_with_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_bytes(b"a file, not a folder")
+    store = remote_store(tmp_path)
+    with pytest.raises(StoreError) as error:
+        store.fetch(put_bundle(store))
+    assert error.value.facts.startswith(f"{tmp_path / 'cache'}: ")
+    assert "XDG_CACHE_HOME" in error.value.hint
 
 
 def test_fetch_keeps_only_latest_cached_copies(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -50,6 +51,16 @@ def test_write_bundle_again_repairs_damaged_bundle(name: str, content: bytes | N
     assert put_bundle(store) == bundle
     assert store.has_same_files(bundle, files)
     assert fetch_verified(store, bundle).manifest == some_files()[0]
+
+
+def test_write_bundle_again_removes_additional_file(folder_store: Store, bundle_folder: Path) -> None:
+    """The Finder of macOS writes one."""
+    (bundle_folder / ".DS_Store").write_bytes(b"")
+    with pytest.raises(BundleVerificationError, match=r"\.DS_Store: expected no file, found a file") as error:
+        fetch_verified(folder_store, bundle_folder.name)
+    assert error.value.hint == "Delete the file."
+    assert put_bundle(folder_store) == bundle_folder.name
+    assert fetch_verified(folder_store, bundle_folder.name).manifest.id == bundle_folder.name
 
 
 def test_refresh_has_parent_models_and_new_history(store: Store) -> None:

@@ -24,6 +24,7 @@ class CatBoostRegressor:
         random_seed: int | None = ...,
         allow_writing_files: bool | None = ...,
         allow_const_label: bool | None = ...,
+        bootstrap_type: str | None = ...,
         verbose: bool | None = ...,
     ) -> None: ...
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self: ...

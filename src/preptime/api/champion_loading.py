@@ -11,7 +11,9 @@ import hashlib
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +31,7 @@ from preptime.errors import BundleVerificationError
 FAILURE_REUSE_SECONDS = 30.0
 """How long workers use the failed check of another worker. A worker retries later than that."""
 
+_CHECKING_LIBRARIES = ("numpy", "onnxruntime")
 _LOCK_FILE = "bundle-check.lock"
 _LOCK_POLL_SECONDS = 0.02
 
@@ -45,6 +48,7 @@ class SharedChecks:
 
     A passed check is valid as long as the manifest has the same bytes, because the manifest has the hashes of all
     files, and every worker compares them. A failed check is valid for one log entry and `FAILURE_REUSE_SECONDS`.
+    Both are valid only for the same code, libraries, and limits, because the folder can be older than the release.
     """
 
     def __init__(self, folder: Path | None, limits: CheckLimits = DEFAULT_LIMITS) -> None:
@@ -57,8 +61,9 @@ class SharedChecks:
         if self._folder is None:
             return check_folder(bundle_folder, self._limits, cancellation)
         sha256 = hashlib.sha256((bundle_folder / MANIFEST_FILE).read_bytes()).hexdigest()
-        passed = self._folder / f"bundle-{sha256}.passed"
-        failed = self._folder / f"bundle-{sha256}-{champion_number}.failed"
+        key = self._key(sha256)
+        passed = self._folder / f"bundle-{key}.passed"
+        failed = self._folder / f"bundle-{key}-{champion_number}.failed"
         if passed.exists():
             return sha256
         with self._exclusive(cancellation):
@@ -68,10 +73,14 @@ class SharedChecks:
             try:
                 checked_sha256 = check_folder(bundle_folder, self._limits, cancellation)
             except BundleVerificationError as error:
-                write_bytes(failed, msgspec.json.encode(FailedCheck(error.facts, error.hint)))
+                _write_result(failed, msgspec.json.encode(FailedCheck(error.facts, error.hint)))
                 raise
-            write_bytes(self._folder / f"bundle-{checked_sha256}.passed", b"")
+            _write_result(self._folder / f"bundle-{self._key(checked_sha256)}.passed", b"")
         return checked_sha256
+
+    def _key(self, manifest_sha256: str) -> str:
+        """Return a hash of everything that the result of a check depends on."""
+        return hashlib.sha256(f"{manifest_sha256} {_code_sha256()} {self._limits}".encode()).hexdigest()
 
     @contextmanager
     def _exclusive(self, cancellation: Cancellation) -> Iterator[None]:
@@ -112,6 +121,18 @@ class ChampionLoader:
         return ActiveModel.from_bundle(bundle, entry, dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
 
 
+@lru_cache(maxsize=1)
+def _code_sha256() -> str:
+    """Return a hash of the code of preptime, which a fork can change without a new version, and of its libraries."""
+    digest = hashlib.sha256()
+    for library in _CHECKING_LIBRARIES:
+        with suppress(PackageNotFoundError):  # another distribution can provide it, for example onnxruntime-gpu
+            digest.update(f"{library} {version(library)} ".encode())
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def _try_lock(file: BinaryIO) -> bool:
     if sys.platform == "win32":
         return True
@@ -122,6 +143,15 @@ def _try_lock(file: BinaryIO) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _write_result(path: Path, content: bytes) -> None:
+    """Write a result, and delete the results of the same kind that no worker waits for any more."""
+    for other in path.parent.glob(f"bundle-*{path.suffix}"):
+        with suppress(OSError):  # another worker deleted it
+            if time.time() - other.stat().st_mtime > FAILURE_REUSE_SECONDS:
+                other.unlink()
+    write_bytes(path, content)
 
 
 def _raise_recent_failure(path: Path) -> None:

@@ -11,10 +11,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.bundle.backends.local import list_files
 from preptime.bundle.explanations_file import ExplanationTrees, check_explanations, decode_explanations
 from preptime.bundle.golden import (
     ABSOLUTE_TOLERANCE_SECONDS,
@@ -56,6 +58,8 @@ from preptime.features.history import History, feature_matrix
 from preptime.features.kitchen import KitchenStates, live_features
 from preptime.features.spec import MEDIAN_COLUMN
 from preptime.schema.schema import Schema
+
+_Result = TypeVar("_Result")
 
 _WARM_UP_RUNS = 3
 """The first run of a graph allocates memory that later runs reuse."""
@@ -320,15 +324,25 @@ def fetch_verified(store: Store, bundle_id: str, *, checked_sha256: str | None =
 
     Raises `UsageError` for an unknown bundle, `BundleVerificationError`, or `StoreError`.
     """
-    try:
-        bundle = Bundle.load(store.fetch(bundle_id), checked_sha256=checked_sha256)
-    except BundleVerificationError:
-        store.drop_cached_copy(bundle_id)  # maybe only the cached copy is damaged
-        raise
+    bundle = read_fetched(store, bundle_id, partial(Bundle.load, checked_sha256=checked_sha256))
     if bundle.manifest.id != bundle_id:
         raise refused_bundle_error(f"{bundle_id}/{MANIFEST_FILE}", f"id {bundle_id}", bundle.manifest.id)
     bundle.fetch_again = partial(store.fetch, bundle_id)
     return bundle
+
+
+def read_fetched(store: Store, bundle_id: str, read: Callable[[Path], _Result]) -> _Result:
+    """Fetch a bundle, and return what `read` returns for its folder.
+
+    If `read` finds damage, and only the cached copy of a remote bundle was damaged, it's called again with a new copy.
+    Raises the errors of `Store.fetch` and `read`.
+    """
+    try:
+        return read(store.fetch(bundle_id))
+    except BundleVerificationError:
+        if not store.update_cached_copy(bundle_id):
+            raise
+    return read(store.fetch(bundle_id))
 
 
 def load_history(folder: Path) -> History:
@@ -354,10 +368,11 @@ def read_contents(folder: Path) -> BundleContents:
     manifest = decode_manifest(raw_manifest)
     features = FeatureSet.from_schema(manifest.schema)
     check_vocabularies(manifest.vocabularies, features)
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()} - {MANIFEST_FILE}
+    present = list_files(folder) - {MANIFEST_FILE}
     for name in sorted(present ^ manifest.files.keys()):
-        expected_and_actual = ("no file", "a file") if name in present else ("a file", "no file")
-        raise refused_bundle_error(name, *expected_and_actual)
+        if name in present:
+            raise refused_bundle_error(name, "no file", "a file", "Delete the file.")
+        raise refused_bundle_error(name, "a file", "no file")
     check_arrays(manifest.arrays, manifest.vocabularies, features)
     required = {MODEL_FILE, QUANTILE_FILE, GOLDEN_FILE} | {array_file(name) for name in manifest.arrays}
     required |= {EXPLANATIONS_FILE} & manifest.files.keys()

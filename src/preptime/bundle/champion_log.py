@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ Action = Literal["promote", "refresh", "override", "rollback"]
 
 LOG_FORMAT = 1
 """The entry format that this code writes and reads. To change it, see docs/bundle-format.md, "Changing the format"."""
-
-_ENTRY_FILE_PATTERN = re.compile(r"([0-9]{6})\.json")
 
 MAX_DAYS_AHEAD = 1
 """How far the date of a promotion can be after today in UTC. In the Pacific, it's already tomorrow."""
@@ -346,8 +343,7 @@ class ChampionLog:
         return max(self._numbers(), default=0)
 
     def _numbers(self) -> list[int]:
-        matches = (_ENTRY_FILE_PATTERN.fullmatch(name) for name in self._store.log_file_names())
-        return sorted(int(match[1]) for match in matches if match)
+        return [int(name.removesuffix(".json")) for name in self._store.log_file_names()]
 
     def _missing_entry_error(self, number: int) -> StoreError:
         return StoreError(

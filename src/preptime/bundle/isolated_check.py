@@ -19,11 +19,12 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from preptime.bundle.bundle import Bundle, fetch_verified
+from preptime.bundle.bundle import Bundle, fetch_verified, read_fetched
 from preptime.bundle.manifest import MANIFEST_FILE, Manifest, encode_manifest, refused_bundle_error
 from preptime.bundle.store import DEFAULT_LIMITS, CheckLimits, Store
 from preptime.errors import BundleVerificationError, OperationError, PreptimeError, StoreError, UsageError
@@ -95,9 +96,15 @@ def load_checked(store: Store, bundle_id: str) -> Bundle:
     """
     sha256 = _stored_manifest_sha256(store.fetch(bundle_id))
     if sha256 not in _checked_manifests:
-        sha256 = manifest_sha256(check_bundle(store, bundle_id))
+        sha256 = read_fetched(store, bundle_id, partial(check_folder, limits=store.check_limits))
         _checked_manifests.add(sha256)
     return fetch_verified(store, bundle_id, checked_sha256=sha256)
+
+
+def load_stored(store: Store, bundle_id: str) -> Bundle:
+    """Load a bundle like `load_checked`, but read the files in the store, even if a copy of them is cached."""
+    store.update_cached_copy(bundle_id)
+    return load_checked(store, bundle_id)
 
 
 def load_written(store: Store, bundle_id: str) -> Bundle:
@@ -118,14 +125,13 @@ def _stored_manifest_sha256(folder: Path) -> str | None:
 def check_bundle(store: Store, bundle_id: str) -> Manifest:
     """Check a bundle of a store in a separate process, with the limits of the store, and return its manifest.
 
+    The files in the store are read, even if a copy of them is cached.
+
     Raises `UsageError` for an unknown bundle, `BundleVerificationError`, `StoreError`, or `OperationError` if the
     process can't run.
     """
-    try:
-        sha256 = check_folder(store.fetch(bundle_id), store.check_limits)
-    except BundleVerificationError:
-        store.drop_cached_copy(bundle_id)  # maybe only the cached copy is damaged
-        raise
+    store.update_cached_copy(bundle_id)
+    sha256 = check_folder(store.fetch(bundle_id), store.check_limits)
     manifest = store.read_manifest(bundle_id)
     if manifest_sha256(manifest) != sha256:
         raise refused_bundle_error(f"{bundle_id}/{MANIFEST_FILE}", f"SHA-256 {sha256}", manifest_sha256(manifest))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from urllib.request import url2pathname
 
 import platformdirs
 
-from preptime.bundle.backends.local import LocalBackend
+from preptime.bundle.backends.local import LocalBackend, list_files
 from preptime.bundle.backends.objects import open_fsspec_backend
 from preptime.bundle.manifest import (
     MANIFEST_FILE,
@@ -29,6 +30,7 @@ from preptime.redaction import has_secret, redact_address, remember_secrets
 
 BUNDLES_FOLDER = "bundles"
 LOG_FOLDER = "champion"
+_LOG_FILE_PATTERN = re.compile(r"[0-9]{6}\.json")
 MAX_CACHED_BUNDLES = 4
 """Cached copies of a remote store's bundles: the active one, the one being loaded, and two for rollbacks."""
 _STORE_URL_HINT = (
@@ -36,6 +38,10 @@ _STORE_URL_HINT = (
     "credentials, for example with GOOGLE_APPLICATION_CREDENTIALS."
 )
 _STORAGE_ERROR_HINT = "Check that the store exists, and that this account can read it and, for changes, write to it."
+_CACHE_ERROR_HINT = (
+    "This folder caches the bundles of a remote store. Check that this user can write to it, and that its disk has "
+    "space, or set XDG_CACHE_HOME to another folder."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +129,7 @@ class Store:
         Raises `UsageError` for an unknown bundle, or `BundleVerificationError` for a damaged manifest.
         """
         self._require_bundle(bundle_id)
-        with self._storage_errors():
-            manifest = decode_manifest(self._backend.read(f"{BUNDLES_FOLDER}/{bundle_id}/{MANIFEST_FILE}"))
+        manifest = decode_manifest(self._read_bundle_file(bundle_id, MANIFEST_FILE))
         if manifest.id != bundle_id:
             raise refused_bundle_error(f"{bundle_id}/{MANIFEST_FILE}", f"id {bundle_id}", manifest.id)
         return manifest
@@ -132,12 +137,12 @@ class Store:
     def read_file(self, manifest: Manifest, name: str) -> bytes:
         """Return the content of one file of a bundle without fetching the others.
 
-        Raises `UsageError` for an unknown file, or `BundleVerificationError` if its hash isn't that in the manifest.
+        Raises `UsageError` for an unknown file, or for a bundle that was deleted meanwhile, or
+        `BundleVerificationError` if the file is missing or its hash isn't that in the manifest.
         """
         if name not in manifest.files:
             raise UsageError(f"{manifest.id} has no {name}.", "To list its files: preptime bundles show BUNDLE.")
-        with self._storage_errors():
-            content = self._backend.read(f"{BUNDLES_FOLDER}/{manifest.id}/{name}")
+        content = self._read_bundle_file(manifest.id, name)
         actual, expected = describe_files({name: content})[name], manifest.files[name]
         if actual != expected:
             raise refused_bundle_error(f"{manifest.id}/{name}", f"SHA-256 {expected.sha256}", actual.sha256)
@@ -149,10 +154,9 @@ class Store:
             self._backend.write_folder(f"{BUNDLES_FOLDER}/{bundle_id}", files)
 
     def has_same_files(self, bundle_id: str, files: Mapping[str, bytes]) -> bool:
-        """Return whether the bundle in the store has these files, byte for byte."""
-        with self._storage_errors(), suppress(FileNotFoundError):
-            return all(self._backend.read(f"{BUNDLES_FOLDER}/{bundle_id}/{name}") == files[name] for name in files)
-        return False
+        """Return whether the bundle in the store has these files, byte for byte, and in a folder, no others."""
+        with self._storage_errors():
+            return _has_same_files(self._backend, bundle_id, files)
 
     def fetch(self, bundle_id: str) -> Path:
         """Return a local folder with the bundle: the store's own, or a cached copy from a remote store.
@@ -163,21 +167,40 @@ class Store:
         if isinstance(self._backend, LocalBackend):
             self._require_bundle(bundle_id)
             return self._backend.root / BUNDLES_FOLDER / bundle_id
-        cache = LocalBackend(self._cache or _default_cache_folder())
+        cache = self._open_cache()
         folder = cache.root / BUNDLES_FOLDER / bundle_id
-        if cache.file_exists(f"{BUNDLES_FOLDER}/{bundle_id}/{MANIFEST_FILE}"):
+        with _cache_errors(cache):
+            is_cached = cache.file_exists(f"{BUNDLES_FOLDER}/{bundle_id}/{MANIFEST_FILE}")
+        if is_cached:
             with suppress(OSError):  # another process deleted it, or the cache can't be written
                 os.utime(folder)
         else:
-            self._download(bundle_id, cache)
-            with self._storage_errors():
-                _evict_old_copies(cache, bundle_id)
+            self.update_cached_copy(bundle_id)
         return folder
+
+    def update_cached_copy(self, bundle_id: str) -> bool:
+        """Replace the cached copy of a remote bundle if it isn't the bundle in the store. Return whether it was.
+
+        All files in the store are read and verified. A store in a folder has no copies. Raises the errors of `fetch`.
+        """
+        if isinstance(self._backend, LocalBackend):
+            return False
+        cache, manifest = self._open_cache(), self.read_manifest(bundle_id)
+        files = {name: self.read_file(manifest, name) for name in manifest.files}
+        files[MANIFEST_FILE] = self._read_bundle_file(bundle_id, MANIFEST_FILE)
+        with _cache_errors(cache):
+            if _has_same_files(cache, bundle_id, files):
+                return False
+            if cache.file_exists(f"{BUNDLES_FOLDER}/{bundle_id}/{MANIFEST_FILE}"):
+                cache.remove_folder(f"{BUNDLES_FOLDER}/{bundle_id}")
+            cache.write_folder(f"{BUNDLES_FOLDER}/{bundle_id}", files)
+            _evict_old_copies(cache, bundle_id)
+        return True
 
     def drop_cached_copy(self, bundle_id: str) -> None:
         """Delete the cached copy of a remote bundle, so that it's fetched again. A store in a folder has no copies."""
         if not isinstance(self._backend, LocalBackend):
-            shutil.rmtree((self._cache or _default_cache_folder()) / BUNDLES_FOLDER / bundle_id, ignore_errors=True)
+            shutil.rmtree(self._open_cache().root / BUNDLES_FOLDER / bundle_id, ignore_errors=True)
 
     def delete(self, bundle_id: str) -> None:
         """Delete a bundle. The caller must check that no log entry or refresh needs it, as `prune` does."""
@@ -197,9 +220,9 @@ class Store:
             return removed
 
     def log_file_names(self) -> list[str]:
-        """Return the sorted names of the files of the champion log."""
+        """Return the sorted names of the files of the champion log, one for each entry. Other files are ignored."""
         with self._storage_errors():
-            return self._backend.list_names(LOG_FOLDER)
+            return [name for name in self._backend.list_names(LOG_FOLDER) if _LOG_FILE_PATTERN.fullmatch(name)]
 
     def read_log(self, name: str) -> bytes:
         """Return the content of one file of the champion log."""
@@ -230,18 +253,16 @@ class Store:
         if not self.has_bundle(bundle_id):
             raise UsageError(f"{self.url} has no bundle {bundle_id!r}.", "To list its bundles: preptime bundles list.")
 
-    def _download(self, bundle_id: str, cache: LocalBackend) -> None:
-        manifest = self.read_manifest(bundle_id)
+    def _read_bundle_file(self, bundle_id: str, name: str) -> bytes:
         with self._storage_errors():
-            files = {name: self._backend.read(f"{BUNDLES_FOLDER}/{bundle_id}/{name}") for name in manifest.files}
-            downloaded = describe_files(files)
-            for name, expected in manifest.files.items():
-                if downloaded[name] != expected:
-                    raise refused_bundle_error(
-                        f"{bundle_id}/{name}", f"SHA-256 {expected.sha256}", downloaded[name].sha256
-                    )
-            files[MANIFEST_FILE] = self._backend.read(f"{BUNDLES_FOLDER}/{bundle_id}/{MANIFEST_FILE}")
-            cache.write_folder(f"{BUNDLES_FOLDER}/{bundle_id}", files)
+            try:
+                return self._backend.read(f"{BUNDLES_FOLDER}/{bundle_id}/{name}")
+            except FileNotFoundError:
+                self._require_bundle(bundle_id)  # another process can have deleted it
+                raise refused_bundle_error(f"{bundle_id}/{name}", "a file", "no file") from None
+
+    def _open_cache(self) -> LocalBackend:
+        return LocalBackend(self._cache or _default_cache_folder())
 
     @contextmanager
     def _storage_errors(self) -> Iterator[None]:
@@ -260,8 +281,17 @@ def open_backend(url: str) -> StorageBackend:
     if not separator:
         return LocalBackend(Path(url))
     if scheme in {"file", "local"}:
-        return LocalBackend(Path(url2pathname(urlsplit(url).path)))
+        return LocalBackend(_folder_of(url))
     return _open_gcs_backend(url) if scheme in {"gs", "gcs"} else open_fsspec_backend(url)
+
+
+def _folder_of(url: str) -> Path:
+    """Return the folder of a `file://` URL. Raises `StoreError` for two slashes, after which a host would follow."""
+    parts = urlsplit(url)
+    if parts.path and parts.netloc in {"", "localhost"}:
+        return Path(url2pathname(parts.path))
+    meant = Path(parts.netloc + url2pathname(parts.path))
+    raise StoreError(f"{url} names no absolute folder.", f"Use the path {meant}, or {meant.absolute().as_uri()}.")
 
 
 def _open_gcs_backend(url: str) -> StorageBackend:
@@ -274,6 +304,25 @@ def _open_gcs_backend(url: str) -> StorageBackend:
             f"{url}: google-cloud-storage is not installed.", "To install it: pip install 'preptime[gcs]'."
         ) from error
     return GcsBackend(url)
+
+
+def _has_same_files(backend: StorageBackend, bundle_id: str, files: Mapping[str, bytes]) -> bool:
+    folder = f"{BUNDLES_FOLDER}/{bundle_id}"
+    try:
+        if any(backend.read(f"{folder}/{name}") != files[name] for name in files):
+            return False
+    except FileNotFoundError:
+        return False
+    # A bundle in a folder is loaded from there, which additional files prevent.
+    return not isinstance(backend, LocalBackend) or list_files(backend.root / folder) == files.keys()
+
+
+@contextmanager
+def _cache_errors(cache: LocalBackend) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{cache.root}: {error}.", _CACHE_ERROR_HINT) from error
 
 
 def _evict_old_copies(cache: LocalBackend, fetched: str) -> None:

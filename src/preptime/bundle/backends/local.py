@@ -7,10 +7,10 @@ import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from preptime.atomic_write import forget_temporary, temporary_path
-from preptime.bundle.manifest import MANIFEST_FILE
+from preptime.bundle.manifest import MANIFEST_FILE, is_bundle_id
 
 TEMPORARY_PREFIX = ".tmp-"
 """Prefix of files and folders that are being written or deleted. Reads ignore them. The next write to the same folder
@@ -57,18 +57,26 @@ class LocalBackend:
         return True
 
     def write_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
-        """Write a bundle's folder under a temporary name, then rename it. An existing bundle doesn't change."""
+        """Write a bundle's folder under a temporary name, then rename it.
+
+        An existing bundle doesn't change. A folder without a manifest is replaced.
+        """
         final = self.root / folder
         if (final / MANIFEST_FILE).is_file():
             return
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_path(final.parent, TEMPORARY_PREFIX)
+        inner_folders = sorted({temporary / parent for name in files for parent in PurePosixPath(name).parents})
         try:
+            for inner in inner_folders:
+                inner.mkdir()
             for name, content in files.items():
-                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-                _write(temporary / name, content)
-            for inner in {(temporary / name).parent for name in files}:
+                _write(temporary / name, content)  # fails if another process has deleted the folder
+            for inner in inner_folders:
                 _sync_folder(inner)
+            if final.is_dir() and not (final / MANIFEST_FILE).is_file():
+                with suppress(FileNotFoundError):  # another process removed it
+                    self.remove_folder(folder)
             temporary.rename(final)
         except OSError:
             # Renaming to a folder with content fails on every system. That's fine if another process wrote the bundle.
@@ -92,11 +100,9 @@ class LocalBackend:
 
         Only files and folders that were last modified before `modified_before` (seconds since 1970) are deleted.
         """
-        base = self.root / folder
-        leftovers = sorted(base.glob(f"{TEMPORARY_PREFIX}*"))
         removed: list[str] = []
-        for path in leftovers:
-            if _last_modified(path) < modified_before:
+        for path in sorted((self.root / folder).glob("*")):
+            if _is_leftover(path) and _last_modified(path) < modified_before:
                 if path.is_dir():
                     shutil.rmtree(path)
                 else:
@@ -151,6 +157,17 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def list_files(folder: Path) -> set[str]:
+    """Return the names of everything that isn't a folder in `folder` and its subfolders, relative to it."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+
+
+def _is_leftover(path: Path) -> bool:
+    """Return whether this is a temporary file or folder, or the folder of a bundle without a manifest."""
+    is_incomplete = is_bundle_id(path.name) and path.is_dir() and not (path / MANIFEST_FILE).is_file()
+    return path.name.startswith(TEMPORARY_PREFIX) or is_incomplete
 
 
 def _last_modified(path: Path) -> float:

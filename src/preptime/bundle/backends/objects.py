@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fsspec.implementations.memory import MemoryFileSystem
     from fsspec.spec import AbstractFileSystem
 
+_URL_HINT = "Use a folder or a gs:// URL."
+
 
 class FsspecBackend:
     """Storage behind an fsspec driver. Names are relative to the URL. Methods raise `OSError`.
@@ -137,10 +139,13 @@ class MemoryBackend(FsspecBackend):
 def open_fsspec_backend(url: str) -> FsspecBackend:
     """Return the backend for an fsspec URL. Raises `StoreError` if its driver is unknown or isn't installed."""
     from fsspec.core import url_to_fs
+    from fsspec.implementations.local import LocalFileSystem
     from fsspec.implementations.memory import MemoryFileSystem
 
     try:
         fs, root = url_to_fs(url)
-    except (ImportError, ValueError, TypeError, OSError, EOFError) as error:  # what drivers raise for a URL
-        raise StoreError(f"{url}: {str(error) or type(error).__name__}.", "Use a folder or a gs:// URL.") from error
+    except Exception as error:  # what a driver raises for a URL depends on the driver
+        raise StoreError(f"{url}: {str(error) or type(error).__name__}.", _URL_HINT) from error
+    if isinstance(fs, LocalFileSystem):  # for fsspec, a scheme of one letter is a part of a path
+        raise StoreError(f"{url}: Protocol not known.", _URL_HINT)
     return MemoryBackend(fs, root) if isinstance(fs, MemoryFileSystem) else FsspecBackend(fs, root)
