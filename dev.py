@@ -190,7 +190,7 @@ def lock(*arguments: str) -> None:
 
 
 def clean(*_: str) -> None:
-    """Remove generated files, except environments, .env, models/, and results/."""
+    """Remove generated files and predictions/, the prediction log. Keeps environments, .env, models/, and results/."""
     for name in GENERATED_PATHS:
         shutil.rmtree(ROOT / name, ignore_errors=True)
     for source_folder in ("src", "tests", "benchmarks", "scripts"):

@@ -9,6 +9,10 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from preptime.env_file import DAG_SETTINGS
+from preptime.schema.schema import TAKE_HOME_SCHEMA
+from preptime.schema.toml_text import schema_to_toml
+from preptime.settings import iter_settings
 from preptime.validation.data_gate import MAX_LATE_DAYS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +26,7 @@ def demo_settings(
 
     Args:
         settings: The settings from `.env` and the environment.
-        home: Airflow's home. Orders, bundles, and results of the demo are in its folder `demo`, apart from your own.
+        home: Airflow's home. Its folder `demo` has everything that the demo reads and writes.
         demo: True: use synthetic orders. False: use the configured orders. None: `ask` if they can't be used.
         ask: Returns the answer of the user to a question.
     """
@@ -33,16 +37,28 @@ def demo_settings(
         if reason is None or not ask(f"{reason} Run on synthetic orders up to today instead?"):
             return dict(settings)
     folder = home / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    schema = folder / "schema.toml"
+    schema.write_text(schema_to_toml(TAKE_HOME_SCHEMA), encoding="utf-8")
     print(f"The runs use synthetic orders. Orders, bundles, and results are in {folder}.", flush=True)
     return {
         **settings,
+        **dict.fromkeys(_optional_names(), ""),
+        "PREPTIME_RUNNER": "command",
         "PREPTIME_DEMO_ORDERS": str(folder),
         "PREPTIME_ORDERS": str(folder / "orders.csv"),
         "PREPTIME_RESTAURANTS": str(folder / "restaurants.csv"),
-        "PREPTIME_SCHEMA": "",
+        "PREPTIME_SCHEMA": str(schema),
         "PREPTIME_STORE": str(folder / "models"),
         "PREPTIME_RESULTS": str(folder / "results"),
+        "PREPTIME_PREDICTION_LOG_FOLDER": str(folder / "predictions"),
     }
+
+
+def _optional_names() -> list[str]:
+    """Return the variables without a default. Every other place, service, and key that the tasks can use is one."""
+    names = [name for spec in iter_settings() if not spec.default for name in spec.names]
+    return names + [name for name, (_, default) in DAG_SETTINGS.items() if not default]
 
 
 def find_reason(settings: Mapping[str, str], today: dt.date) -> str | None:

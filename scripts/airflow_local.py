@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from preptime.env_file import ENV_FILE, read_env_file
+from preptime.env_file import ENV_FILE, read_variables
+from preptime.errors import PreptimeError
 from scripts.airflow_demo import demo_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,8 +77,9 @@ class LocalAirflow:
 
     @property
     def url(self) -> str:
-        """The URL of the web interface."""
-        return f"http://{'localhost' if _is_loopback(self.host) else self.host}:{self.port}"
+        """The URL of the API server and its web interface on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def passwords_file(self) -> Path:
@@ -93,7 +95,7 @@ class LocalAirflow:
             "AIRFLOW__API__PORT": str(self.port),
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{self.port}/execution/",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             # The default starts 32 processes. Three DAGs that run one task at a time need two.
             "AIRFLOW__CORE__PARALLELISM": "2",
@@ -135,7 +137,7 @@ class LocalAirflow:
     def is_healthy(self) -> bool:
         """Return whether Airflow reports all its components as healthy."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v2/monitor/health", timeout=5) as response:
+            with urllib.request.urlopen(f"{self.url}/api/v2/monitor/health", timeout=5) as response:  # noqa: S310 (http)
                 health = json.load(response)
         except (OSError, ValueError):
             return False
@@ -246,19 +248,21 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> int:
-    """Return 0 after a signal, or 1 if Airflow can't start or a service dies."""
+    """Return 0 after a signal, 1 if Airflow can't start or a service dies, or 2 if the settings can't be read."""
     options = _parse(arguments)
     if os.name == "nt":
         print("Airflow doesn't run on Windows. Use WSL or Docker.", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, _handle_sigterm)
-    env_file: Path = options.env_file
-    settings = {**(read_env_file(env_file) if env_file.is_file() else {}), **os.environ}
     try:
+        settings = read_variables(os.environ, options.env_file)
         airflow = LocalAirflow.from_settings(settings)
         return run(airflow, demo_settings(settings, airflow.home, demo=options.demo, ask=_ask))
     except KeyboardInterrupt:
         return 0
+    except PreptimeError as error:
+        print(error, file=sys.stderr)
+        return 2
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1

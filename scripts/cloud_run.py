@@ -233,11 +233,19 @@ def deploy_candidate(cloud_run: CloudRunService, image: str) -> str:
     serving = serving_revision(service)
     set_image(service, image)
     service["traffic"] = [named_target(serving, 100)]
-    service["annotations"] = service.get("annotations", {}) | {PREVIOUS_ANNOTATION: serving}
+    annotations = service.get("annotations", {})
+    # After a repeated release of the serving image, a rollback still returns to the release before it.
+    if PREVIOUS_ANNOTATION not in annotations or revision_image(cloud_run, serving) != image:
+        service["annotations"] = annotations | {PREVIOUS_ANNOTATION: serving}
     service = cloud_run.update(service, "annotations", "template", "traffic")
     created = revision_name(service["latestCreatedRevision"])
     tagged = named_target(created, 0, tag=CANDIDATE_TAG)
     return str(candidate(cloud_run.send_traffic(service, named_target(serving, 100), tagged), cloud_run.name)["uri"])
+
+
+def revision_image(cloud_run: CloudRunService, revision: str) -> str:
+    """Return the image of a revision."""
+    return str(main_container(cloud_run.request(f"{cloud_run.path}/revisions/{revision}"))["image"])
 
 
 def set_image(service: Document, image: str) -> None:
@@ -276,8 +284,7 @@ def roll_back(cloud_run: CloudRunService) -> str:
 def restart(cloud_run: CloudRunService) -> str:
     """Replace the serving revision by one with the same image and the current settings and secrets. Return its name."""
     service = cloud_run.describe()
-    revision = cloud_run.request(f"{cloud_run.path}/revisions/{serving_revision(service)}")
-    set_image(service, main_container(revision)["image"])
+    set_image(service, revision_image(cloud_run, serving_revision(service)))
     annotations = service["template"].get("annotations", {})
     service["template"]["annotations"] = annotations | {RESTARTED_ANNOTATION: f"{time.time():.3f}"}
     service["traffic"] = [{"type": LATEST, "percent": 100}]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import hashlib
 import os
 import secrets
 import shutil
@@ -17,9 +18,10 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from preptime.env_file import ENV_FILE, read_env_file
+from preptime.env_file import ENV_FILE, find_expanded_values, read_env_file, read_variables
 from preptime.errors import OperationError, PreptimeError, UsageError
 from preptime.keys import new_key
+from preptime.redaction import redact_text, remember_environment
 from scripts.image_digests import read_digest
 from scripts.images import find_docker
 
@@ -58,7 +60,8 @@ def compose_command(client: str) -> list[str]:
     if Path(standalone).is_file():
         return [standalone]
     raise UsageError(
-        "Docker Compose is not installed.", "Install Docker's Compose plugin, or run: python dev.py setup deploy"
+        "Docker Compose is not installed.",
+        "Install Docker's Compose plugin. On Linux with x86-64, you can run instead: python dev.py setup deploy",
     )
 
 
@@ -78,29 +81,63 @@ def add_missing_secrets(settings: Mapping[str, str], saved_secrets: Mapping[str,
 def compose_environment(settings: Mapping[str, str], profiles: Collection[str]) -> dict[str, str]:
     """Return the variables of compose.yaml. The environment and .env have precedence over generated secrets.
 
-    Raises `UsageError` if a published image of these profiles is neither pinned nor set.
+    An empty value is kept, because it can differ from the default of compose.yaml.
+
+    Raises `UsageError` if a published image of these profiles is neither pinned nor set, or if the folder of the orders
+    doesn't exist.
     """
     saved_secrets = read_env_file(SECRETS_FILE) if SECRETS_FILE.is_file() else {}
     all_secrets = add_missing_secrets(settings, saved_secrets)
     if all_secrets != saved_secrets:
         SECRETS_FILE.touch(mode=0o600)
         SECRETS_FILE.write_text("".join(f"{name}={value}\n" for name, value in all_secrets.items()), encoding="utf-8")
-    result = {**all_secrets, **{name: value for name, value in settings.items() if value}}
+    required = {*all_secrets, *IMAGE_PROFILES}
+    result = all_secrets | {name: value for name, value in settings.items() if value or name not in required}
     # The API accepts the dashboard's key and the current keys of .env, which can change at any time.
-    if "PREPTIME_API_KEYS" in all_secrets:
-        result["PREPTIME_API_KEYS"] = ",".join(
-            filter(None, (settings.get("PREPTIME_API_KEYS"), all_secrets["PREPTIME_API_KEYS"]))
-        )
+    own_keys = settings.get("PREPTIME_API_KEYS") or _hashed_entry(settings.get("PREPTIME_API_KEY"))
+    result["PREPTIME_API_KEYS"] = ",".join(
+        dict.fromkeys(filter(None, (own_keys, all_secrets.get("PREPTIME_API_KEYS"))))
+    )
+    if result.get("ORDERS_FOLDER"):
+        result["ORDERS_FOLDER"] = str(_orders_folder(result["ORDERS_FOLDER"]))
     for name, profiles_with_image in IMAGE_PROFILES.items():
         if name not in result:
             result[name] = UNUSED if profiles_with_image.isdisjoint(profiles) else read_digest(name)
     return result
 
 
+def _hashed_entry(key: str | None) -> str:
+    """Return the entry of the dashboard's key for `PREPTIME_API_KEYS`, or an empty text without a key."""
+    return f"{DASHBOARD_KEY_NAME}:{hashlib.sha256(key.encode()).hexdigest()}" if key else ""
+
+
+def _orders_folder(value: str) -> Path:
+    """Return the absolute path of a folder. Compose would take a name such as `orders` for that of a volume."""
+    folder = ROOT / Path(value).expanduser()
+    if not folder.is_dir():
+        raise UsageError(f"ORDERS_FOLDER={value}: {folder} isn't a folder.", "Create it, or set another ORDERS_FOLDER.")
+    return folder
+
+
+def check_expansion(env_file: Path) -> None:
+    """Raise `UsageError` if the containers would get another value than the commands, because of a `$`."""
+    for line_number, name, value in find_expanded_values(env_file):
+        remember_environment({name: value})
+        escaped = value.replace("'", "\\'")
+        line = f"{name}='{escaped}'"
+        shown = line if redact_text(line) == line else f"{name}='…', with the value of this line"
+        raise UsageError(
+            f"{env_file.name}, line {line_number}: Compose would expand the $ in the value of {name}.",
+            f"Write: {shown}",
+        )
+
+
 def up(profile: str, *, monitoring: bool) -> None:
     """Start a profile, with Prometheus and Grafana on request. Raises `PreptimeError`."""
     env_file = ROOT / (os.environ.get("ENV_FILE") or ENV_FILE)
-    settings = {**(read_env_file(env_file) if env_file.is_file() else {}), **os.environ}
+    settings = read_variables(os.environ, env_file)
+    if env_file.is_file():
+        check_expansion(env_file)
     profiles = [profile, MONITORING_PROFILE] if monitoring else [profile]
     environment_values = compose_environment(settings, profiles)
     command = [
@@ -155,6 +192,7 @@ def down(*, volumes: bool) -> None:
     environment_values = {
         **os.environ,
         **dict.fromkeys((*SECRET_GENERATORS, "PREPTIME_API_KEY", "PREPTIME_API_KEYS", *IMAGE_PROFILES), UNUSED),
+        "ORDERS_FOLDER": "",
     }
     profiles = ("--profile=all", f"--profile={MONITORING_PROFILE}")
     command = [*compose_command(find_docker()), *profiles, "down", "--remove-orphans"]

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from preptime.cli import main as preptime
-from preptime.env_file import ENV_FILE, read_env_file
+from preptime.env_file import ENV_FILE, read_variables
+from preptime.errors import PreptimeError
 
 DEMO_STORE = Path("demo") / "models"
 
@@ -32,9 +33,13 @@ def ensure_api_key(settings: Mapping[str, str], env_file: Path) -> str | None:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until SIGTERM or Ctrl-C, and return the exit status of `preptime serve`."""
+    """Serve until SIGTERM or Ctrl-C, and return the exit status of `preptime serve`, or 2 for an invalid .env."""
     env_file = Path(ENV_FILE)
-    settings = (read_env_file(env_file) if env_file.is_file() else {}) | dict(os.environ)
+    try:
+        settings = read_variables(os.environ, env_file)
+    except PreptimeError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     if not settings.get("PREPTIME_STORE") and "--store" not in arguments:
         if not DEMO_STORE.is_dir():
             sys.stderr.write(f"The store {DEMO_STORE} doesn't exist. Run scripts/00_prepare_demo (make demo) first.\n")

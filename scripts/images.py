@@ -69,7 +69,7 @@ def bake_champion(store_url: str) -> None:
     baked_store.write_bundle_files(
         entry.bundle,
         {
-            str(path.relative_to(bundle_folder)): path.read_bytes()
+            path.relative_to(bundle_folder).as_posix(): path.read_bytes()
             for path in bundle_folder.rglob("*")
             if path.is_file()
         },
@@ -168,7 +168,7 @@ def build_images(options: argparse.Namespace) -> None:
     ]
     if options.bake:
         bake_champion(options.bake)
-        arguments.append(f"--build-arg=BAKED_STORE={BAKED_STORE.relative_to(ROOT)}")
+        arguments.append(f"--build-arg=BAKED_STORE={BAKED_STORE.relative_to(ROOT).as_posix()}")
     with build_secrets() as secret_options:
         for target in options.targets or TARGETS:
             image = f"preptime-{target}:{options.tag}"

@@ -15,6 +15,7 @@ def env_example() -> str:
     lines = [
         "# Settings of preptime. Copy this file to .env and uncomment the lines that you change.",
         f"# {GENERATED_NOTICE}",
+        "# Put a value with $ in single quotes. Otherwise, a shell and Compose expand it.",
     ]
     for spec in iter_settings():
         text = f"{spec.description} Expected: {spec.expected}."
@@ -44,12 +45,13 @@ def markdown() -> str:
         "from `.env` in the working directory. The order of precedence is:",
         "",
         "1. A command-line option, such as `--store`. `--help` shows the variable of each option.",
-        "2. The environment.",
+        "2. The environment. A variable that is set there, even to an empty text, isn't read from `.env`.",
         "3. `.env`. The commands `serve`, `ui`, and `doctor` have an option `--env-file` for another file.",
         "4. The default.",
         "",
-        "An empty value counts as unset. An unknown name that starts with `PREPTIME_` is an error. In `.env`, write",
+        "An empty value means the default. An unknown name that starts with `PREPTIME_` is an error. In `.env`, write",
         "`NAME=value` lines. Quotes around a value are removed, variables aren't expanded, and ` #` starts a comment.",
+        "Put a value with `$` in single quotes. Otherwise, shells and Compose, which read this file too, expand it.",
         "The DAGs read the same file: see [Daily run](daily-run.md).",
         "",
         "Secrets are never shown or logged. A setting that is a secret is shown as `set`, and an address without its",

@@ -244,6 +244,16 @@ def test_sigterm_stops_the_command_of_a_task(tmp_path: Path) -> None:
         os.kill(command_id, 0)
 
 
+def test_help_of_clean_names_the_data_that_it_removes(
+    dev: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dev.help_()
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("clean "))
+    removed, _, kept = line.partition(" Keeps ")
+    assert "predictions/, the prediction log" in removed
+    assert all(name in kept for name in (".env", "models/", "results/"))
+
+
 def test_clean_removes_generated_files_only(dev: ModuleType, tmp_path: Path) -> None:
     for name in ("build", "demo", "predictions", "models", "results", ".venv"):
         (tmp_path / name).mkdir()

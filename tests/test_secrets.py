@@ -153,6 +153,14 @@ def test_doctor_shows_the_rest_of_an_address(monkeypatch: pytest.MonkeyPatch) ->
     assert "postgresql://u@127.0.0.1:1/db can't be reached" in result.out
 
 
+@pytest.mark.parametrize("predictions_url", ["", "postgresql://127.0.0.1:1/db", "postgresql://u:s3cret@127.0.0.1:1/db"])
+def test_address_without_secret_stays_in_other_addresses(predictions_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREPTIME_PREDICTIONS_URL", predictions_url)
+    monkeypatch.setenv("PREPTIME_ORDERS", "postgresql://127.0.0.1:1/db?table=orders")
+    result = preptime("doctor", "--role", "jobs", "--json")
+    assert "postgresql://127.0.0.1:1/db can't be reached" in result.out
+
+
 def test_invalid_env_file_hides_its_lines(folder: Path) -> None:
     for text in (f"PREPTIME_ORDERS={MARKER} '{MARKER}", f"{MARKER} = 1", f"PREPTIME_{MARKER[:0]}PROT={MARKER}"):
         (folder / "settings.env").write_text(text, encoding="utf-8")

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from preptime.env_file import COMPOSE_SETTINGS, read_env_file
+from preptime.cli.options import server_environment
+from preptime.env_file import COMPOSE_SETTINGS, find_expanded_values, read_env_file
 from preptime.errors import UsageError
 from preptime.network import find_service_links
+from preptime.setting_specs import SettingSpec
 from preptime.settings import Settings, iter_settings
 from scripts import settings_docs
 from tests.requirements import ROOT
@@ -34,8 +36,23 @@ def test_load_environment_precedes_env_file(tmp_path: Path) -> None:
     path = write_env_file(tmp_path, "PREPTIME_PORT=81\nPREPTIME_WORKERS=3\nOTHER=x\n")
     settings = Settings.load({"PREPTIME_PORT": "82"}, path)
     assert (settings.port, settings.workers) == (82, 3)
-    assert Settings.load({"PREPTIME_PORT": ""}, path).port == 81
+    assert Settings.load({}, path).port == 81
     assert Settings.load({}, tmp_path / "none") == Settings()
+
+
+@pytest.mark.parametrize("setting", list(iter_settings()), ids=lambda setting: setting.field)
+def test_load_empty_variable_hides_that_of_env_file(tmp_path: Path, setting: SettingSpec) -> None:
+    for name in setting.names:
+        path = write_env_file(tmp_path, f"{name}=an invalid value://\nPREPTIME_WORKERS=3\n")
+        assert Settings.load({name: "", "PREPTIME_WORKERS": "2"}, path) == Settings(workers=2)
+
+
+def test_server_settings_prefer_empty_variable_to_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_env_file(tmp_path, "PREPTIME_MAX_ORDERS=77\nPREPTIME_WORKERS=3\nPREPTIME_PORT=81\n")
+    monkeypatch.setenv("PREPTIME_MAX_ORDERS", "")
+    monkeypatch.setenv("PREPTIME_PORT", "tcp://10.0.0.1:8000")  # a service link of Kubernetes
+    settings = Settings.load(server_environment(path, {"workers": 2}))
+    assert (settings.max_orders, settings.workers, settings.port) == (Settings().max_orders, 2, 81)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +90,9 @@ def test_load_unknown_name_suggests_closest(tmp_path: Path) -> None:
         ("PREPTIME_CHAMPION_POLL_SECONDS", "inf", "to 3600"),
         ("PREPTIME_PREDICTION_LOG", "disk", "one of folder, off, stdout"),
         ("AIP_PREDICT_ROUTE", "predict", "starts with /"),
+        ("PREPTIME_PUBLIC_DETAILS", "yes", "expected true or false,"),
+        ("PREPTIME_SCHEMA", "gs://b/schema.toml", "expected a TOML file, not a URL,"),
+        ("PREPTIME_RESULTS", "gs://b/results", "expected a folder, not a URL,"),
     ],
 )
 def test_load_invalid_value_names_value_and_expectation(name: str, value: str, expected: str) -> None:
@@ -190,6 +210,17 @@ def test_read_env_file_returns_every_quoted_value(tmp_path_factory: pytest.TempP
     assert read_env_file(path) == {"A": value}
 
 
+def test_find_expanded_values_skips_single_quotes(tmp_path: Path) -> None:
+    text = "# $a\n\nA=pa$word\nexport B=\"$x\" # $y\nC='$x'\nD= '$x' # $y\nE=x # $y\nF=it's $x\n"
+    found = list(find_expanded_values(write_env_file(tmp_path, text)))
+    assert found == [(3, "A", "pa$word"), (4, "B", "$x"), (8, "F", "it's $x")]
+
+
+def test_pages_show_values_that_a_setting_can_have() -> None:
+    assert "| true or false | `true` |" in settings_docs.markdown()
+    assert "#PREPTIME_PUBLIC_DETAILS=true\n" in settings_docs.env_example()
+
+
 def test_env_example_is_valid_and_equals_defaults(tmp_path: Path) -> None:
     assert Settings.load({}, write_env_file(tmp_path, settings_docs.env_example())) == Settings()
     names = {name for setting in iter_settings() for name in setting.names}
@@ -205,7 +236,7 @@ def test_external_settings_match_compose() -> None:
     own_names = {name for setting in iter_settings() for name in setting.names}
     assert {name: default for name, default in compose_variables.items() if name not in own_names} == {
         name: default for name, (_, default) in COMPOSE_SETTINGS.items()
-    }
+    } | {"ORDERS_FOLDER": "orders"}  # a volume, not a folder
 
 
 def test_settings_pages_are_current() -> None:

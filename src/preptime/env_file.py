@@ -6,6 +6,7 @@ The commands, the DAGs, Compose, and the scripts share this file.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dotenv.parser import Binding, parse_stream
@@ -30,19 +31,46 @@ def read_env_file(path: Path) -> dict[str, str]:
         raise UsageError(f"{path} cannot be read: {error}.", "Use UTF-8 text.") from error
 
 
+def read_variables(environ: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
+    """Return the variables of `environ`, and those of `env_file` that `environ` doesn't have.
+
+    A variable of `environ` has precedence even if it's empty. A file that doesn't exist has no variables.
+
+    Raises:
+        UsageError: The file is invalid: see `read_env_file`.
+    """
+    file_variables = read_env_file(env_file) if env_file is not None and env_file.is_file() else {}
+    return file_variables | dict(environ)
+
+
+def find_expanded_values(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Yield the line, the name, and the value of each line in which Compose expands variables.
+
+    It doesn't expand a value in single quotes. The file must be valid.
+    """
+    with path.open(encoding="utf-8-sig") as stream:
+        for binding in parse_stream(stream):
+            is_quoted = binding.original.string.partition("=")[2].lstrip().startswith("'")
+            if binding.key and "$" in (binding.value or "") and not is_quoted:
+                yield _line_number(binding), binding.key, binding.value or ""
+
+
 def _is_comment(binding: Binding) -> bool:
     return binding.key is None and not binding.error
 
 
 def _name_and_value(binding: Binding, path: Path) -> tuple[str, str]:
     if binding.key is None or binding.value is None or not _NAME_PATTERN.fullmatch(binding.key):
-        text = binding.original.string
-        blank_lines = text[: len(text) - len(text.lstrip())].count("\n")
         raise UsageError(
-            f"{path}, line {binding.original.line + blank_lines}: expected NAME=value.",
+            f"{path}, line {_line_number(binding)}: expected NAME=value.",
             "Start comments with #. If a value has quotes, quote the whole value.",
         )
     return binding.key, binding.value
+
+
+def _line_number(binding: Binding) -> int:
+    text = binding.original.string
+    return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
 
 
 DAG_SETTINGS: dict[str, tuple[str, str]] = {
@@ -74,7 +102,10 @@ DAG_SETTINGS: dict[str, tuple[str, str]] = {
 COMPOSE_SETTINGS: dict[str, tuple[str, str]] = {
     "IMAGE_TAG": ("Tag of the preptime images.", "local"),
     "ENV_FILE": ("Settings file that the containers get.", ".env"),
-    "ORDERS_FOLDER": ("Folder on this machine that contains orders and restaurants.", "orders"),
+    "ORDERS_FOLDER": (
+        "Folder on this machine that contains orders and restaurants. If it's empty, the volume `orders` is used.",
+        "",
+    ),
     "COMPOSE_ORDERS": ("Orders in the containers: a path or a URL.", "/data/orders/orders.csv"),
     "COMPOSE_RESTAURANTS": (
         "Restaurants in the containers: a path or a URL. If it's set and empty, they are derived from the orders.",

@@ -1,7 +1,7 @@
 """The declarations of settings: names, types, ranges, and how they are read and shown.
 
 A field of a `msgspec.Struct` declares a setting by its type, its default, and `Meta(description=...)`. `Meta.extra` can
-have other `names`, and whether the value is a `secret`.
+have other `names`, whether the value is a `secret`, and what is `expected`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class SettingSpec(msgspec.Struct, frozen=True):
 
     def remember_secrets(self, value: str) -> None:
         """Hide the secrets in a value of this setting from every message and log of this process."""
-        if self.secret and not has_secret(value):
+        if self.secret and "://" not in value and not has_secret(value):
             remember_secret(value)
         else:
             remember_secrets(value)
@@ -66,6 +66,8 @@ class _SettingExtra(msgspec.Struct, frozen=True):
 
     names: tuple[str, ...] = ()
     secret: bool = False
+    expected: str = ""
+    """The expected value, if the type doesn't describe it."""
 
 
 def iter_specs(struct: type[msgspec.Struct]) -> Iterator[SettingSpec]:
@@ -83,9 +85,9 @@ def iter_specs(struct: type[msgspec.Struct]) -> Iterator[SettingSpec]:
         yield SettingSpec(
             field=field.name,
             names=setting_extra.names or (PREFIX + field.name.upper(),),
-            default="" if field.default is None else str(field.default),
+            default=_default_text(field.default),
             description=str(schema["description"]),
-            expected=_describe_type(field_type),
+            expected=setting_extra.expected or _describe_type(field_type),
             secret=setting_extra.secret,
             is_folder=isinstance(field_type, inspect.StrType) and field_type.pattern == FOLDER_PATTERN,
             is_integer=isinstance(field_type, inspect.IntType),
@@ -96,8 +98,17 @@ def iter_specs(struct: type[msgspec.Struct]) -> Iterator[SettingSpec]:
         )
 
 
+def _default_text(default: object) -> str:
+    """Return a default as a value that a variable can have."""
+    if default is None:
+        return ""
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
 def _describe_type(field_type: inspect.Type) -> str:
     match field_type:
+        case inspect.BoolType():
+            return "true or false"
         case inspect.IntType():
             return f"a whole number {_describe_range(field_type.ge, field_type.le)}"
         case inspect.FloatType():

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from preptime.env_file import DAG_SETTING_NAMES, read_env_file
+from preptime.env_file import DAG_SETTING_NAMES, read_variables
 from preptime.errors import UsageError
 from preptime.network import find_service_links, is_loopback
 from preptime.setting_specs import FOLDER_PATTERN, PREFIX, SettingSpec, iter_specs
@@ -47,7 +47,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         FolderPath,
         Meta(
             description="TOML file that describes the columns of the orders (docs/schema.md). If it's empty, "
-            "`schema.toml` in the current folder is used if it exists, and the built-in schema otherwise."
+            "`schema.toml` in the current folder is used if it exists, and the built-in schema otherwise.",
+            extra={"expected": "a TOML file, not a URL"},
         ),
     ] = ""
     results: Annotated[
@@ -317,17 +318,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @classmethod
     def load(cls, environ: Mapping[str, str], env_file: Path | None = None) -> Self:
-        """Return the settings from `environ`, then from `env_file`, then the defaults. An empty value counts as unset.
+        """Return the settings from `environ`, then from `env_file`, then the defaults.
 
+        An empty value means the default. A variable that is empty in `environ` isn't read from `env_file`.
         Kubernetes service links in `environ` are ignored: see `find_service_links`.
 
         Raises:
             UsageError: A name that starts with `PREPTIME_` is unknown, or a value is out of its range.
         """
-        file_values = read_env_file(env_file) if env_file is not None and env_file.is_file() else {}
-        raw_values = {name: value for name, value in file_values.items() if value}
         service_links = find_service_links(environ)
-        raw_values |= {name: value for name, value in environ.items() if value and name not in service_links}
+        own_environ = {name: value for name, value in environ.items() if name not in service_links}
+        raw_values = {name: value for name, value in read_variables(own_environ, env_file).items() if value}
         known_names = {name for spec in iter_settings() for name in spec.names}
         for unknown_name in sorted(raw_values.keys() - known_names - TEST_SETTING_NAMES - DAG_SETTING_NAMES):
             if unknown_name.startswith(PREFIX):

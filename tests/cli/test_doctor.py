@@ -288,6 +288,12 @@ def test_doctor_read_only_store_is_error_for_jobs(environment: Environment, monk
     assert results["store"].state == results["disk: the store"].state == "error"
 
 
+def test_doctor_file_url_is_a_local_store(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREPTIME_STORE", (environment.folder / "models").as_uri())
+    assert run_doctor()["store"].state == "ok"
+    assert run_doctor("--role", "jobs")["disk: the store"].state == "ok"
+
+
 def test_doctor_damaged_champion_is_error(environment: Environment) -> None:
     model = environment.store.fetch(environment.bundle) / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1] + b"!")

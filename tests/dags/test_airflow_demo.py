@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from preptime.env_file import DAG_SETTINGS
+from preptime.schema.schema import TAKE_HOME_SCHEMA
+from preptime.schema.toml_file import parse_schema
+from preptime.settings import Settings
 from preptime.synthetic import SynthesisPlan, synthesize_frames
 from scripts.airflow_demo import demo_settings, find_reason
 
@@ -58,12 +62,47 @@ def test_user_decides_about_old_orders(
 
     result = demo_settings(settings, tmp_path, demo=demo, ask=ask)
     assert len(questions) == (demo is None)
-    if uses_demo:
-        changed = {name: value for name, value in result.items() if value != settings.get(name)}
-        assert changed.pop("PREPTIME_SCHEMA") == ""
-        assert set(changed) == {
-            "PREPTIME_DEMO_ORDERS", "PREPTIME_ORDERS", "PREPTIME_RESTAURANTS", "PREPTIME_STORE", "PREPTIME_RESULTS",
-        }  # fmt: skip
-        assert all(Path(value).is_relative_to(tmp_path / "demo") for value in changed.values())
-    else:
-        assert result == settings
+    assert (result != settings) == uses_demo
+
+
+COMPANY = {
+    "PREPTIME_STORE": "gs://company/models",
+    "PREPTIME_ORDERS": "postgresql://db/food?table=orders",
+    "PREPTIME_RESTAURANTS": "postgresql://db/food?table=restaurants",
+    "PREPTIME_SCHEMA": "company.toml",
+    "PREPTIME_RESULTS": "/company/results",
+    "PREPTIME_PREDICTIONS_URL": "postgresql://db/food",
+    "PREPTIME_PREDICTION_LOG_SOURCE": "bigquery://company.log?table=t",
+    "PREPTIME_PREDICTION_LOG_FOLDER": "/company/predictions",
+    "PREPTIME_API_URL": "https://api.company",
+    "PREPTIME_API_KEY": "a company key",
+    "MLFLOW_TRACKING_URI": "https://mlflow.company",
+    "PREPTIME_RUNNER": "dataproc",
+    "PREPTIME_IMAGE": "registry.company/jobs",
+    "PREPTIME_SPARK_PROJECT": "company",
+    "PREPTIME_SPARK_CORPUS": "gs://company/corpus",
+    "PREPTIME_TIME_ZONE": "America/New_York",
+    "PREPTIME_COURIER_COST": "2",
+}
+
+
+def test_demo_uses_nothing_of_the_company(tmp_path: Path) -> None:
+    """A task gets the environment, and reads `.env`, because it runs in the project's folder."""
+    env_file = tmp_path / ".env"
+    env_file.write_text("".join(f"{name}='{value}'\n" for name, value in COMPANY.items()), encoding="utf-8")
+    variables = demo_settings(COMPANY, tmp_path, demo=True, ask=pytest.fail)
+    loaded = Settings.load(variables, env_file)
+    folder = tmp_path / "demo"
+    assert loaded == Settings(
+        store=str(folder / "models"),
+        orders=str(folder / "orders.csv"),
+        restaurants=str(folder / "restaurants.csv"),
+        schema=str(folder / "schema.toml"),
+        results=str(folder / "results"),
+        prediction_log_folder=str(folder / "predictions"),
+        courier_cost=2,
+    )
+    assert parse_schema((folder / "schema.toml").read_text(encoding="utf-8")) == TAKE_HOME_SCHEMA
+    kept = {"PREPTIME_RUNNER": "command", "PREPTIME_TIME_ZONE": "America/New_York", "PREPTIME_DEMO_ORDERS": str(folder)}
+    of_dags = {name: variables[name] for name in DAG_SETTINGS if variables.get(name)}
+    assert of_dags == kept

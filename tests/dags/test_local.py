@@ -18,7 +18,10 @@ import msgspec
 import pytest
 
 from preptime.scoring.score_day import DayScoreDocument
+from scripts import airflow_local
+from scripts.airflow_local import LocalAirflow
 from tests.dags.installation import Installation
+from tests.fake_server import JsonHandler, serve
 from tests.requirements import ROOT
 
 USER, PASSWORD = "cook", "salt and pepper"
@@ -94,7 +97,7 @@ def running(migrated: Installation, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_output_has_url_and_user_without_chosen_password(running: RunningAirflow) -> None:
-    assert f"Airflow: http://localhost:{running.port}, user {USER}. {READY_TEXT}" in running.output
+    assert f"Airflow: http://127.0.0.1:{running.port}, user {USER}. {READY_TEXT}" in running.output
     assert PASSWORD not in running.output
 
 
@@ -154,6 +157,47 @@ def is_running(process_id: int) -> bool:
         return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("", "http://127.0.0.1:8080"),
+        ("localhost", "http://localhost:8080"),
+        ("127.0.0.2", "http://127.0.0.2:8080"),
+        ("192.0.2.1", "http://192.0.2.1:8080"),
+        ("0.0.0.0", "http://127.0.0.1:8080"),  # noqa: S104
+        ("::1", "http://[::1]:8080"),
+        ("::", "http://[::1]:8080"),
+    ],
+)
+def test_tasks_reach_the_address_that_airflow_listens_on(host: str, url: str, tmp_path: Path) -> None:
+    settings = {"AIRFLOW_HOST": host, "AIRFLOW_HOME": str(tmp_path), "_AIRFLOW_WWW_USER_PASSWORD": PASSWORD}
+    airflow = LocalAirflow.from_settings(settings)
+    environment = airflow.environment(settings)
+    assert airflow.url == url
+    assert environment["AIRFLOW__API__HOST"] == (host or "127.0.0.1")
+    assert environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == f"{url}/execution/"
+
+
+def test_health_is_read_at_the_address_that_airflow_listens_on(tmp_path: Path) -> None:
+    class Handler(JsonHandler):
+        def do_GET(self) -> None:
+            self.respond({name: {"status": "healthy"} for name in ("metadatabase", "scheduler", "dag_processor")})
+
+    with serve(Handler) as url:
+        host, _, port = url.rpartition("/")[2].partition(":")
+        settings = {"AIRFLOW_HOST": host, "AIRFLOW_PORT": port, "AIRFLOW_HOME": str(tmp_path)}
+        assert LocalAirflow.from_settings(settings).is_healthy()
+        assert not LocalAirflow.from_settings(settings | {"AIRFLOW_HOST": "127.0.0.2"}).is_healthy()
+
+
+def test_malformed_env_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    env_file = tmp_path / "bad.env"
+    env_file.write_text("A=1\nthis is not a setting\n", encoding="utf-8")
+    assert airflow_local.main(["--no-demo", "--env-file", str(env_file)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{env_file}, line 2: expected NAME=value.")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import configparser
 import re
 import subprocess
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
@@ -36,6 +36,19 @@ def test_build_without_digests_is_refused(
     )
     assert image_digests.read_digest("BASE") == f"python:3.11@{DIGEST}"
     assert image_digests.read_digest("POSTGRES_IMAGE") == f"postgres:17@{DIGEST}"
+
+
+def test_build_on_windows_gets_a_path_with_slashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    builds: list[list[str]] = []
+    monkeypatch.setattr(images, "ROOT", PureWindowsPath("C:/preptime"))
+    monkeypatch.setattr(images, "BAKED_STORE", PureWindowsPath("C:/preptime/build/baked"))
+    monkeypatch.setattr(images, "find_docker", lambda: "docker")
+    monkeypatch.setattr(images, "git_revision", lambda: "abc")
+    monkeypatch.setattr(images, "bake_champion", lambda _: None)
+    monkeypatch.setattr(images, "image_size_mb", lambda *_: 1.0)
+    monkeypatch.setattr(images, "build_image", lambda *arguments: builds.append(arguments[-1]))
+    assert images.main(["serve", "--base", "b", "--bake", "models", "--no-sbom"]) == 0
+    assert "--build-arg=BAKED_STORE=build/baked" in builds[0]
 
 
 def test_dockerfile_uses_only_the_base_image() -> None:

@@ -138,6 +138,16 @@ def test_rollback_restores_previous_release(service: FakeService) -> None:
     assert service.shares() == {"preptime-api-00002-abc": 100}
 
 
+def test_repeated_release_keeps_previous_release(service: FakeService) -> None:
+    """A failed job of a workflow is run again as a whole, after its image got all traffic."""
+    release("a")
+    release("b")
+    release("b")
+    assert run("rollback") == 0
+    ((name, revision),) = service.reachable().items()
+    assert (service.shares(), revision["containers"][0]["image"]) == ({name: 100}, image("a"))
+
+
 def test_rollback_before_first_release_is_refused(service: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("rollback") == 1
     assert "has no previous release" in capsys.readouterr().err

@@ -25,7 +25,7 @@ from preptime.bundle.store import Store
 from preptime.env_file import read_env_file
 from preptime.keys import EXAMPLE_KEY
 from preptime.settings import iter_settings
-from scripts import clean_docker
+from scripts import clean_docker, flask_demo
 from tests.bundle.factories import DAY, put_bundle
 from tests.deploy.engine import Engine
 from tests.requirements import ROOT, requires
@@ -122,6 +122,16 @@ def test_00_creates_data_models_and_test_orders(project: Path) -> None:
     assert (project / "demo" / "predictions.csv").is_file()
     coded = pl.read_csv(project / "demo" / "data" / "test_orders_integer_codes.csv")
     assert all(coded[name].dtype == pl.Int64 for name in ("country", "city", "type_of_food"))
+
+
+def test_malformed_env_file_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("A=1\nthis is not a setting\n", encoding="utf-8")
+    assert flask_demo.main([]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(".env, line 2: expected NAME=value.")
 
 
 def test_02_starts_airflow_with_env_file(project: Path) -> None:

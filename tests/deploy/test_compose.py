@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import shutil
 import stat
 import subprocess
 import time
@@ -18,6 +19,8 @@ import yaml
 from playwright.sync_api import expect
 
 from preptime.errors import UsageError
+from preptime.keys import Keys
+from preptime.settings import Settings
 from preptime.ui.predictors import API_MODE
 from scripts import compose, image_digests
 from tests.api.processes import free_port
@@ -207,6 +210,101 @@ def test_only_images_of_the_profiles_need_a_digest(tmp_path: Path, monkeypatch: 
     assert {name: environment[name] for name in images} == images
 
 
+def configured(settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """Return the services as `make up` starts them with these settings."""
+    monkeypatch.setattr(compose, "SECRETS_FILE", tmp_path / "secrets")
+    base = {"PATH": "/usr/bin:/bin", "POSTGRES_IMAGE": "x", "COMPOSE_DISABLE_ENV_FILE": "1", "ENV_FILE": "none"}
+    command = [tool("docker-compose"), "--profile=all", "config", "--format=json"]
+    environment = compose.compose_environment(base | settings, ["all"])
+    completed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    services: dict[str, dict[str, Any]] = json.loads(completed.stdout)["services"]
+    return services
+
+
+def test_empty_restaurants_differ_from_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a restaurants file, restaurants are derived from the orders."""
+    for settings, expected in (({}, "/data/orders/restaurants.csv"), ({"COMPOSE_RESTAURANTS": ""}, "")):
+        services = configured(dict[str, str](settings), tmp_path, monkeypatch)
+        for name in ("api", "ui", "airflow-scheduler"):
+            assert services[name]["environment"]["PREPTIME_RESTAURANTS"] == expected
+
+
+def test_orders_folder_is_a_folder_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose takes a name without a slash for a volume, of which `results` is another one."""
+    monkeypatch.setattr(compose, "ROOT", tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("results", "data/orders"):
+        (tmp_path / name).mkdir(parents=True)
+
+    def source(value: str) -> tuple[str, str]:
+        services = configured({"ORDERS_FOLDER": value}, tmp_path, monkeypatch)
+        volumes = {volume["target"]: volume for volume in services["airflow-scheduler"]["volumes"]}
+        return volumes["/data/orders"]["type"], volumes["/data/orders"]["source"]
+
+    for value in ("results", "./results", "~/results", str(tmp_path / "results")):
+        assert source(value) == ("bind", str(tmp_path / "results"))
+    assert source("data/orders") == ("bind", str(tmp_path / "data" / "orders"))
+    assert source("") == ("volume", "orders")
+    with pytest.raises(UsageError, match=r"ORDERS_FOLDER=orders: .*orders isn't a folder"):
+        compose.compose_environment({"ORDERS_FOLDER": "orders"}, ["api"])
+
+
+def test_down_ignores_the_folder_of_the_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose would refuse a name from `.env` that isn't a volume."""
+    environments: list[dict[str, str]] = []
+
+    def run(*_: object, env: dict[str, str], **__: object) -> subprocess.CompletedProcess[str]:
+        environments.append(env)
+        return subprocess.CompletedProcess([], 0)
+
+    monkeypatch.setattr(compose, "find_docker", lambda: "docker")
+    monkeypatch.setattr(compose, "compose_command", lambda client: [client, "compose"])
+    monkeypatch.setattr(subprocess, "run", run)
+    assert compose.main(["down"]) == 0
+    assert [environment["ORDERS_FOLDER"] for environment in environments] == [""]
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("MLFLOW_TRACKING_URI=http://mlflow/$a", "Write: MLFLOW_TRACKING_URI='http://mlflow/$a'"),
+        ('PREPTIME_STORE="it\'s $a"', "Write: PREPTIME_STORE='it\\'s $a'"),
+        ("AIKEY=s3cret$word", "Write: AIKEY='…', with the value of this line"),
+        ("PREPTIME_PREDICTIONS_URL=postgresql://u:s3cret$word@db/food", "Write: PREPTIME_PREDICTIONS_URL='…', with"),
+    ],
+)
+def test_expanded_value_is_refused_before_the_start(
+    line: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(compose, "find_docker", pytest.fail)
+    monkeypatch.setattr(compose, "SECRETS_FILE", tmp_path / "secrets")
+    monkeypatch.setenv("ENV_FILE", str(tmp_path / ".env"))
+    (tmp_path / ".env").write_text(f"# Costs $5.\n{line}\n", encoding="utf-8")
+    assert compose.main(["up"]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith(".env, line 2: Compose would expand the $")
+    assert hint in error
+    assert "s3cret" not in error
+    assert not (tmp_path / "secrets").exists()
+
+
+def test_value_in_single_quotes_is_the_same_in_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form that `make up` asks for."""
+    env_file = tmp_path / ".env"
+    env_file.write_text("MLFLOW_TRACKING_URI='it\\'s http://u:pa$word@mlflow'\n", encoding="utf-8")
+    compose.check_expansion(env_file)
+    services = configured({"ENV_FILE": str(env_file)}, tmp_path, monkeypatch)
+    value = services["airflow-scheduler"]["environment"]["MLFLOW_TRACKING_URI"].replace("$$", "$")
+    assert value == Settings.load({}, env_file).mlflow_tracking_uri == "it's http://u:pa$word@mlflow"
+
+
+def test_compose_has_an_alternative_for_its_machines_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(compose, "ROOT", Path("none"))
+    with pytest.raises(UsageError, match=r"On Linux with x86-64, you can run instead: python dev.py setup deploy"):
+        compose.compose_command("false")
+
+
 def test_missing_secrets_have_a_hint() -> None:
     environment = {"PATH": "/usr/bin:/bin", "COMPOSE_DISABLE_ENV_FILE": "1"}
     command = [tool("docker-compose"), "--profile", "all", "config", "-q"]
@@ -234,6 +332,18 @@ def test_api_keys_follow_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with_key = compose.compose_environment(settings | {"PREPTIME_API_KEYS": "demo:00"}, ["all"])
     assert with_key["PREPTIME_API_KEYS"] == f"demo:00,{dashboard_key}"
     assert compose.compose_environment(settings, ["all"])["PREPTIME_API_KEYS"] == dashboard_key
+
+
+def test_dashboard_key_of_env_file_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after an earlier `make up` has generated another one."""
+    monkeypatch.setattr(compose, "SECRETS_FILE", tmp_path / "secrets")
+    settings = {"POSTGRES_IMAGE": "postgres:local", "PREPTIME_API_KEY": "my key"}
+    assert Keys.from_setting(compose.compose_environment(settings, ["all"])["PREPTIME_API_KEYS"]).name_of("my key")
+    generated = compose.compose_environment({"POSTGRES_IMAGE": "postgres:local"}, ["all"])["PREPTIME_API_KEY"]
+    for key in ("my key", generated):
+        environment = compose.compose_environment(settings | {"PREPTIME_API_KEY": key}, ["all"])
+        assert environment["PREPTIME_API_KEY"] == key
+        assert Keys.from_setting(environment["PREPTIME_API_KEYS"]).name_of(key) == "dashboard"
 
 
 def test_up_prints_urls_and_the_place_of_the_key(running: RunningSystem) -> None:

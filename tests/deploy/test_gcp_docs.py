@@ -47,6 +47,12 @@ def test_preptime_is_installed_from_checkout_first() -> None:
     assert "google-cloud-bigquery==" in (ROOT / "locks" / "run.lock").read_text(encoding="utf-8")
 
 
+def test_budget_has_a_billing_project() -> None:
+    """Its API refuses the credentials of a user without one."""
+    variables = 'export USER_PROJECT_OVERRIDE=true GOOGLE_BILLING_PROJECT="$PROJECT"'
+    assert 0 < PAGE.index(variables) < PAGE.index("terraform apply")
+
+
 def test_release_commands_parse() -> None:
     calls = re.findall(r"python scripts/cloud_run\.py ([^`\n#]+)", PAGE)
     commands = [cloud_run.parse_arguments(call.replace('"$REGION"', "r").split()).command for call in calls]

@@ -116,22 +116,46 @@ def test_scan_is_daily_and_reads_only() -> None:
     (job,) = workflow("rescan")["jobs"].values()
     assert job["environment"] == "${{ matrix.environment }}-plan"
     assert workflow("rescan")[True]["schedule"] == [{"cron": "10 6 * * *"}]
-    scanned = [step["with"]["image"] for step in job["steps"] if "anchore/scan-action" in step.get("uses", "")]
-    assert scanned == [f"${{{{ steps.running.outputs.{name} }}}}" for name in ("api", "ui", "jobs")]
 
 
 def test_scanned_images_are_those_that_run(tmp_path: Path) -> None:
+    """After a rollback of the dashboard, the newest revision has no traffic. During a release of the API, two have."""
     (job,) = workflow("rescan")["jobs"].values()
     (script,) = (step["run"] for step in job["steps"] if step.get("id") == "running")
-    fakes = 'gcloud() { if [ "$1" = run ]; then echo "image-of-$4"; fi; }\n'
+    fakes = """
+    gcloud() {
+      case "$1 $2 $4" in
+        "run services preptime-api") printf 'preptime-api-00007-abc,10\npreptime-api-00006-abc,90\n' ;;
+        "run services preptime-ui") printf 'preptime-ui-00003-abc,100\npreptime-ui-00004-abc,\n' ;;
+        run*) echo "image-of-$4" ;;
+      esac
+    }
+    """
     output = tmp_path / "output"
     environment = {"PATH": os.environ["PATH"], "REGION": "r", "REGISTRY": "eu/p", "GITHUB_OUTPUT": str(output)}
     subprocess.run(["bash", "-e", "-c", fakes + script], env=environment, check=True)
-    assert output.read_text(encoding="utf-8").splitlines() == [
-        "api=image-of-preptime-api",
-        "ui=image-of-preptime-ui",
-        "jobs=image-of-preptime-train",
+    assert output.read_text(encoding="utf-8").split() == [
+        "images=image-of-preptime-train",
+        "image-of-preptime-api-00007-abc",
+        "image-of-preptime-api-00006-abc",
+        "image-of-preptime-ui-00003-abc",
     ]
+
+
+@pytest.mark.parametrize(("vulnerable", "expected"), [("", 0), ("b", 1)])
+def test_each_running_image_is_scanned(tmp_path: Path, vulnerable: str, expected: int) -> None:
+    (job,) = workflow("rescan")["jobs"].values()
+    (step,) = (step for step in job["steps"] if step.get("name") == "Scan the running images")
+    assert step["env"] == {
+        "GRYPE": "${{ steps.grype.outputs.cmd }}",
+        "IMAGES": "${{ steps.running.outputs.images }}",
+    }
+    fake = f'grype() {{ echo "$@" >> {tmp_path / "calls"}; [ "$1" != "{vulnerable}" ]; }}\n'
+    environment = {"PATH": os.environ["PATH"], "GRYPE": "grype", "IMAGES": "a b c"}
+    command = ["bash", "-e", "-c", fake + step["run"]]
+    assert subprocess.run(command, env=environment, check=False).returncode == expected
+    calls = (tmp_path / "calls").read_text(encoding="utf-8").splitlines()
+    assert calls == [f"{image} --only-fixed --fail-on high" for image in "abc"]
 
 
 @pytest.fixture(scope="module")

@@ -35,11 +35,13 @@ def test_workflows_match_schema() -> None:
 
 
 def test_dependabot_matches_schema() -> None:
-    """Actions, base images, and the provider of Terraform get pull requests. Packages have locks/."""
+    """Actions and the provider of Terraform get pull requests. Packages have locks/, and base images pins.env."""
     path = ROOT / ".github" / "dependabot.yml"
     command = [tool("check-jsonschema"), "--builtin-schema", "vendor.dependabot", str(path)]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
-    assert all((ROOT / folder).is_dir() for folder in re.findall(r"directory: /(\S+)", path.read_text("utf-8")))
+    updates = yaml.safe_load(path.read_text(encoding="utf-8"))["updates"]
+    assert [update["package-ecosystem"] for update in updates] == ["github-actions", "terraform"]
+    assert all((ROOT / update["directory"].strip("/")).is_dir() for update in updates)
 
 
 def test_zizmor_finds_nothing() -> None:

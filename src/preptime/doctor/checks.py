@@ -234,7 +234,7 @@ MAX_HISTORY_AGE_DAYS = 1
 """The history is as of today, or as of yesterday until the daily job has run."""
 
 
-def check_store(bundle_store: Store, role: Role) -> CheckResult:
+def check_store(bundle_store: Store, settings: Settings, role: Role) -> CheckResult:
     """Check that the store is reachable and, depending on the role, writable."""
     try:
         bundles, writable = bundle_store.bundle_ids(), bundle_store.is_writable()
@@ -245,7 +245,7 @@ def check_store(bundle_store: Store, role: Role) -> CheckResult:
         return error_result(
             "store", message, "The jobs write bundles and promote them. Allow this account to create objects there."
         )
-    if role == "serve" and writable and "://" in bundle_store.url:
+    if role == "serve" and writable and settings.local_store is None:
         return warning_result("store", message, "The API only reads. An account that can't create objects is safer.")
     return ok_result("store", message)
 

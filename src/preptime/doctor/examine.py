@@ -61,7 +61,7 @@ def _store_checks(settings: Settings, role: Role, today: date, clock: checks.Clo
             *(skipped_result(check, "Fix the store first.") for check in remaining),
             checks.check_time_zones(zones),
         ]
-    store_check = checks.check_store(bundle_store, role)
+    store_check = checks.check_store(bundle_store, settings, role)
     champion_check, entry, bundle = checks.check_champion(bundle_store, role)
     if bundle is not None:
         zones.extend(bundle.manifest.vocabularies.time_zone)
@@ -82,6 +82,6 @@ def _writable_folders(settings: Settings, role: Role) -> dict[str, Path]:
         folders["the prediction log"] = Path(settings.prediction_log_folder)
     if role == "jobs":
         folders["results"] = Path(settings.results)
-        if "://" not in settings.store:
-            folders["the store"] = Path(settings.store)
+        if settings.local_store is not None:
+            folders["the store"] = settings.local_store
     return folders
