@@ -15,14 +15,15 @@ import pytest
 
 from preptime.domain.data_dictionary import FILE_COLUMN, READER_COLUMNS, ROW_COLUMN
 from preptime.errors import DataError
-from preptime.schema.schema import TAKE_HOME_SCHEMA, RestaurantColumns
+from preptime.schema.schema import TAKE_HOME_SCHEMA, RestaurantColumns, Schema
 from preptime.schema.toml_file import parse_schema
+from preptime.sources.database import NoStorableRowsError
 from preptime.sources.registry import is_database, open_source
 from preptime.sources.source import DataSource
 from preptime.validation.audit import audit_orders
 from preptime.validation.restaurants import read_restaurants
 from tests.sources.loading import load_rows, prepare_database, stored_restaurants
-from tests.validation.factories import make_month, make_restaurant_index
+from tests.validation.factories import make_month, make_order, make_orders, make_restaurant_index
 
 
 def _sort_as_database(rows: pl.DataFrame) -> pl.DataFrame:
@@ -253,3 +254,61 @@ def test_source_without_rows_raises(kind: Kind, tmp_path: Path) -> None:
         source.frame()
     with pytest.raises(DataError, match="no rows"):
         list(source.batches(10))
+
+
+@pytest.fixture(params=DATABASE_FIXTURES.values())
+def empty_database(request: pytest.FixtureRequest) -> str:
+    """The address of an empty database with the restaurants, of each kind."""
+    return prepare_database(request.getfixturevalue(request.param))
+
+
+LATE_SCHEMAS = {
+    "ISO": TAKE_HOME_SCHEMA,
+    "format": parse_schema("""
+[orders]
+order_id = "order_id"
+order_acknowledged_at = "order_acknowledged_at"
+order_ready_at = { column = "order_ready_at", format = "%Y-%m-%d %H:%M:%S.%f%z" }
+order_value = "order_value_gbp"
+restaurant_id = "restaurant_id"
+number_of_items = "number_of_items"
+prep_time = "prep_time_seconds"
+country = "country"
+city = "city"
+type_of_food = "type_of_food"
+"""),
+}
+
+
+@pytest.mark.parametrize("schema", LATE_SCHEMAS.values(), ids=LATE_SCHEMAS)
+def test_load_missing_cells_erase_nothing(empty_database: str, schema: Schema) -> None:
+    names = {"country": "UK", "city": "NA", "type_of_food": "null"}
+    known = make_order(order_id="A", **names)
+    load_rows(empty_database, make_orders(known), schema=schema)
+    stored = open_source(empty_database).frame()
+    assert stored.select(*names).row(0, named=True) == names, "NA and null can be names"
+    for missing in ("NULL", "NaN", " ", " N/A ", "<NA>", "NaT", "none", ""):
+        outcomes = {"order_ready_at": missing, "prep_time_seconds": missing}
+        again = known | outcomes | dict.fromkeys(names, "  ")
+        loaded = load_rows(empty_database, make_orders(again, again), schema=schema)
+        assert (loaded.updated, loaded.unchanged, loaded.duplicates) == (0, 1, 1), repr(missing)
+        load_rows(empty_database, make_orders(again | {"order_id": f"B{missing}"}), schema=schema)
+    assert open_source(empty_database).frame().filter(order_id="A").equals(stored)
+    others = open_source(empty_database).frame().filter(pl.col("order_id") != "A")
+    assert others.select("order_ready_at", "prep_time_seconds", *names).null_count().row(0) == (len(others),) * 5
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_load_float_order_ids_equal_the_integers(empty_database: str, suffix: str) -> None:
+    ids = pl.int_range(1, 4).alias("order_id")
+    early = make_orders(*[make_order(order_ready_at=None, prep_time_seconds=None)] * 3).with_columns(ids)
+    load_rows(empty_database, early.with_columns(pl.col("order_id").cast(pl.Float64)), suffix)
+    assert open_source(empty_database).frame()["order_id"].to_list() == ["1", "2", "3"]
+    loaded = load_rows(empty_database, make_orders(*[make_order()] * 3).with_columns(ids), suffix)
+    assert (loaded.inserted, loaded.updated) == (0, 3)
+
+
+def test_load_rejects_a_date_without_clock_time(empty_database: str) -> None:
+    rows = make_orders(make_order(order_id="A")).with_columns(order_ready_at=pl.date(2015, 6, 2))
+    with pytest.raises(NoStorableRowsError):
+        load_rows(empty_database, rows, "parquet")

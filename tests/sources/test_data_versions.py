@@ -69,6 +69,24 @@ def test_snapshot_is_unaffected_by_orders_of_other_days(database: str, tmp_path:
     assert _write_snapshot(database, tmp_path / "third").orders > len(pl.read_parquet(tmp_path / "first" / ORDERS_FILE))
 
 
+def test_snapshot_of_other_types_keeps_the_meaning(tmp_path: Path) -> None:
+    folder = tmp_path / "orders"
+    folder.mkdir()
+    rows = make_month(days=4).with_columns(order_id=pl.int_range(pl.len()) + 10**18)
+    rows.write_parquet(folder / "1.parquet")
+    selected = rows.filter(rows["order_acknowledged_at"].dt.date().is_between(FIRST, LAST))
+    selected[:2].with_columns(order_id=pl.Series([7.0, 8.0])).write_parquet(folder / "2.parquet")
+    _write_snapshot(str(folder), tmp_path / "out")
+    expected = [*selected["order_id"].cast(pl.String), "7", "8"]
+    assert pl.read_parquet(tmp_path / "out" / ORDERS_FILE)["order_id"].to_list() == expected
+    epochs = rows.with_columns(pl.col("order_acknowledged_at").dt.epoch("us"))
+    epochs.write_parquet(folder / "2.parquet")
+    with pytest.raises(
+        DataError, match=r"order_acknowledged_at is Datetime.* in .*1\.parquet and Int64 in .*2\.parquet"
+    ):
+        _write_snapshot(str(folder), tmp_path / "again")
+
+
 def test_snapshot_without_orders_raises(database: str, tmp_path: Path) -> None:
     load_rows(prepare_database(database), make_month(days=1))
     with pytest.raises(DataError, match="has no orders from 2015-06-02 to 2015-06-03"):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import gzip
 import io
 import os
 import sys
+from collections.abc import Sequence
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
@@ -15,9 +17,11 @@ import pytest
 from preptime.domain.data_dictionary import FILE_COLUMN, ROW_COLUMN, SURPLUS_COLUMN, require_columns
 from preptime.domain.validation_reasons import ValidationReason, reasons_in_mask
 from preptime.errors import DataError, OperationError, UsageError
+from preptime.sources.ingest import read_restaurant_columns
 from preptime.sources.registry import open_source
 from preptime.sources.source import estimate_rows
 from preptime.validation.audit import audit_orders
+from preptime.validation.duplicates import order_keys
 from tests.requirements import requires
 from tests.validation.factories import make_order, make_orders, make_restaurant_index
 
@@ -196,7 +200,7 @@ def test_audit_of_ragged_lines_marks_only_these_lines(tmp_path: Path) -> None:
     short_line = "2015-06-01 19:00:00+01:00,2015-06-01 19:10:00+01:00"
     path.write_text(f"{text},surplus,more\n{short_line}\n", encoding="utf-8")
     frame = open_source(path).frame()
-    assert frame[SURPLUS_COLUMN].to_list() == [None, "line 3: surplus", None]
+    assert frame[SURPLUS_COLUMN].to_list() == [None, "line 3: surplus,more", None]
     audited = audit_orders(frame, make_restaurant_index(), need_label=True)
     assert [reasons_in_mask(int(bits)) for bits in audited.reasons] == [
         (),
@@ -302,7 +306,7 @@ def test_open_source_surplus_cells_in_first_line_are_found(tmp_path: Path) -> No
     path.write_bytes(HEADER + b"1,London,x,y,z\n2,Leeds\n")
     source = open_source(path)
     for frame in (source.frame(), pl.concat(source.batches(10), how="diagonal")):
-        assert frame[SURPLUS_COLUMN].to_list() == ["line 2: x", None]
+        assert frame[SURPLUS_COLUMN].to_list() == ["line 2: x,y,z", None]
 
 
 @pytest.mark.parametrize("file_format", ["csv", "parquet"])
@@ -357,6 +361,83 @@ def test_open_source_partitions_with_other_time_zones_raise(tmp_path: Path) -> N
         times = pl.Series([INSTANT]).cast(pl.Datetime("us", zone))
         pl.DataFrame({"at": times}).write_parquet(tmp_path / f"{zone[:3]}.parquet")
     assert "have incompatible column types" in _read_error(tmp_path)
+
+
+AT = pl.Series([dt.datetime(2015, 6, 1, 19, 0)])
+EPOCH = pl.Series([INSTANT])
+TEXT = pl.Series(["12"])
+NUMBER = pl.Series([12])
+
+
+def _write_two_types(folder: Path, column: str, *cells: pl.Series) -> None:
+    for number, part in enumerate(cells, start=1):
+        rows = make_orders(make_order()).with_columns(part.alias(column))
+        rows.write_parquet(folder / f"{number}.parquet")
+
+
+@pytest.mark.parametrize(
+    ("column", "first", "second"),
+    [
+        ("order_acknowledged_at", AT, EPOCH),
+        ("order_ready_at", AT, AT.cast(pl.Date)),
+        ("order_acknowledged_at", AT, AT.dt.replace_time_zone("UTC")),
+        ("order_acknowledged_at", AT, AT.dt.strftime("%Y-%m-%d %H:%M:%S")),
+        ("order_acknowledged_at", EPOCH, EPOCH.cast(pl.String)),
+        ("order_value_gbp", NUMBER, TEXT),
+        ("order_id", AT, TEXT),
+        ("note", NUMBER > 1, NUMBER),
+    ],
+)
+def test_parquet_types_of_other_kinds_raise(tmp_path: Path, column: str, first: pl.Series, second: pl.Series) -> None:
+    _write_two_types(tmp_path, column, first, second)
+    message = _read_error(tmp_path)
+    assert f"incompatible column types ({column} is " in message
+    assert f" in {tmp_path / '1.parquet'} and " in message
+    assert f" in {tmp_path / '2.parquet'})" in message
+    assert "Write each column with the same type in every partition." in message
+
+
+@pytest.mark.parametrize(
+    ("column", "first", "second", "expected"),
+    [
+        ("order_id", [10**18 + 1], [7.0], ["1000000000000000001", "7"]),
+        ("order_id", [" A-1 "], [7.0], ["A-1", "7"]),
+        ("restaurant_id", [10**18 + 1], [20.0], ["1000000000000000001", "20"]),
+        ("restaurant_id", ["007"], [20], ["007", "20"]),
+        ("order_value_gbp", [7], [7.5], [7.0, 7.5]),
+        ("number_of_items", pl.Series([3], dtype=pl.Int32), [4], [3, 4]),
+        ("order_value_gbp", pl.Series([None], dtype=pl.Null), [7.5], [None, 7.5]),
+        ("order_acknowledged_at", AT.cast(pl.Datetime("ms")), AT, [AT[0], AT[0]]),
+        ("note", [7], ["seven"], ["7", "seven"]),
+    ],
+)
+def test_parquet_types_that_keep_the_meaning_are_read(
+    tmp_path: Path, column: str, first: Sequence[object], second: Sequence[object], expected: list[object]
+) -> None:
+    _write_two_types(tmp_path, column, *(pl.Series(cells) for cells in (first, second)))
+    source = open_source(tmp_path)
+    frame = source.frame()
+    assert frame[column].to_list() == expected
+    audited = audit_orders(frame, make_restaurant_index(), need_label=False).frame
+    parts = [audit_orders(rows, make_restaurant_index(), need_label=False).frame for rows in source.batches(1)]
+    same = [name for name in audited.columns if name != "order_id"]
+    assert audited.select(same).equals(pl.concat([part.select(same) for part in parts]))
+    assert order_keys(audited).equals(pl.concat([order_keys(part) for part in parts]))
+
+
+def test_parquet_file_without_rows_can_have_other_types(tmp_path: Path) -> None:
+    """An empty data frame often has types of its own."""
+    make_orders(make_order()).with_columns(AT.alias("order_acknowledged_at")).write_parquet(tmp_path / "1.parquet")
+    make_orders(make_order()).clear().write_parquet(tmp_path / "2.parquet")
+    assert open_source(tmp_path).frame()["order_acknowledged_at"].to_list() == AT.to_list()
+
+
+def test_restaurants_of_files_with_other_widths_are_read(tmp_path: Path) -> None:
+    _write_two_types(tmp_path, "restaurant_id", pl.Series([7], dtype=pl.Int32), pl.Series([8]))
+    assert read_restaurant_columns(open_source(tmp_path))["restaurant_id"].to_list() == [7, 8]
+    _write_two_types(tmp_path, "restaurant_id", pl.Series([7]), AT)
+    with pytest.raises(DataError, match=r"restaurant_id is Int64 in .*1\.parquet and Datetime.* in .*2\.parquet"):
+        read_restaurant_columns(open_source(tmp_path))
 
 
 def test_open_source_unsupported_decimal_is_named(tmp_path: Path) -> None:

@@ -67,6 +67,16 @@ def test_report_names_restaurants_left_out_and_similar_ids() -> None:
     assert msgspec.json.decode(msgspec.json.encode(report), type=CheckReport) == report
 
 
+def test_report_distinguishes_files_of_the_same_name(tmp_path: Path) -> None:
+    paths = [tmp_path / city / "orders.csv" for city in ("Leeds", "London")]
+    for path in paths:
+        path.parent.mkdir()
+        make_orders(make_order(order_acknowledged_at="?")).write_csv(path)
+    audited = audit_orders(open_source(tmp_path).frame(), make_restaurant_index(), need_label=True)
+    text = render_text(summarize_audit(audited, restaurant_count=4))
+    assert all(f"  {path} row 1: order_acknowledged_at is '?'" in text for path in paths)
+
+
 def test_check_report_round_trips_as_json() -> None:
     report = summarize_audit(_audited(make_order(), make_order(order_acknowledged_at=None)), restaurant_count=4)
     assert msgspec.json.decode(msgspec.json.encode(report), type=CheckReport) == report
@@ -103,7 +113,7 @@ def test_write_rejects_writes_unchanged_rows_with_reasons(tmp_path: Path, suffix
     path = tmp_path / f"rejects.{suffix}"
     assert write_rejects(audited, path) == 2
     rejects = open_source(path)
-    assert rejects.columns[:-4] == tuple(rows[0])
+    assert rejects.columns[:-5] == tuple(rows[0])
     frame = rejects.frame()
     assert frame["order_id"].to_list() == ["1", "5"]
     assert frame["order_value_gbp"].to_list() == [" €4 ", "21.40"]
@@ -119,7 +129,8 @@ def test_write_rejects_writes_unchanged_rows_with_reasons(tmp_path: Path, suffix
 def test_write_rejects_without_rejects_writes_a_header(tmp_path: Path) -> None:
     audited = _audited(make_order())
     assert write_rejects(audited, tmp_path / "rejects.csv") == 0
-    assert (tmp_path / "rejects.csv").read_text(encoding="utf-8").strip().endswith("reject_reasons,reject_expected")
+    header = (tmp_path / "rejects.csv").read_text(encoding="utf-8").strip()
+    assert header.endswith("reject_reasons,reject_expected,reject_surplus")
 
 
 def test_report_of_million_bad_rows_is_short_and_bounded(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from preptime.domain.data_dictionary import OUTCOME_COLUMNS
 from preptime.sources.registry import open_source
 from preptime.validation.audit import audit_orders
-from preptime.validation.duplicates import order_keys
+from preptime.validation.duplicates import order_id_texts, order_keys
 from tests.validation.factories import make_month, make_order, make_orders, make_restaurant_index
 
 RESTAURANT_INDEX = make_restaurant_index()
@@ -88,10 +88,32 @@ def test_order_keys_use_the_order_id_if_present() -> None:
     assert _keys(frame) == ["A-1", "A-2", *_keys(make_orders(make_order()))]
 
 
-@pytest.mark.parametrize("kind", [pl.String, pl.Int16, pl.Int64, pl.UInt64, pl.Categorical])
-def test_order_keys_are_equal_for_every_id_type(kind: type[pl.DataType]) -> None:
-    ids = pl.Series(["17", "4"]).cast(pl.Int64) if kind.is_integer() else pl.Series(["17", "4"])
+NUMERIC_KINDS = (pl.Int16(), pl.Int64(), pl.UInt64(), pl.Float32(), pl.Float64(), pl.Decimal(9, 2))
+
+
+@pytest.mark.parametrize("kind", [pl.String(), pl.Categorical(), *NUMERIC_KINDS])
+def test_order_keys_are_equal_for_every_id_type(kind: pl.DataType) -> None:
+    ids = pl.Series([17, 4]) if kind.is_numeric() else pl.Series(["17", "4"])
     assert _keys(make_orders(make_order(), make_order()).with_columns(order_id=ids.cast(kind))) == ["17", "4"]
+
+
+def test_order_keys_of_pandas_floats_are_whole_numbers() -> None:
+    frame, expected = make_orders(*[make_order()] * 4), ["17", "1.5", "1.2345678901234568e+16"]
+    texts = pl.Series([" 17.0", "1.5", "1.2345678901234568e+16", ""])
+    floats = pl.Series([17.0, 1.5, 1.2345678901234568e16, float("nan")])
+    for ids in (texts, floats):
+        keys = _keys(frame.with_columns(order_id=ids))
+        assert keys == [*expected, *_keys(make_orders(make_order()))], "a missing ID has a computed key"
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(-(2**53), 2**53)), min_size=1))
+def test_order_ids_as_floats_equal_the_integers(ids: list[int | None]) -> None:
+    integers = pl.Series(ids, dtype=pl.Int64)
+    texts = order_id_texts(integers)
+    assert texts.equals(integers.cast(pl.String))
+    assert order_id_texts(integers.cast(pl.Float64)).equals(texts)
+    of_pandas = pl.Series([None if number is None else f"{number}.0" for number in ids], dtype=pl.String)
+    assert order_id_texts(of_pandas).equals(texts)
 
 
 def test_order_keys_empty_ids_equal_no_id_column() -> None:

@@ -16,7 +16,7 @@ a letter, and if it has numbers or times in the same cells. The cell with the ma
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -56,6 +56,17 @@ class CsvChunk:
         """Return [rows] the position of each row's first line in the chunk, from 0."""
         row_ends = np.flatnonzero(_Positions.of(self.content).is_row_end)
         return np.concatenate([np.zeros(1, np.int64), row_ends + 1])[: self.rows]
+
+    def surplus_texts(self, rows: Iterable[int], layout: CsvLayout) -> list[str]:
+        """Return the text beyond the columns in each of `rows`, whose positions are from 0."""
+        positions = _Positions.of(self.content)
+        ends = [*positions.line_feeds[positions.is_row_end].tolist(), len(self.content)]
+        texts = []
+        for row in rows:
+            line = self.content[ends[row - 1] + 1 if row else 0 : ends[row]].removesuffix(b"\r")
+            cells = [_decode_cell(cell) for cell in _split_line(line, layout.delimiter)[layout.columns :]]
+            texts.append(layout.delimiter.join(cells).strip(layout.delimiter).decode())
+        return texts
 
 
 def iter_csv_chunks(
@@ -304,6 +315,11 @@ def _encode_cell(cell: bytes) -> bytes:
         return cell
     mark = _next_mark(cell, 1, len(cell)) if cell.startswith(_QUOTE) else -1
     return _quote(cell) if mark < 0 else cell[:mark] + _double(cell[mark + 1 :]) + _QUOTE
+
+
+def _decode_cell(cell: bytes) -> bytes:
+    """Return the text of a cell of valid CSV."""
+    return cell[1:-1].replace(_QUOTE * 2, _QUOTE) if cell.startswith(_QUOTE) else cell
 
 
 def _double(text: bytes) -> bytes:

@@ -18,10 +18,10 @@ import msgspec
 import polars as pl
 
 from preptime.domain.data_dictionary import READER_COLUMNS
-from preptime.errors import DataError
+from preptime.errors import DataError, UsageError
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.schema.toml_text import schema_to_toml
-from preptime.sources.source import DataSource, batches_for_dates
+from preptime.sources.source import DataSource, batches_for_dates, concat_files, file_of
 from preptime.sources.writer import write_table
 from preptime.validation.audit import audit_orders
 from preptime.validation.audit_report import CheckReport, summarize_audit
@@ -120,23 +120,26 @@ def write_snapshot(
 
     The files are in `out`. Rows and columns are unchanged and in the order of the source, so the same contents produce
     the same bytes. Without a source of restaurants, `restaurants` are written. Each file is written atomically. Raises
-    `DataError` if there are no orders on these days.
+    `UsageError` if `first` is after `last`, and `DataError` if there are no orders on these days.
     """
+    if first > last:
+        raise UsageError(f"The snapshot starts on {first} and ends on {last}.", f"Use --to {first} or later.")
     undated, schema = 0, order_source.schema
 
-    def selected_orders() -> Iterator[pl.DataFrame]:
+    def selected_orders() -> Iterator[tuple[str, pl.DataFrame]]:
         nonlocal undated
         for rows in batches_for_dates(order_source, first, last, _CHUNK_ROWS):
             order_dates = (
                 audit_orders(rows, restaurants, need_label=False, schema=schema).frame["acknowledged_local"].dt.date()
             )
             undated += order_dates.null_count()
-            yield _data_columns(rows.filter(order_dates.is_between(first, last).fill_null(value=True)))
+            selected = rows.filter(order_dates.is_between(first, last).fill_null(value=True))
+            yield file_of(rows), _data_columns(selected)
 
-    chunks = [chunk for chunk in selected_orders() if len(chunk)]
+    chunks = [chunk for chunk in selected_orders() if len(chunk[1])]
     if not chunks:
         raise DataError(f"{order_source.name} has no orders from {first} to {last}.", "Choose days that have orders.")
-    all_orders = pl.concat(chunks, how="vertical_relaxed")
+    all_orders = concat_files(order_source, chunks)
     write_table(out / ORDERS_FILE, [all_orders])
     if restaurant_source is None:
         restaurant_rows, restaurant_columns = restaurants_to_frame(restaurants), schema.canonical().restaurants

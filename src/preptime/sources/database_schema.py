@@ -166,10 +166,14 @@ def stored_time(cells: pl.Series, timestamp_format: TimestampFormat, local: pl.S
     return timestamps_as_text(local.cast(pl.Datetime("us")))
 
 
+def stored_name(cells: pl.Series) -> pl.Series:
+    """Return names as delivered, as text. Only spaces become null, so that they don't replace a known name."""
+    texts = cells_as_text(cells)
+    return texts.set(pl.Series(is_empty_text(texts)), None)
+
+
 def _delivered_time(cells: pl.Series) -> pl.Series:
-    """Return timestamps as text with the same meaning: texts and epochs unchanged, datetimes in ISO format."""
-    if isinstance(cells.dtype, pl.Date):
-        return format_times(cells, "%Y-%m-%dT00:00:00.000000")
+    """Return timestamps as text with the same meaning: texts, epochs, and dates unchanged, datetimes in ISO format."""
     if isinstance(cells.dtype, pl.Datetime):
         return timestamps_as_text(cells)
     if cells.dtype.is_float() or cells.dtype.is_decimal():
@@ -216,5 +220,4 @@ def _stored_restaurant_cells(cells: pl.Series, name: str) -> pl.Series:
         return restaurant_id_texts(cells).alias(name)
     if name not in RESTAURANT_COLUMNS:
         return cells.alias(name)
-    texts = cells_as_text(cells).str.strip_chars(WHITESPACE)
-    return texts.set(pl.Series(is_empty_text(texts)), None).alias(name)
+    return stored_name(cells).str.strip_chars(WHITESPACE).alias(name)

@@ -36,7 +36,7 @@ from preptime.sources.file_format import (
     scan_csv,
     scan_parquet,
 )
-from preptime.sources.source import incompatible_types_error
+from preptime.sources.source import concat_files
 
 _SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _CHANGED_HINT = "Run the command again. Write new files under another name, and rename them when they are complete."
@@ -131,18 +131,14 @@ class FileSource:
 
         Raises `DataError` if there are none or if a file can't be read, and `OperationError` if a file changed.
         """
-        frames = []
+        chunks = []
         for file in self.files:
             try:
-                frames.append(self._add_reader_columns(self._read(file), file))
+                chunks.append((path_text(file.path), self._add_reader_columns(self._read(file), file)))
             except READ_ERRORS as error:
                 raise self._read_error(file, error) from error
         self._check_unchanged()
-        try:
-            # The names of the columns are the same. In Parquet, types can have different widths in different files.
-            combined = pl.concat(frames, how="vertical_relaxed")
-        except pl.exceptions.PolarsError as error:
-            raise incompatible_types_error(self.name, error) from error
+        combined = concat_files(self, chunks)
         if combined.is_empty():
             raise self._no_rows_error()
         return _drop_empty_surplus(combined)
@@ -370,12 +366,15 @@ def _empty_rows(header: CsvHeader) -> pl.DataFrame:
 
 
 def _describe_surplus(rows: pl.DataFrame, header: CsvHeader, chunk: CsvChunk, line: int) -> pl.DataFrame:
-    """Return the rows with one surplus column: the first surplus cell that isn't empty, after its line in the file."""
+    """Return the rows with one surplus column: the line in the file, and the text beyond the header's columns."""
     surplus_columns = _csv_columns(header)[len(header.names) :]
     surplus = rows.select(pl.coalesce(surplus_columns)).to_series()
-    if surplus.is_not_null().any():
-        lines = pl.Series(chunk.first_lines() + line).cast(pl.String())
-        surplus = rows.select(pl.lit("line ") + lines + ": " + surplus).to_series()
+    malformed_rows = surplus.is_not_null().arg_true()
+    if len(malformed_rows):
+        # Polars reads only the first of the surplus cells.
+        texts = pl.Series(chunk.surplus_texts(malformed_rows, header.layout))
+        lines = pl.Series(chunk.first_lines() + line).gather(malformed_rows).cast(pl.String())
+        surplus = surplus.scatter(malformed_rows, "line " + lines + ": " + texts)
     return rows.drop(surplus_columns).with_columns(surplus.alias(SURPLUS_COLUMN))
 
 

@@ -35,14 +35,15 @@ from preptime.sources.database_schema import (
     encode_extra,
     encode_features,
     feature_cells,
+    stored_name,
     stored_time,
 )
-from preptime.sources.source import DataSource, estimate_rows
+from preptime.sources.source import DataSource, concat_files, estimate_rows, file_of
 from preptime.sources.writer import write_table
 from preptime.validation.audit import AuditedOrders, audit_orders
 from preptime.validation.audit_report import REJECT_COLUMNS, iter_rejects, rejected_rows
-from preptime.validation.cell_text import cells_as_text, to_csv_cells
-from preptime.validation.duplicates import order_keys
+from preptime.validation.cell_text import to_csv_cells
+from preptime.validation.duplicates import order_id_texts, order_keys
 from preptime.validation.parsing import (
     ParsedIntegers,
     ParsedTimestamps,
@@ -69,7 +70,8 @@ _KEY_NOUNS = {"order_value": "value", "number_of_items": "items"}
 def write_rejects(audited: AuditedOrders, path: Path) -> int:
     """Write the rejected rows unchanged, each with its file, row, reasons, and expected content.
 
-    Returns the number of rows. You can repair the file and read it again: readers ignore its four additional columns.
+    Returns the number of rows. You can repair the file and read it again: readers ignore its additional columns, except
+    `reject_surplus`, which must be empty.
     """
     return write_table(path, iter_rejects(audited, rejected_rows(audited)))
 
@@ -198,12 +200,15 @@ def _require_order_columns(source: DataSource) -> None:
 
 
 def read_restaurant_columns(source: DataSource) -> pl.DataFrame:
-    """Return all orders with only the columns that restaurants are derived from."""
+    """Return all orders with only the columns that restaurants are derived from.
+
+    Raises `DataError` if files have incompatible types.
+    """
     schema = source.schema
     columns = {schema.orders[name].column for name in (*RESTAURANT_ATTRIBUTES, RESTAURANT_ID) if schema.has(name)}
     columns |= {*schema.restaurants.columns.values(), *(feature.column for feature in schema.restaurant_features)}
     names = [name for name in source.columns if name in columns]
-    return pl.concat([rows.select(names) for rows in source.batches(CHUNK_ROWS)])
+    return concat_files(source, ((file_of(rows), rows.select(names)) for rows in source.batches(CHUNK_ROWS)))
 
 
 def _stored_names(columns: Sequence[str], schema: Schema) -> dict[str, str]:
@@ -330,14 +335,18 @@ def _declared_columns(
         elif name == READY_COLUMN and ready is not None:
             is_unknown = pl.Series(ready.missing | ready.invalid)
             local, utc = (pl.Series(times).set(is_unknown, None) for times in (ready.local, ready.utc))
-            columns[name] = stored_time(cells[name], formats[name], local, utc)
+            stored = stored_time(cells[name], formats[name], local, utc)
+            # A word such as NULL means a missing time. As text, it would replace a known time.
+            columns[name] = stored.set(pl.Series(ready.missing), None)
         elif name == TARGET:
             parsed = _parse_target(cells, audited)
             columns[name] = pl.Series(parsed.values).set(pl.Series(parsed.missing | parsed.invalid), None)
         elif name == RESTAURANT_ID:
             columns[name] = restaurant_id_texts(cells[name])
+        elif name == "order_id":
+            columns[name] = order_id_texts(cells[name])
         elif dtype == pl.String:
-            columns[name] = cells_as_text(cells[name])
+            columns[name] = stored_name(cells[name])
         else:
             columns[name] = audited.frame[name]
     return columns

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.domain.data_dictionary import FILE_COLUMN, READER_COLUMNS, ROW_COLUMN, UseCase
+from preptime.domain.data_dictionary import FILE_COLUMN, READER_COLUMNS, ROW_COLUMN, SURPLUS_COLUMN, UseCase
 from preptime.domain.validation_reasons import (
     VALIDATION_RULES,
     Purpose,
@@ -21,7 +20,7 @@ from preptime.domain.validation_reasons import (
 )
 from preptime.formatting import escape_controls, format_count
 from preptime.schema.schema import Schema
-from preptime.validation.audit import AuditedOrders
+from preptime.validation.audit import REJECT_SURPLUS, AuditedOrders
 from preptime.validation.cell_text import cells_as_text
 from preptime.validation.label_checks import describe_wrong_labels
 from preptime.validation.restaurants import RestaurantAudit, RestaurantFinding, describe_restaurants
@@ -29,7 +28,7 @@ from preptime.validation.row_checks import Finding
 from preptime.validation.similar_ids import SimilarIds, describe_similar_ids, find_similar_ids
 
 EXAMPLES_PER_REASON = 3
-REJECT_COLUMNS = ("reject_file", "reject_row", "reject_reasons", "reject_expected")
+REJECT_COLUMNS = ("reject_file", "reject_row", "reject_reasons", "reject_expected", REJECT_SURPLUS)
 """The columns that a file of rejected rows has in addition to the rows' own columns."""
 _MAX_VALUE_CHARACTERS = 60
 _CHUNK_ROWS = 100_000
@@ -178,9 +177,9 @@ def describe_usable(report: CheckReport, use_case: UseCase | None, schema: Schem
 
 
 def _display_location(file: str) -> str:
-    """Return the name of a file, or the day of a database address, which ends with it."""
+    """Return the path of a file, or the day of a database address, which ends with it."""
     address, separator, query = file.partition("?") if "://" in file else (file, "", "")
-    return query.rpartition("&")[2].replace("day=", "day ") if separator else Path(address).name
+    return query.rpartition("&")[2].replace("day=", "day ") if separator else address
 
 
 def rejected_rows(audited: AuditedOrders) -> NDArray[np.intp]:
@@ -203,6 +202,9 @@ def iter_rejects(audited: AuditedOrders, rows: NDArray[np.intp]) -> Iterator[pl.
             reject_row=_row_numbers(raw, chunk_rows),
             reject_reasons=masks.replace_strict(distinct, reason_texts, return_dtype=pl.String),
             reject_expected=expected_texts.gather(text_index[start : start + _CHUNK_ROWS]),
+            reject_surplus=pl.coalesce(
+                _column_or_nulls(raw, name, chunk_rows).cast(pl.String) for name in (SURPLUS_COLUMN, REJECT_SURPLUS)
+            ),
         )
 
 

@@ -11,14 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.domain.cells import MAX_EXACT_FLOAT
-from preptime.domain.restaurant_ids import (
-    MAX_ID_CHARACTERS,
-    UNKNOWN_RESTAURANT_KEY,
-    WHOLE_FLOAT_PATTERN,
-    restaurant_id_text,
-    restaurant_key,
-)
+from preptime.domain.cells import MAX_EXACT_FLOAT, WHOLE_FLOAT_PATTERN
+from preptime.domain.restaurant_ids import MAX_ID_CHARACTERS, UNKNOWN_RESTAURANT_KEY, restaurant_key
 from preptime.domain.timestamps import WHITESPACE
 from preptime.errors import DataError
 from preptime.validation.parsing import decode_text
@@ -76,10 +70,10 @@ def restaurant_id_texts(cells: pl.Series) -> pl.Series:
     if cells.dtype == pl.String:
         texts = cells.str.strip_chars(WHITESPACE)
         texts = texts.set(texts == "", None)
-        whole_rows = texts.str.contains(WHOLE_FLOAT_PATTERN).fill_null(value=False).arg_true()
-        if len(whole_rows):
-            whole = [restaurant_id_text(text) for text in texts.gather(whole_rows)]
-            texts = texts.scatter(whole_rows, pl.Series(whole, dtype=pl.String))
+        is_whole = texts.str.contains(WHOLE_FLOAT_PATTERN).fill_null(value=False)
+        if is_whole.any():
+            numbers = texts.set(~is_whole, None).str.head(-2).cast(pl.Int64)
+            texts = numbers.set(numbers.abs() > int(MAX_EXACT_FLOAT), None).cast(pl.String).fill_null(texts)
         return texts.rename(name)
     if cells.dtype.is_float():
         is_whole = (cells.abs() <= MAX_EXACT_FLOAT) & (cells.floor() == cells)
