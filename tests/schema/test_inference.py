@@ -83,6 +83,29 @@ def test_dates_without_a_day_above_12_are_open() -> None:
     assert {column.format for column in answered.orders.values() if column.format} == {"%m/%d/%Y %H:%M"}
 
 
+@pytest.mark.parametrize("space", ["\u202f", "\u00a0", " ", ""])
+def test_format_of_times_ignores_the_space_before_am(space: str) -> None:
+    schema = schema_of(infer(orders(f"%d/%m/%Y, %I:%M:%S{space}%p")))
+    expected = f"%d/%m/%Y, %I:%M:%S{' ' if space else ''}%p"
+    assert schema.orders["order_acknowledged_at"] == OrderColumn(column="created_at", format=expected)
+
+
+@pytest.mark.parametrize("pattern", ["%y-%m-%d %H:%M:%S", "%d-%m-%y %H:%M:%S", "%m-%d-%y %H:%M:%S"])
+def test_two_digit_year_is_where_dates_span_few_days(pattern: str) -> None:
+    assert schema_of(infer(orders(pattern))).orders["order_acknowledged_at"].format == pattern
+
+
+def test_two_digit_year_of_one_day_is_open() -> None:
+    frame = orders("%y-%m-%d %H:%M").head(20)
+    proposal = infer(frame)
+    assert not proposal.is_usable
+    (question,) = proposal.questions
+    assert [answer for answer, _ in question.choices] == ["day", "year"]
+    assert "15-02-01 12:00 is 1 February 2015" in question.choices[1][1]
+    answered = schema_of(infer(frame, date_order="year"))
+    assert {column.format for column in answered.orders.values() if column.format} == {"%y-%m-%d %H:%M"}
+
+
 def test_another_column_proves_the_order_of_the_date() -> None:
     """Orders of 12 February that are ready on the 13th prove it for both columns."""
     frame = orders("%d/%m/%Y %H:%M").head(240)
@@ -181,6 +204,38 @@ def test_money_has_its_unit_and_currency(name: str, cells: list[str], zone: str,
     assert schema.orders["order_value"] == expected
 
 
+@pytest.mark.parametrize(
+    "zone", ["Asia/Kolkata", "Asia/Calcutta", "America/Monterrey", "Asia/Yekaterinburg", "Asia/Makassar", "Etc/UTC"]
+)
+def test_whole_units_are_open_by_the_country_of_the_zone(zone: str) -> None:
+    proposal = infer(orders(subtotal=[596 + row for row in range(ROWS)]), zone)
+    assert open_lines(proposal)["order_value"] == [
+        'order_value = "subtotal"',
+        'order_value = { column = "subtotal", unit = "cents" }',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sign", "zone", "currency"),
+    [
+        ("$", "America/Edmonton", "CAD"),
+        ("$", "America/Monterrey", "MXN"),
+        ("$", "Etc/UTC", "USD"),
+        ("¥", "Asia/Tokyo", "JPY"),
+        ("¥", "Asia/Chongqing", "CNY"),
+        ("KWD ", "Asia/Kuwait", "KWD"),
+    ],
+)
+def test_currency_of_a_sign_is_that_of_the_country(sign: str, zone: str, currency: str) -> None:
+    schema = schema_of(infer(orders(subtotal=[f"{sign}{row % 9}.25" for row in range(ROWS)]), zone))
+    assert schema.orders["order_value"] == OrderColumn(column="subtotal", currency=currency)
+
+
+def test_number_with_two_currencies_is_no_order_value() -> None:
+    cells = [f"{('USD', 'EUR')[row % 2]} {row % 90}.50" for row in range(ROWS)]
+    assert "order_value" not in schema_of(infer(orders(order_total=cells))).orders
+
+
 def test_whole_yen_are_open_and_optional() -> None:
     cells: list[object] = [1500 + row for row in range(ROWS)]
     proposal = infer(orders(price=cells), "Asia/Tokyo")
@@ -221,6 +276,69 @@ def test_features_are_known_when_the_order_is_acknowledged() -> None:
     }
     assert proposal.unused["checked"] == "a time after the acknowledgement, so it's known only later"
     assert proposal.unused["leak"] == "its correlation with the label is 1.00, so it's known only later"
+
+
+EPOCHS = {
+    "seconds": lambda time: f"{time.timestamp():.0f}",
+    "milliseconds": lambda time: f"{1000 * time.timestamp():.0f}",
+    "nanoseconds": lambda time: f"{time.timestamp():.0f}000000000",
+    "fractions": lambda time: f"{time.timestamp():.0f}.25",
+}
+
+
+@pytest.mark.parametrize("kind", EPOCHS)
+def test_epochs_are_times_and_no_features(kind: str) -> None:
+    """They get the reasons of times in ISO 8601, whatever their name is."""
+    names = ("bagged", "handoff_ts", "sealed_at", "kds_bump")
+    frame = orders()
+    ready = frame["ready_at"].str.to_datetime().dt.replace_time_zone("UTC")
+    late = {
+        name: [EPOCHS[kind](time + dt.timedelta(seconds=row % 60)) for row, time in enumerate(ready)] for name in names
+    }
+    late["bagged"] = ["0" if row % 5 else cell for row, cell in enumerate(late["bagged"])]
+    early = {"signup": [EPOCHS[kind](time - dt.timedelta(days=9)) for time in ready]}
+    proposal = infer(orders(**late, **early))
+    assert [line.key for line in proposal.lines if line.section in {"features", "ratios"}] == []
+    reason = "a time after the acknowledgement, so it's known only later"
+    assert proposal.unused == dict.fromkeys(names, reason) | {"signup": "a time; features are numbers or categories"}
+
+
+def test_typed_epochs_are_times_and_long_ids_are_not() -> None:
+    nanoseconds = pl.Series([1.4e18 + 1e15 * row for row in range(ROWS)])
+    long_ids = [10**18 + row % 8 for row in range(ROWS)]
+    frame = orders(store_id=[]).with_columns(
+        bumped=nanoseconds,
+        store=pl.Series(long_ids),
+        menu_id=pl.Series([1_400_000_000 + row % 9 for row in range(ROWS)]),
+    )
+    restaurants = pl.DataFrame({"store": long_ids[:8], "last_seen": [1_500_000_000] * 4 + [1_500_000_007] * 4})
+    proposal = infer_schema(frame, restaurants, time_zone="Europe/London", answers={"naive_times": "local"})
+    schema = schema_of(proposal)
+    assert schema.orders["restaurant_id"].column == "store"
+    assert {feature.name: feature.type for feature in schema.features} == {"menu_id": "category"}
+    assert {*proposal.unused} == {"bumped", "last_seen (restaurants)"}
+
+
+def test_numbers_that_features_cannot_read_are_categories() -> None:
+    proposal = infer(
+        orders(
+            courier=[("VAN1", "CAR2", "BIK3")[row % 3] for row in range(ROWS)],
+            fee=[f"£{row % 4}.99" for row in range(ROWS)],
+            surcharge=[f"£{row * 37 % 397}.50" for row in range(ROWS)],
+            volume=[str(10**13 + row * 37 % 397) for row in range(ROWS)],
+            distance=[f"{row * 37 % 90}.5" for row in range(ROWS)],
+        )
+    )
+    assert {feature.name: feature.type for feature in schema_of(proposal).features} == {
+        "courier": "category",
+        "fee": "category",
+        "distance": "number",
+    }
+    expected = "can't be read as plain numbers from -1e+12 to 1e+12, and it has too many for a category"
+    assert proposal.unused == {
+        "surcharge": f"values such as '£0.50' {expected}",
+        "volume": f"values such as '10000000000000' {expected}",
+    }
 
 
 def test_counts_that_rise_together_have_a_ratio() -> None:

@@ -6,10 +6,20 @@ import itertools
 
 import pytest
 
+from preptime.domain.orders import DEFAULT_MODEL
+from preptime.evaluation.evaluated_orders import GLOBAL_MEDIAN, LIVE_MODEL, LOOKUP
 from preptime.features.feature_set import FeatureSet
 from preptime.features.spec import BASE_FEATURES
+from preptime.models.catalogue import CATALOGUE
 from preptime.schema import page
-from preptime.schema.keys import COLUMN_OPTIONS, FEATURE_OPTIONS, RESERVED_FEATURE_NAMES, SECTIONS, matrix_names
+from preptime.schema.keys import (
+    COLUMN_OPTIONS,
+    FEATURE_OPTIONS,
+    RESERVED_FEATURE_NAMES,
+    SECTIONS,
+    is_model_name,
+    matrix_names,
+)
 from preptime.schema.schema import (
     TAKE_HOME_SCHEMA,
     CustomFeature,
@@ -20,12 +30,24 @@ from preptime.schema.schema import (
     SourceDialect,
     Target,
 )
+from preptime.scoring.column_names import RESULT_COLUMNS
+from preptime.scoring.scorer import model_column
 from scripts.generate_docs import DOCS_DIR
 
 
 def test_reserved_names_contain_every_base_feature() -> None:
     assert {feature.name for feature in BASE_FEATURES} <= RESERVED_FEATURE_NAMES
     assert not {name for name in RESERVED_FEATURE_NAMES if name.endswith("_missing")}
+
+
+def test_no_model_has_the_name_of_a_result_or_a_baseline() -> None:
+    prefix, suffix = model_column("|").split("|")
+    results = {name.removeprefix(prefix).removesuffix(suffix) for name in RESULT_COLUMNS if name.endswith(suffix)}
+    assert {"p10", "p50", "p80", "p90", "courier_wait", "food_wait"} <= results
+    others = results - {*CATALOGUE} | {LOOKUP, GLOBAL_MEDIAN, LIVE_MODEL}
+    assert [name for name in others if is_model_name(name)] == []
+    assert is_model_name("p95")
+    assert DEFAULT_MODEL in CATALOGUE
 
 
 def test_keys_are_the_fields_of_the_schema() -> None:

@@ -143,6 +143,9 @@ def test_models_do_not_count_when_schemas_are_compared() -> None:
         ('rf = "a.py:A"', 2, "rf is a model of the catalogue, which a class can't replace"),
         ('Mine = "a.py:A"', 2, "'Mine' can't be the name of a model"),
         ('lookup = "a.py:A"', 2, "'lookup' can't be the name of a model"),
+        ('restaurant_lookup = "a.py:A"', 2, "'restaurant_lookup' can't be the name of a model"),
+        ('p90 = "a.py:A"', 2, "'p90' can't be the name of a model"),
+        ('courier_wait = "a.py:A"', 2, "'courier_wait' can't be the name of a model"),
     ],
 )
 def test_error_in_models_names_the_line(models: str, line: int, message: str) -> None:

@@ -14,9 +14,16 @@ from functools import cached_property
 
 import polars as pl
 
-from preptime.domain.cells import MISSING_TOKENS
+from preptime.domain.cells import MISSING_TOKENS, NumberFormat, number_pattern
 from preptime.domain.data_dictionary import READER_COLUMNS
-from preptime.domain.timestamps import EARLIEST_SECONDS, LATEST_SECONDS, MICROSECONDS, TIMESTAMP_PATTERN
+from preptime.domain.timestamps import (
+    EARLIEST_SECONDS,
+    LATEST_SECONDS,
+    MICROSECONDS,
+    SECONDS_PER_DAY,
+    TIMESTAMP_PATTERN,
+)
+from preptime.schema.schema import MAX_RANGE
 
 MIN_SHARE = 0.95
 """The smallest share of cells that must have a content. Real exports have up to 2% of unreadable cells."""
@@ -24,6 +31,11 @@ _MAX_SHAPE_CELLS = 500
 """Cells whose shape gives the candidates for a format. All cells are then read with each candidate."""
 _MIN_FORMAT_MARGIN = 0.001
 """One format is proved against another if it reads at least this share of cells more, and more than two cells."""
+_MAX_SPAN_RATIO, _MIN_WIDE_DAYS = 3, 350
+"""A reading is wrong if its dates span more days than these, and this many times those of another one.
+
+A day that is read as a year makes decades of a month. A day that is read as a month makes at most 334 days of it.
+"""
 
 CURRENCY_SIGNS = {
     "£": "GBP",
@@ -37,23 +49,32 @@ CURRENCY_SIGNS = {
     "¥": "",
 }
 """Signs of currencies, and their ISO codes. Several currencies have the sign with an empty code."""
-_SIGN = "|".join(re.escape(sign) for sign in CURRENCY_SIGNS)
-_AROUND_NUMBER = (
-    rf"^(?:(?:{_SIGN}|[A-Z]{{3}})\s?)?([+-]?[0-9][0-9.,]*(?:[eE][+-]?[0-9]+)?)(?:\s?(?:{_SIGN}|[A-Z]{{3}}))?$"
+_CURRENCY_CODES = (
+    "AED|AFN|ALL|AMD|ANG|AOA|ARS|AUD|AWG|AZN|BAM|BBD|BDT|BGN|BHD|BIF|BMD|BND|BOB|BRL|BSD|BTN|BWP|BYN|BYR|BZD|CAD|CDF|"
+    "CHF|CLP|CNY|COP|CRC|CUC|CUP|CVE|CZK|DJF|DKK|DOP|DZD|EGP|ERN|ETB|EUR|FJD|FKP|GBP|GEL|GHS|GIP|GMD|GNF|GTQ|GYD|HKD|"
+    "HNL|HRK|HTG|HUF|IDR|ILS|INR|IQD|IRR|ISK|JMD|JOD|JPY|KES|KGS|KHR|KMF|KPW|KRW|KWD|KYD|KZT|LAK|LBP|LKR|LRD|LSL|LTL|"
+    "LYD|MAD|MDL|MGA|MKD|MMK|MNT|MOP|MRO|MRU|MUR|MVR|MWK|MXN|MYR|MZN|NAD|NGN|NIO|NOK|NPR|NZD|OMR|PAB|PEN|PGK|PHP|PKR|"
+    "PLN|PYG|QAR|RON|RSD|RUB|RWF|SAR|SBD|SCR|SDG|SEK|SGD|SHP|SLE|SLL|SOS|SRD|SSP|STD|STN|SYP|SZL|THB|TJS|TMT|TND|TOP|"
+    "TRY|TTD|TWD|TZS|UAH|UGX|USD|UYU|UZS|VED|VEF|VES|VND|VUV|WST|XAF|XCD|XCG|XOF|XPF|YER|ZAR|ZMW|ZWG|ZWL"
 )
+"""Currencies of ISO 4217 since 2015. Other letters before a number, such as `VAN1`, aren't a currency."""
+_CURRENCY = "|".join([*map(re.escape, CURRENCY_SIGNS), _CURRENCY_CODES])
+_AROUND_NUMBER = rf"^(?:({_CURRENCY})\s?)?([+-]?[0-9][0-9.,]*(?:[eE][+-]?[0-9]+)?)(?:\s?({_CURRENCY}))?$"
+"""Groups: currency, number, currency."""
 _DECIMAL_COMMA = r"^[+-]?(?:[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+|[0-9]+,(?:[0-9]{1,2}|[0-9]{4,}))$"
 _DECIMAL_POINT = r"^[+-]?[0-9,]*\.[0-9]+$"
 _THOUSANDS_POINT = r"^[+-]?[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+$"
 _THOUSANDS_COMMA = r"^[+-]?[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]+$"
 _GROUP_OR_DECIMAL = r"^[+-]?[0-9]{1,3},[0-9]{3}$"
-_EPOCH = r"^[0-9]{9,19}(?:\.0*)?$"
+_PLAIN_NUMBER = r"^-?[0-9]{1,19}(?:\.[0-9]*)?$"
+"""A number that can be an epoch. Spreadsheets round longer ones, which then have an exponent."""
 
 _MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _SHAPE = re.compile(
     rf"(?P<date>[0-9]{{1,4}}(?P<mark>[/.-])[0-9]{{1,2}}(?P=mark)[0-9]{{2,4}}"
     rf"|[0-9]{{1,2}}(?P<day>[ -])(?:{_MONTHS})[a-z]*(?P=day)[0-9]{{4}}|(?:{_MONTHS})[a-z]* [0-9]{{1,2}},? [0-9]{{4}})"
     r"(?P<gap>T|,? )(?P<clock>[0-9]{1,2}:[0-9]{2})(?P<seconds>:[0-9]{2})?(?P<fraction>\.[0-9]+)?"
-    r"(?P<half> ?[ap]m)?(?P<offset> ?(?:[+-][0-9]{2}:?[0-9]{2}))?",
+    r"(?P<half>[ \u00a0\u202f]?[ap]m)?(?P<offset> ?(?:[+-][0-9]{2}:?[0-9]{2}))?",
     re.IGNORECASE,
 )
 """The parts of a time whose format isn't ISO 8601."""
@@ -90,7 +111,10 @@ class ColumnContents:
     """[N] float64, or None if the column doesn't contain numbers."""
     times: tuple[TimeReading, ...]
     """Every reading that is possible. Empty if the column doesn't contain times."""
-    currency_sign: str = ""
+    currency: str = ""
+    """The ISO code of the currency, or a sign that several currencies have, if numbers are written with one."""
+    is_plain: bool = True
+    """Whether the numbers of almost all cells can be read as those of a custom feature, which have no currency."""
 
     @cached_property
     def filled(self) -> int:
@@ -146,12 +170,15 @@ def _column_contents(column: pl.Series, marks: NumberMarks) -> ColumnContents:
     if isinstance(column.dtype, pl.Datetime):
         reading = TimeReading("", _in_utc(column), column.dtype.time_zone is not None)
         return ColumnContents(column.name, cells, None, (reading,))
-    numbers = column.cast(pl.Float64) if column.dtype.is_numeric() else _parse_numbers(cells, marks)
+    is_typed = column.dtype.is_numeric()
+    numbers, currency = (column.cast(pl.Float64), "") if is_typed else _parse_numbers(cells, marks)
     numbers = numbers.set(~numbers.is_finite().fill_null(value=True), None)
-    times = _time_readings(cells)
+    times = _time_readings(cells, numbers if is_typed else _matching(cells, _PLAIN_NUMBER).cast(pl.Float64))
     if _share(numbers, cells) < MIN_SHARE:
         return ColumnContents(column.name, cells, None, times)
-    return ColumnContents(column.name, cells, numbers, times, _currency_sign(cells))
+    in_range = numbers.set((numbers.abs() > MAX_RANGE).fill_null(value=False), None)
+    plain = in_range if is_typed else _matching(cells, _feature_pattern(marks)).set(in_range.is_null(), None)
+    return ColumnContents(column.name, cells, numbers, times, currency, _share(plain, cells) >= MIN_SHARE)
 
 
 def _clean(column: pl.Series) -> pl.Series:
@@ -171,25 +198,33 @@ def _in_utc(column: pl.Series) -> pl.Series:
 
 def _number_text(cells: pl.Series) -> pl.Series:
     """Return the numbers without their currency. Null where a cell isn't a number in any format."""
-    return cells.str.extract(_AROUND_NUMBER, 1)
+    return cells.str.extract(_AROUND_NUMBER, 2)
 
 
-def _parse_numbers(cells: pl.Series, marks: NumberMarks) -> pl.Series:
-    text = _number_text(cells)
+def _parse_numbers(cells: pl.Series, marks: NumberMarks) -> tuple[pl.Series, str]:
+    """Return the numbers and their currency, which is empty if few cells have it.
+
+    Numbers with another currency than the most frequent one are null, because a column has one.
+    """
+    before, text, after = cells.str.extract_groups(_AROUND_NUMBER).struct.unnest().iter_columns()
+    currencies = after.fill_null(before).replace({sign: code for sign, code in CURRENCY_SIGNS.items() if code})
+    currency = str(currencies.drop_nulls().mode().sort().first() or "")
+    text = text.set((currencies != currency).fill_null(value=False), None)
     if marks.thousands:
         text = text.str.replace_all(marks.thousands, "", literal=True)
     if marks.decimal == ",":
         text = text.str.replace(",", ".", literal=True)
-    return text.cast(pl.Float64, strict=False)
+    is_rare = _share(currencies, cells) <= 1 - MIN_SHARE
+    return text.cast(pl.Float64, strict=False), "" if is_rare else currency
 
 
-def _currency_sign(cells: pl.Series) -> str:
-    """Return the sign or the ISO code that most cells have."""
-    filled = cells.drop_nulls()
-    found = filled.str.extract(rf"({_SIGN}|[A-Z]{{3}})", 1).drop_nulls()
-    if len(found) < MIN_SHARE * len(filled) or not len(filled):
-        return ""
-    return str(found.mode()[0])
+def _feature_pattern(marks: NumberMarks) -> str:
+    """Return the expression of the numbers that `Schema.number_format` reads."""
+    return number_pattern(NumberFormat(marks.decimal, marks.thousands))
+
+
+def _matching(cells: pl.Series, pattern: str) -> pl.Series:
+    return cells.set(~cells.str.contains(pattern).fill_null(value=False), None)
 
 
 def _count(text: pl.Series, pattern: str) -> int:
@@ -201,23 +236,40 @@ def _share(read: pl.Series, cells: pl.Series) -> float:
     return (len(read) - read.null_count()) / filled if filled else 0.0
 
 
-def _time_readings(cells: pl.Series) -> tuple[TimeReading, ...]:
-    """Return every format in which the cells can be read as times."""
+def _time_readings(cells: pl.Series, numbers: pl.Series) -> tuple[TimeReading, ...]:
+    """Return every format in which the cells can be read as times. `numbers` are the cells that can be epochs."""
     filled = cells.drop_nulls()
     if not len(filled):
         return ()
-    for reading in (_read_iso(cells), _read_epochs(cells)):
-        if _share(reading.times, cells) >= MIN_SHARE:
+    # An event that hasn't happened often has the epoch 0 or -1.
+    happened = cells.set((numbers <= 0).fill_null(value=False), None)
+    for reading, written in ((_read_iso(cells), cells), (_read_epochs(numbers), happened)):
+        if _share(reading.times, written) >= MIN_SHARE:
             return (reading,)
     readings = [_read_pattern(cells, pattern) for pattern in _candidate_patterns(filled.head(_MAX_SHAPE_CELLS))]
-    return _most_complete([reading for reading in readings if _share(reading.times, cells) >= MIN_SHARE], len(filled))
+    complete = [reading for reading in readings if _share(reading.times, cells) >= MIN_SHARE]
+    return _narrowest(_most_complete(complete, len(filled)))
 
 
-def _most_complete(readings: list[TimeReading], filled: int) -> tuple[TimeReading, ...]:
+def _most_complete(readings: list[TimeReading], filled: int) -> list[TimeReading]:
     """Return the readings that no other one reads clearly more cells than, such as cells with a day above 12."""
     read = [len(reading.times) - reading.times.null_count() for reading in readings]
     margin = max(2, _MIN_FORMAT_MARGIN * filled)
-    return tuple(reading for reading, count in zip(readings, read, strict=True) if count + margin >= max(read))
+    return [reading for reading, count in zip(readings, read, strict=True) if count + margin >= max(read)]
+
+
+def _narrowest(readings: list[TimeReading]) -> tuple[TimeReading, ...]:
+    """Return the readings whose dates don't span many times the days of another one."""
+    spans = [_span_days(reading.times) for reading in readings]
+    limit = max(_MIN_WIDE_DAYS, _MAX_SPAN_RATIO * min(spans, default=0.0))
+    return tuple(reading for reading, span in zip(readings, spans, strict=True) if span <= limit)
+
+
+def _span_days(times: pl.Series) -> float:
+    """Return the days between the 5% and the 95% quantile, so that a stray date changes nothing."""
+    microseconds = times.cast(pl.Int64)
+    first, last = (microseconds.quantile(level) or 0.0 for level in (0.05, 0.95))
+    return (last - first) / (SECONDS_PER_DAY * MICROSECONDS)
 
 
 def _read_iso(cells: pl.Series) -> TimeReading:
@@ -238,11 +290,10 @@ def _read_iso(cells: pl.Series) -> TimeReading:
     return TimeReading("", shifted.to_series().rename(cells.name), is_instant=True)
 
 
-def _read_epochs(cells: pl.Series) -> TimeReading:
-    values = cells.set(~cells.str.contains(_EPOCH).fill_null(value=False), None).cast(pl.Float64, strict=False)
-    microseconds = pl.Series(cells.name, [None] * len(cells), pl.Float64)
+def _read_epochs(numbers: pl.Series) -> TimeReading:
+    microseconds = pl.Series(numbers.name, [None] * len(numbers), pl.Float64)
     for scale in (MICROSECONDS, 1_000, 1, 0.001):
-        scaled = values * scale
+        scaled = numbers * scale
         is_valid = (scaled >= EARLIEST_SECONDS * MICROSECONDS) & (scaled < LATEST_SECONDS * MICROSECONDS)
         microseconds = microseconds.zip_with(~is_valid.fill_null(value=False), scaled)
     return TimeReading("", microseconds.cast(pl.Int64).cast(pl.Datetime("us")), is_instant=True)
@@ -262,7 +313,7 @@ def _candidate_patterns(cells: Iterable[str]) -> tuple[str, ...]:
 
 
 def shape_patterns(cell: str) -> tuple[str, ...]:
-    """Return the formats that a text can have, by its shape alone. Two if the day and the month are both numbers.
+    """Return the formats that a text can have, by its shape alone. Several if all parts of the date are numbers.
 
     Example:
         >>> shape_patterns("06/01/2015 02:34 AM")
@@ -273,7 +324,8 @@ def shape_patterns(cell: str) -> tuple[str, ...]:
         return ()
     clock = "%I:%M" if match["half"] else "%H:%M"
     clock += (":%S" if match["seconds"] else "") + (".%f" if match["fraction"] else "")
-    half = match["half"].replace("".join(match["half"].split()), "%p") if match["half"] else ""
+    half = match["half"] or ""
+    half = half and f"{' ' * (len(half) - 2)}%p"  # a space in a format also means a no-break space
     offset = match["offset"].replace(match["offset"].strip(), "%z") if match["offset"] else ""
     return tuple(f"{date}{match['gap']}{clock}{half}{offset}" for date in _date_patterns(match["date"], match["mark"]))
 
@@ -289,4 +341,5 @@ def _date_patterns(date: str, mark: str | None) -> tuple[str, ...]:
     if len(last) not in {2, 4} or len(first) > 2:
         return ()
     year = "%Y" if len(last) == 4 else "%y"
-    return (f"%d{mark}%m{mark}{year}", f"%m{mark}%d{mark}{year}")
+    year_first = (f"%y{mark}%m{mark}%d",) if len(first) == len(last) == 2 else ()
+    return (f"%d{mark}%m{mark}{year}", f"%m{mark}%d{mark}{year}", *year_first)

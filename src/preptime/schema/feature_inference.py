@@ -10,15 +10,15 @@ import polars as pl
 
 from preptime.schema.column_contents import MIN_SHARE, ColumnContents
 from preptime.schema.keys import RESERVED_FEATURE_NAMES, matrix_names
-from preptime.schema.synonyms import CODE_WORDS, ID_WORDS, is_known_later, name_words
+from preptime.schema.proposal import has_codes, is_time
+from preptime.schema.schema import MAX_RANGE
+from preptime.schema.synonyms import is_known_later, name_words
 from preptime.schema.toml_text import ProposedLine, TomlValue
 
 MAX_CATEGORIES = 1_000
 """A category with more different values has too few orders for each."""
 MIN_ORDERS_PER_CATEGORY = 5
 """Text with fewer orders for each different value is free text."""
-MAX_CODES = 50
-"""Whole numbers with at most this many different values are codes, if their name says so."""
 MAX_CORRELATION = 0.95
 """A number that agrees more closely with the label was computed from it."""
 MIN_COMPARED_ORDERS = 50
@@ -91,11 +91,10 @@ def _later_reason(column: ColumnContents, seconds: pl.Series | None, acknowledge
     """Return why a column is known only after the acknowledgement, or an empty string."""
     if is_known_later(column.name):
         return "its name says that it's known only after the acknowledgement"
-    if column.times and column.numbers is None:
+    if is_time(column):
         after = (column.times[0].times - acknowledged).drop_nulls().dt.total_seconds()
-        if len(after) and int((after > 0).sum()) >= MIN_SHARE * len(after):
-            return "a time after the acknowledgement, so it's known only later"
-        return "a time; features are numbers or categories"
+        is_later = len(after) > 0 and int((after > 0).sum()) >= MIN_SHARE * len(after)
+        return "a time after the acknowledgement, so it's known only later" if is_later else ""
     if seconds is not None and column.numbers is not None:
         pairs = pl.DataFrame({"value": column.numbers, "label": seconds}).drop_nulls()
         correlation = pairs.select(pl.corr("value", "label")).item() if len(pairs) >= MIN_COMPARED_ORDERS else None
@@ -108,26 +107,31 @@ def _unsuitable_reason(column: ColumnContents, min_repeats: int = MIN_ORDERS_PER
     """Return why the values of a column can't be a feature, or an empty string."""
     if not column.filled:
         return "it has no values"
+    if is_time(column):
+        return "a time; features are numbers or categories"
     if column.distinct == 1:
         return f"all its values are {column.example!r}"
     if _is_number(column):
         is_unique = column.is_whole and column.distinct == column.filled and column.filled >= MIN_COMPARED_ORDERS
         return "a different whole number in every row, like an identifier" if is_unique else ""
+    return _category_reason(column, min_repeats)
+
+
+def _category_reason(column: ColumnContents, min_repeats: int) -> str:
+    """Return why the values of a column can't be categories, or an empty string."""
+    if column.distinct <= MAX_CATEGORIES and column.distinct * min_repeats <= column.filled:
+        return ""
+    if not column.is_plain:
+        expected = f"plain numbers from {-MAX_RANGE:g} to {MAX_RANGE:g}"
+        return f"values such as {column.example!r} can't be read as {expected}, and it has too many for a category"
     if column.distinct > MAX_CATEGORIES:
         return f"{column.distinct:,} different values; a category has at most {MAX_CATEGORIES:,}"
-    if column.distinct * min_repeats > column.filled:
-        return f"{column.distinct:,} different values in {column.filled:,} rows, like free text or an identifier"
-    return ""
+    return f"{column.distinct:,} different values in {column.filled:,} rows, like free text or an identifier"
 
 
 def _is_number(column: ColumnContents) -> bool:
-    """Return whether a column contains quantities. Whole numbers can also be codes or identifiers, by their name."""
-    if column.numbers is None:
-        return False
-    words = name_words(column.name)
-    is_identifier = bool(ID_WORDS & {*words[-1:]})
-    is_code = bool(CODE_WORDS & {*words}) and column.distinct <= MAX_CODES
-    return not (column.is_whole and (is_identifier or is_code))
+    """Return whether a column contains quantities that a feature can have."""
+    return column.numbers is not None and column.is_plain and not has_codes(column)
 
 
 def _feature_line(column: ColumnContents, owner: str, taken: set[str]) -> ProposedLine:

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 import polars as pl
 
 from preptime.domain.data_dictionary import TARGET
-from preptime.domain.time_zones import load_time_zone
+from preptime.domain.time_zones import country_of_zone, load_time_zone
 from preptime.errors import DataError
 from preptime.formatting import format_count
-from preptime.schema.column_contents import CURRENCY_SIGNS, ColumnContents, TimeReading
+from preptime.schema.column_contents import ColumnContents, TimeReading
 from preptime.schema.feature_inference import MIN_COMPARED_ORDERS, propose_features
-from preptime.schema.proposal import Inference, Proposal, Question, best_name
+from preptime.schema.proposal import Inference, Proposal, Question, best_name, is_time
 from preptime.schema.schema import DURATION_UNITS, PREP_TIME
 from preptime.schema.synonyms import (
     CURRENCY_WORDS,
@@ -45,20 +45,21 @@ MAX_RESTAURANT_SHARE = 0.9
 """A column with more different values than this share of the orders identifies orders, not restaurants."""
 MIN_CENTS = 500
 """Whole numbers of money with a median from this are cents, unless a unit of the currency is worth little."""
-_SMALL_UNIT_ZONES = frozenset(
+_SMALL_UNIT_COUNTRIES = frozenset(
     [
-        *("Asia/Tokyo", "Asia/Seoul", "Asia/Jakarta", "Asia/Ho_Chi_Minh", "Asia/Kolkata", "Asia/Manila"),
-        *("Asia/Bangkok", "Asia/Karachi", "Asia/Dhaka", "Asia/Kathmandu", "Asia/Colombo", "Asia/Taipei"),
-        *("Asia/Almaty", "Asia/Yerevan", "Asia/Tashkent", "Asia/Baghdad", "Asia/Beirut", "Asia/Tehran"),
-        *("Asia/Yangon", "Asia/Phnom_Penh", "Africa/Cairo", "Africa/Lagos", "Africa/Nairobi", "Africa/Kampala"),
-        *("Africa/Dar_es_Salaam", "Africa/Kigali", "America/Santiago", "America/Bogota", "America/Mexico_City"),
-        *("America/Montevideo", "America/Asuncion", "America/Argentina/Buenos_Aires", "America/Costa_Rica"),
-        *("America/Santo_Domingo", "Atlantic/Reykjavik", "Europe/Budapest", "Europe/Prague", "Europe/Belgrade"),
-        *("Europe/Istanbul", "Europe/Kyiv", "Europe/Moscow"),
+        *("AF", "AL", "AM", "AO", "AR", "BD", "BF", "BI", "BJ", "BT", "CD", "CF", "CG", "CI", "CL", "CM", "CO", "CR"),
+        *("CU", "CV", "CZ", "DJ", "DO", "DZ", "EG", "ER", "ET", "GA", "GM", "GN", "GQ", "GW", "GY", "HN", "HT", "HU"),
+        *("ID", "IN", "IQ", "IR", "IS", "JM", "JP", "KE", "KG", "KH", "KM", "KP", "KR", "KZ", "LA", "LB", "LK", "LR"),
+        *("LS", "MD", "MG", "MK", "ML", "MM", "MN", "MR", "MU", "MV", "MW", "MX", "MZ", "NA", "NC", "NE", "NG", "NI"),
+        *("NP", "PF", "PH", "PK", "PY", "RS", "RU", "RW", "SC", "SD", "SL", "SN", "SO", "SR", "SS", "ST", "SY", "SZ"),
+        *("TD", "TG", "TH", "TR", "TW", "TZ", "UA", "UG", "UY", "UZ", "VE", "VN", "VU", "WF", "YE", "ZA", "ZM", "ZW"),
     ]
 )
-"""Zones where a meal costs more than a hundred units of the currency, so that 1,500 can be units."""
-_DOLLARS = {"America/Toronto": "CAD", "America/Vancouver": "CAD", "Pacific/Auckland": "NZD", "Asia/Singapore": "SGD"}
+"""Countries where a US dollar is about 15 units of the currency or more, so that 1,500 can be units."""
+_DOLLARS = {
+    code[:2]: code for code in ("ARS", "AUD", "CAD", "CLP", "COP", "HKD", "MXN", "NAD", "NZD", "SGD", "TWD", "UYU")
+}
+"""By country: the currency that `$` means there, if it isn't the US dollar. Its code starts with the country's."""
 
 
 def infer_schema(
@@ -130,7 +131,7 @@ def _find_restaurant(state: Inference) -> str:
         name: column
         for name, column in state.contents.items()
         if column.filled
-        and not (column.times and column.numbers is None)
+        and not is_time(column)
         and (column.numbers is None or column.is_whole)
         and (column.filled < MIN_COMPARED_ORDERS or column.distinct <= MAX_RESTAURANT_SHARE * column.filled)
     }
@@ -254,9 +255,10 @@ def _money_units(state: Inference, column: ColumnContents) -> tuple[list[str], s
     named = next((MONEY_WORDS[word] for word in name_words(column.name) if word in MONEY_WORDS), "")
     if named:
         return [named], f" {named}, by its name"
-    if not column.is_whole or column.median < MIN_CENTS or column.currency_sign:
+    if not column.is_whole or column.median < MIN_CENTS or column.currency:
         return [""], ""
-    if state.zones is not None and not _SMALL_UNIT_ZONES & {*state.zones.drop_nulls().unique()}:
+    countries = set() if state.zones is None else {*map(country_of_zone, state.zones.drop_nulls().unique())}
+    if countries and not countries & {"", *_SMALL_UNIT_COUNTRIES}:
         return ["cents"], ", and all values are whole numbers, so they are cents"
     choices = (
         ("units", f"{column.median:,.10g} units of the currency"),
@@ -270,16 +272,12 @@ def _money_units(state: Inference, column: ColumnContents) -> tuple[list[str], s
 
 
 def _currency(state: Inference, column: ColumnContents) -> str:
-    """Return the ISO code of a column's sign or name, or an empty string if neither has it."""
+    """Return the ISO code of a column's name or cells, or an empty string if neither has it."""
     named = next((CURRENCY_WORDS[word] for word in name_words(column.name) if word in CURRENCY_WORDS), "")
-    sign = column.currency_sign
     zones = None if state.zones is None else state.zones.drop_nulls()
-    zone = "" if zones is None or not len(zones) else str(zones.mode()[0])
-    if sign == "$":
-        return named or _DOLLARS.get(zone, "AUD" if zone.startswith("Australia/") else "USD")
-    if sign == "¥":
-        return named or ("CNY" if zone == "Asia/Shanghai" else "JPY")
-    return named or CURRENCY_SIGNS.get(sign, sign)
+    country = "" if zones is None or not len(zones) else country_of_zone(str(zones.mode()[0]))
+    signs = {"$": _DOLLARS.get(country, "USD"), "¥": "CNY" if country == "CN" else "JPY"}
+    return named or signs.get(column.currency, column.currency)
 
 
 def _propose_items(state: Inference) -> None:
@@ -316,7 +314,7 @@ def _columns_with_names(state: Inference) -> dict[str, ColumnContents]:
     return {
         name: column
         for name, column in state.contents.items()
-        if column.filled and (column.is_whole if column.numbers is not None else not column.times)
+        if column.filled and not is_time(column) and (column.numbers is None or column.is_whole)
     }
 
 

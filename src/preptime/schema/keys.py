@@ -6,6 +6,7 @@ import math
 import re
 
 from preptime.domain.data_dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY, TARGET, ColumnType
+from preptime.domain.orders import QUANTILE_LEVELS
 
 SECTIONS: dict[str, dict[str, str]] = {
     "source": {
@@ -85,8 +86,12 @@ HYPERPARAMETERS: dict[str, dict[str, int | float | str]] = {
 """The hyperparameters of each model with their defaults. A test compares them with `preptime.models.catalogue`."""
 CLASS_OPTION = "class"
 """In a table of `[models]`: the file and class of a custom model."""
-RESERVED_MODEL_NAMES = RESERVED_FEATURE_NAMES | {"lookup", "global_median", "features", "seconds", "default"}
-"""Names that a custom model can't have."""
+RESERVED_MODEL_NAMES = RESERVED_FEATURE_NAMES | {
+    *("lookup", "restaurant_lookup", "global_median", "features", "seconds", "default"),
+    *(f"p{level * 100:.0f}" for level in QUANTILE_LEVELS),
+    *("courier_wait", "food_wait"),
+}
+"""Names that a custom model can't have. A test compares them with the result columns and the baselines."""
 
 _MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 

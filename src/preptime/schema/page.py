@@ -43,7 +43,7 @@ _FEATURE_OPTION_VALUES = {
     "column": ("text", "the feature's name", '`"distance"`'),
     "type": ("text", "required", '`"number"`'),
     "unit": ("text", "none", '`"km"`'),
-    "range": ("two numbers", "every number", "`[0, 50]`"),
+    "range": ("two numbers", "`[-1e12, 1e12]`", "`[0, 50]`"),
     "of": ("text", '`"order"`', '`"restaurant"`'),
     "required": ("true or false", "`false`", "`true`"),
     "title": ("text", "the name with spaces", '`"distance to the customer"`'),
@@ -89,7 +89,7 @@ _RULES = (
         "format of times",
         (
             "All cells are read with each format that their shape allows. A day above 12 decides between day first "
-            "and month first."
+            "and month first. In `15-06-01`, the year can be first, too. Dates that span far fewer days decide."
         ),
     ),
     (
@@ -111,10 +111,16 @@ _RULES = (
         "unit of money",
         (
             f"The name (`cents`, `pence`), or whole numbers with a median from {MIN_CENTS}, unless a unit of the local "
-            "currency is worth little."
+            "currency is worth little. The country is that of the time zone. If it's unknown, you're asked."
         ),
     ),
-    ("feature", f"A number, or text with 2 to {MAX_CATEGORIES:,} different values."),
+    (
+        "feature",
+        (
+            f"A number without a currency, or text with 2 to {MAX_CATEGORIES:,} different values. Times, "
+            "including epochs, aren't features."
+        ),
+    ),
     (
         "ratio",
         f"Two counts with a correlation of at least {MIN_COUNT_CORRELATION}. At most {MAX_RATIOS} are proposed.",
@@ -127,6 +133,9 @@ _RULES = (
         ),
     ),
 )
+_CATEGORIES = """\
+The spelling of a category matters, with two exceptions: `1.0` is the category `1`, and a Boolean is the category `true`
+or `false`, also if a file has `True` or `TRUE`."""
 _RATIOS = """\
 ## [ratios]
 
@@ -155,7 +164,9 @@ _OPEN_LINES = """\
 If two readings are possible, the command asks. With `--yes`, it comments the line out. A required line starts with
 `#? `, and every command refuses the schema with the exact lines to choose from. The exit status is 1.
 
-Large files are sampled: 50,000 rows from the start and from even distances. The first comment of the schema says so."""
+At most about 50,000 rows are read. In CSV files above 16 MiB and in Parquet files, half of them are from the start, and
+half from even distances. In other CSV files, in `.csv.gz`, in files with line feeds in cells, and in databases, they
+are the first rows. In a folder, they are from at most 20 files. The first comment says whether it's a sample."""
 
 _QUESTIONS = (
     (
@@ -164,7 +175,7 @@ _QUESTIONS = (
     ),
     ("dates such as `25/12/2015`", '`format = "%d/%m/%Y %H:%M"`. If no day is above 12, you\'re asked.'),
     ("times such as `06/01/2015 02:34 AM`", '`format = "%m/%d/%Y %I:%M %p"`'),
-    ("values such as `£15.10`", '`currency = "GBP"`'),
+    ("values such as `£15.10`", '`currency = "GBP"` for the order value. In other columns, remove the currency.'),
     ("semicolons and decimal commas", 'The delimiter of each file is detected. `[source] decimal = ","` is proposed.'),
     ("identifiers such as `R-1023`, UUIDs", "They need no option. Identifiers are text, and `007` isn't `7`."),
     ("label in minutes", '`prep_time = { column = "prep_minutes", unit = "min" }`'),
@@ -211,7 +222,8 @@ def render_markdown(page: Path | None = None) -> str:
     lines += ["`number`, `category`, or a table with options.", ""]
     rows = [(f"`{key}`", *_FEATURE_OPTION_VALUES[key], meaning) for key, meaning in FEATURE_OPTIONS.items()]
     lines += _table(_OPTION_HEADER, rows)
-    lines += ["", _RATIOS, "", _MODELS, "", *_table(("Model", "Hyperparameters and defaults"), _model_rows())]
+    lines += ["", _CATEGORIES, "", _RATIOS]
+    lines += ["", _MODELS, "", *_table(("Model", "Hyperparameters and defaults"), _model_rows())]
     lines += ["", "## How inference decides", "", *_table(("What", "How it's decided"), _RULES), "", _OPEN_LINES]
     names = [(f"`{key}`", _codes(synonyms)) for key, synonyms in ORDER_SYNONYMS.items()]
     names.append(("`order_ready_at`, if nothing is ready: delivery", _codes(DELIVERY_TIMES)))

@@ -8,8 +8,12 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from preptime.schema.column_contents import ColumnContents, possible_marks, read_contents
-from preptime.schema.synonyms import TIME_WORDS, name_rank, name_words
+from preptime.schema.synonyms import CODE_WORDS, ID_WORDS, ORDER_SYNONYMS, name_rank, name_words
 from preptime.schema.toml_text import ProposedLine, TomlValue, proposal_to_toml
+
+MAX_CODES = 50
+"""Whole numbers with at most this many different values are codes, if their name says so."""
+_RESTAURANT_NAMES = frozenset(map(name_words, ORDER_SYNONYMS["restaurant_id"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +78,12 @@ class Inference:
         return best_name(synonyms, [name for name in candidates if name not in self.roles])
 
     def numeric(self) -> dict[str, ColumnContents]:
-        """Return the columns of orders that contain positive numbers."""
-        return {name: column for name, column in self.contents.items() if column.median > 0}
+        """Return the columns of orders that contain positive numbers and no times."""
+        return {name: column for name, column in self.contents.items() if column.median > 0 and not is_time(column)}
 
     def timed(self) -> dict[str, ColumnContents]:
-        """Return the columns that contain times. Whole numbers are epochs only if the name is that of a time."""
-        return {
-            name: column
-            for name, column in self.contents.items()
-            if column.times and (column.numbers is None or TIME_WORDS & {*name_words(name)})
-        }
+        """Return the columns of orders that contain times."""
+        return {name: column for name, column in self.contents.items() if is_time(column)}
 
     def add(
         self, section: str, key: str, readings: Sequence[TomlValue], comment: str, *, is_required: bool = True
@@ -101,6 +101,20 @@ class Inference:
         if answer is None and all(asked.name != question.name for asked in self.proposal.questions):
             self.proposal.questions.append(question)
         return answer
+
+
+def has_codes(column: ColumnContents) -> bool:
+    """Return whether a column contains whole numbers that are codes or identifiers, by its name."""
+    words = name_words(column.name)
+    is_code = bool(CODE_WORDS & {*words}) and column.distinct <= MAX_CODES
+    return column.is_whole and (is_code or bool(ID_WORDS & {*words[-1:]}))
+
+
+def is_time(column: ColumnContents) -> bool:
+    """Return whether a column contains times: in text, or as epochs. Long identifiers can have the size of epochs."""
+    if not column.times or column.numbers is None:
+        return bool(column.times)
+    return not has_codes(column) and name_words(column.name) not in _RESTAURANT_NAMES
 
 
 def best_name(synonyms: Sequence[str], names: Sequence[str]) -> str | None:

@@ -143,8 +143,6 @@ CODE_WORDS = frozenset(
     ]
 )
 """Words in the names of whole numbers that are codes."""
-TIME_WORDS = frozenset(["at", "time", "date", "datetime", "timestamp", "ts", "on", "created", "when", "epoch"])
-"""Words in the names of times. Only a column with such a name can be an epoch."""
 
 
 def name_words(name: str) -> tuple[str, ...]:

@@ -132,10 +132,10 @@ def _choose_formats(state: Inference, column: ColumnContents) -> list[TimeReadin
     if len(readings) == 1:
         return readings
     others = [_date_order(other.times[0]) for other in state.timed().values() if len(other.times) == 1]
-    known = {order for order in others if order}
+    known = {*others} & {*map(_date_order, readings)}
     question = Question(
         "date_order",
-        f"No date in {column.name} has a day above 12. How is {column.example!r} read?",
+        f"The dates in {column.name} have {len(readings)} readings. How is {column.example!r} read?",
         tuple((_date_order(reading), _meaning(column.example, reading)) for reading in readings),
     )
     order = next(iter(known)) if len(known) == 1 else state.ask(question)
@@ -143,9 +143,9 @@ def _choose_formats(state: Inference, column: ColumnContents) -> list[TimeReadin
 
 
 def _date_order(reading: TimeReading) -> str:
-    """Return `day` or `month` for a format that starts with it as a number, or an empty string."""
+    """Return `day`, `month`, or `year` for a format that starts with it as one or two digits, or an empty string."""
     has_month_name = "%b" in reading.pattern or "%B" in reading.pattern
-    return "" if has_month_name else {"%d": "day", "%m": "month"}.get(reading.pattern[:2], "")
+    return "" if has_month_name else {"%d": "day", "%m": "month", "%y": "year"}.get(reading.pattern[:2], "")
 
 
 def _meaning(example: str, reading: TimeReading) -> str:
