@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,12 +88,72 @@ def test_predict_again_replaces_columns_in_place(bundle: LoadedBundle, orders: p
     assert [*bundle.predict(predicted).columns] == [*predicted.columns]
 
 
+def write_rows(rows: pl.DataFrame, file: Path) -> Path:
+    """Write rows in the format of a file."""
+    if file.suffix == ".csv":
+        rows.write_csv(file)
+    else:
+        rows.write_parquet(file)
+    return file
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_predict_scored_file_returns_new_results(bundle: LoadedBundle, tmp_path: Path, suffix: str) -> None:
+    rows = mixed_rows().drop("note", strict=False)
+    options: dict[str, Any] = {"travel": 240, "courier_cost": 2, "food_cost": 1}
+    predicted, dispatched = bundle.predict(rows), bundle.dispatch(rows, **options)
+    results = pl.exclude(rows.columns)
+    old_values = dispatched.select(
+        pl.when(pl.all() == pl.all()).then(pl.lit("old")).otherwise(pl.lit("older")).name.keep()
+    )
+    old = write_rows(rows.hstack(old_values.select(results)), tmp_path / f"old.{suffix}")
+    assert_frame_equal(bundle.predict(old).select(results), predicted.select(results))
+    assert_frame_equal(bundle.dispatch(old, **options).select(results), dispatched.select(results))
+    assert bundle.dispatch(old, **options).columns == dispatched.columns
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_predict_removes_old_results_as_score_does(
+    bundle: LoadedBundle, orders: pl.DataFrame, kind: str, tmp_path: Path
+) -> None:
+    rows = orders.head(3).with_columns(pl.col("order_acknowledged_at").cast(pl.String))
+    old = bundle.dispatch(rows, travel=240).hstack(bundle.explain(rows))
+    expected = scored(bundle, old, tmp_path)
+    predicted = bundle.predict(old.to_pandas() if kind == "pandas" else old)
+    assert [*predicted.columns] == expected.columns == bundle.predict(rows).columns
+
+
 @pytest.mark.parametrize("kind", ["pandas", "polars"])
 def test_empty_frame_gives_empty_columns(bundle: LoadedBundle, orders: pl.DataFrame, kind: str) -> None:
     rows = orders.head(0).to_pandas() if kind == "pandas" else orders.head(0)
     assert len(bundle.predict(rows)) == len(bundle.features(rows)) == len(bundle.explain(rows)) == 0
     assert [*bundle.predict(rows).columns] == bundle.predict(orders.head(1)).columns
     assert [*bundle.features(rows).columns] == bundle.feature_names
+
+
+def test_empty_frame_is_predicted_live(bundle: LoadedBundle, orders: pl.DataFrame) -> None:
+    if not bundle._bundle.has_live_model:
+        with pytest.raises(UsageError, match="has no live model"):
+            bundle.predict(orders.head(0), live=True)
+        return
+    for rows in (orders.head(0), orders.head(0).to_pandas()):
+        predicted = bundle.predict(rows, live=True)
+        assert len(predicted) == len(bundle.explain(rows, live=True)) == 0
+        assert [*predicted.columns] == bundle.predict(orders, live=True).columns
+        assert len(bundle.dispatch(rows, travel=240, live=True)) == 0
+
+
+def test_date_without_clock_time_is_unparsable(
+    bundle: LoadedBundle, orders: pl.DataFrame, restaurants: pl.DataFrame, tmp_path: Path
+) -> None:
+    name = "order_acknowledged_at"
+    dates = orders.head(3).with_columns(pl.col(name).dt.date())
+    frame = orders.head(3).to_pandas()
+    frame[name] = frame[name].dt.date
+    files = [write_rows(dates, tmp_path / f"dates.{suffix}") for suffix in ("csv", "parquet")]
+    for rows in (dates, frame, dates.with_columns(pl.col(name).cast(pl.String)), *files):
+        assert [*bundle.predict(rows)["prediction_reason"]] == ["unparsable_time"] * 3
+        assert preptime.check(rows, restaurants).usable["scoring"] == 0
 
 
 def test_ready_time_has_the_type_of_the_acknowledgement(bundle: LoadedBundle, orders: pl.DataFrame) -> None:

@@ -34,6 +34,9 @@ NOON = dt.datetime(2015, 6, 1, 12, 0, 0)
         (pd.Series([True, None], dtype="boolean"), pl.Boolean(), [True, None]),
         (pd.Series([pd.Period("2015-01")]), pl.String(), ["2015-01"]),
         (pd.Series([{"a": 1}, 3], dtype=object), pl.String(), ["{'a': 1}", "3"]),
+        (pd.Series([Decimal("1" * 40)]), pl.String(), ["1" * 40]),
+        (pd.Series([[Decimal("1" * 40)]]), pl.String(), [f"[Decimal('{'1' * 40}')]"]),
+        (pd.Series([pd.DateOffset(months=1)]), pl.String(), ["<DateOffset: months=1>"]),
         (pd.Series([2**70], dtype=object), pl.String(), [str(2**70)]),
         (pd.Series([1 + 2j]), pl.String(), ["(1+2j)"]),
         (pd.Series([pd.Timestamp(NOON), pd.NaT]), pl.Datetime("us"), [NOON, None]),
@@ -51,12 +54,16 @@ def test_pandas_column_keeps_its_values(column: pd.Series, dtype: pl.DataType, v
     "times",
     [
         pd.Series(pd.to_datetime(["2015-06-01 12:00:00+01:00", "2015-06-01 13:30:00+01:00"])),
+        pd.Series(pd.to_datetime(["2015-06-01 16:30:00+05:30", "2015-06-01 18:00:00+05:30"])),
+        pd.Series(pd.to_datetime(["2015-06-01 16:30:00+05:30", "2015-06-01 18:00:00+05:30"])).convert_dtypes(
+            dtype_backend="pyarrow"
+        ),
         pd.Series(pd.to_datetime(["2015-06-01 11:00", "2015-06-01 12:30"])).dt.tz_localize("UTC"),
         pd.Series(pd.to_datetime(["2015-06-01 13:00", "2015-06-01 14:30"])).dt.tz_localize("Europe/Paris"),
         pd.Series([NOON.replace(tzinfo=WINTER), dt.datetime(2015, 6, 1, 12, 30, tzinfo=dt.UTC)], dtype=object),
         pd.Series(["2015-06-01 12:00:00+01:00", "2015-06-01T12:30:00Z"]),
     ],
-    ids=["offset", "UTC", "zone", "mixed", "text"],
+    ids=["offset", "half hour", "half hour in Arrow", "UTC", "zone", "mixed", "text"],
 )
 def test_pandas_instants_are_read_as_in_text(times: pd.Series) -> None:
     cells = to_polars(pd.DataFrame({"at": times}))["at"]
@@ -71,6 +78,26 @@ def test_pandas_times_without_zone_are_local() -> None:
         cells = to_polars(pd.DataFrame({"at": times}))["at"]
         parsed = parse_timestamps(cells, np.zeros(2, np.int32), ["Europe/London"])
         assert pl.Series(parsed.local).cast(pl.Datetime("us")).to_list() == [NOON, NOON]
+
+
+@pytest.mark.parametrize("after_parquet_scan", [False, True])
+def test_pandas_times_in_unknown_zone_become_utc(monkeypatch: pytest.MonkeyPatch, after_parquet_scan: bool) -> None:
+    variable = "POLARS_IGNORE_TIMEZONE_PARSE_ERROR"
+    if after_parquet_scan:
+        monkeypatch.setenv(variable, "1")
+    else:
+        monkeypatch.delenv(variable, raising=False)
+    times = pd.to_datetime(["2015-06-01 16:30:00+05:30", "NaT"])
+    converted = to_polars(pd.DataFrame({"at": times, "nested": [[times[0]], []]}))
+    assert converted["at"].dtype == pl.Datetime("us", "UTC")
+    assert converted["at"].to_list() == [dt.datetime(2015, 6, 1, 11, 0, tzinfo=dt.UTC), None]
+
+
+def test_text_without_utf8_form_names_the_column() -> None:
+    frame = pd.DataFrame({"city": pd.Series(["London", "ab\ud800"], dtype=object)})
+    with pytest.raises(UsageError, match=r"Column city of the data frame has text .* 'ab\\ud800'\. Decode the source"):
+        to_polars(frame)
+    assert to_polars(frame.assign(value=1), ["value"]).columns == ["value"]
 
 
 def test_named_index_levels_are_columns() -> None:

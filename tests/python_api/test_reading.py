@@ -134,7 +134,7 @@ def test_check_equals_the_command(synthetic: Path, tmp_path: Path) -> None:
     rejected = checked.rejected
     items = rejected[rejected["reject_reasons"].str.contains("out_of_range")]
     assert items.index.tolist() == frame["order_id"][[5, 7]].tolist()
-    assert items["row"].tolist() == [5, 7]
+    assert items["reject_row"].tolist() == [5, 7]
     assert items["number_of_items"].tolist() == [0, 0]
     assert items["reject_expected"].str.startswith("number_of_items: a whole number").all()
     assert from_file.rejected.filter(pl.col("reject_reasons").str.contains("out_of_range"))["reject_row"].to_list() == [
@@ -146,11 +146,19 @@ def test_check_equals_the_command(synthetic: Path, tmp_path: Path) -> None:
     assert "<pre>" in checked._repr_html_()
 
 
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_rejected_rows_keep_a_column_named_row(orders: pl.DataFrame, restaurants: pl.DataFrame, kind: str) -> None:
+    rows = orders.head(3).with_columns(row=pl.lit("mine"), number_of_items=pl.Series([2, 0, 2]))
+    rejected = preptime.check(rows.to_pandas() if kind == "pandas" else rows, restaurants).rejected
+    assert [*rejected["row"]] == ["mine"]
+    assert [*rejected["reject_row"]] == [1]
+
+
 def test_check_without_labels_is_for_scoring() -> None:
     rows = COMPANY_ORDERS.drop("minutes")
     result = preptime.check(rows, schema=parse_schema(COMPANY))
     assert result.usable == {"scoring": 2}
-    assert result.rejected["row"].to_list() == [2]
+    assert result.rejected["reject_row"].to_list() == [2]
     assert "The orders have no labels" in repr(result)
     with pytest.raises(DataError, match="minutes"):
         preptime.check(rows, schema=parse_schema(COMPANY), use_case="training")

@@ -16,6 +16,7 @@ import preptime
 from preptime.errors import DataError, UsageError
 from preptime.evaluation.documents import BacktestDocument
 from preptime.python_api.training import TrainingResult
+from preptime.schema.toml_file import parse_schema
 from preptime.schema.toml_text import schema_to_toml
 from preptime.training.train import TrainDocument
 from preptime.training.training_data import TrainingData
@@ -112,6 +113,21 @@ def test_features_keep_index_and_rows_of_pandas(orders: pl.DataFrame, restaurant
     assert frame.index[matrix["row"]].tolist() == matrix.index.tolist()
     names = preptime.feature_names()
     np.testing.assert_array_equal(matrix[names].to_numpy(), expected.select(names).to_numpy())
+
+
+def test_features_with_names_of_other_columns_are_kept(orders: pl.DataFrame, restaurants: pl.DataFrame) -> None:
+    added = ["row", "acknowledged_at", "acknowledged_day", "can_fit", "can_evaluate", "label_seconds"]
+    rows = orders.with_columns(pl.lit(float(number)).alias(name) for number, name in enumerate(added))
+    custom = "".join(f'{name} = "number"\n' for name in added)
+    schema = parse_schema(f"{schema_to_toml(small_models())}\n[features]\n{custom}", "a schema")
+    matrix = preptime.features(rows, restaurants, as_of=DATE, schema=schema)
+    expected = preptime.features(orders, restaurants, as_of=DATE)
+    names = preptime.feature_names(schema)
+    assert {*added} < {*names}
+    assert matrix.select(added).unique().row(0) == tuple(map(float, range(len(added))))
+    identifying = expected.drop(preptime.feature_names())
+    renamed = identifying.rename({name: f"order.{name}" for name in added})
+    assert_frame_equal(matrix.drop(names), renamed)
 
 
 def test_features_as_of_leave_later_orders_out(orders: pl.DataFrame, restaurants: pl.DataFrame) -> None:

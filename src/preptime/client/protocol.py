@@ -176,7 +176,8 @@ class RequestProtocol:
 
     def predict(self, orders: Orders, models: Sequence[str] | None) -> Steps[PredictionResponse]:
         """Return the steps of `POST /v1/predictions`."""
-        fields: dict[str, object] = {} if models is None else {"models": list(models)}
+        names = [models] if isinstance(models, str) else models
+        fields: dict[str, object] = {} if names is None else {"models": list(names)}
         return self._predict(orders, _OrdersRequest("/v1/predictions", PredictionResponse, fields, _KITCHEN_COLUMN))
 
     def dispatch(self, orders: Orders, courier_cost: float | None, food_cost: float | None) -> Steps[DispatchResponse]:

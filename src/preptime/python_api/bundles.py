@@ -19,28 +19,31 @@ from preptime.bundle.manifest import EVALUATION_FILE, REPORT_FILE, Manifest, is_
 from preptime.domain.data_dictionary import READER_COLUMNS, require_columns
 from preptime.domain.orders import DEFAULT_MODEL, OrderColumns
 from preptime.domain.validation_reasons import Purpose
-from preptime.errors import UsageError, panic_as_error
+from preptime.errors import DataError, UsageError
 from preptime.evaluation.report_data import ReportData, backtest_from_manifest, decode
+from preptime.features.kitchen import KitchenEvents, KitchenReplay
 from preptime.python_api.dataframes import (
     FrameKind,
     column_names,
     from_polars,
     like_acknowledgements,
+    row_values,
     to_polars,
     with_columns,
     with_index_of,
+    without_columns,
 )
 from preptime.python_api.datasets import Dataset, RowsInput, is_location, kind_of
-from preptime.python_api.defaults import default_setting
+from preptime.python_api.defaults import check_type, default_setting, python_errors, to_number
 from preptime.python_api.evaluations import CHART_PIXELS, Evaluation
 from preptime.schema.schema import Schema
 from preptime.scoring.explanation_columns import explanation_columns
 from preptime.scoring.score_file import CHUNK_ROWS, make_scorer, replay_kitchens, worker_count
-from preptime.scoring.scorer import PREDICTED_READY_AT, ChunkScorer, PassthroughColumns, restaurants_for
+from preptime.scoring.scorer import PREDICTED_READY_AT, ChunkScorer, PassthroughColumns, restaurants_for, with_results
 from preptime.scoring.travel_column import DISPATCH_AT, TravelColumn
 from preptime.sources.frames import FrameSource
 from preptime.sources.parallel import map_in_order
-from preptime.validation.audit import audit_orders, to_order_columns
+from preptime.validation.audit import audit_orders, has_labels, to_order_columns
 
 if TYPE_CHECKING:
     from preptime.bundle.store import Store
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
     from preptime.features.restaurant_index import RestaurantIndex
 
 _TRAVEL_COLUMN = "_preptime_travel_seconds"
+_ROW_COLUMN = "_preptime_row"
+"""The only column that the scorer passes through. The others can have the names of results of an earlier scoring."""
 
 
 class LoadedBundle:
@@ -98,13 +103,14 @@ class LoadedBundle:
         """The columns of its feature matrix, in order."""
         return [feature.name for feature in self.manifest.features]
 
-    @panic_as_error()
+    @python_errors()
     def predict(self, orders: RowsInput, *, restaurants: RowsInput | None = None, live: bool = False) -> Any:
         """Return the orders with predictions, or with a reason for each order that can't be predicted.
 
         Rows, their order, and the index are those of `orders`. docs/scoring.md lists the added columns. The time in
         `predicted_ready_at` has the type of the acknowledgements: text, or a datetime in the same time zone. Columns
-        with these names are replaced in place.
+        with these names are replaced in place. Dispatch times, explanations, and the mark of the live model from an
+        earlier scoring are removed if this one has none.
 
         Args:
             orders: Orders, as known at their acknowledgement.
@@ -126,12 +132,12 @@ class LoadedBundle:
         """
         return self._score(orders, restaurants, live=live)
 
-    @panic_as_error()
+    @python_errors()
     def dispatch(
         self,
         orders: RowsInput,
         *,
-        travel: str | float = "travel_seconds",
+        travel: Any = "travel_seconds",
         courier_cost: float | None = None,
         food_cost: float | None = None,
         restaurants: RowsInput | None = None,
@@ -141,8 +147,8 @@ class LoadedBundle:
 
         Args:
             orders: As for `predict`.
-            travel: The column with the travel time of a courier to the restaurant, in seconds, or one time for all
-                orders.
+            travel: The travel time of a courier to the restaurant, in seconds: the name of a column, one time for all
+                orders, or a Series, array, or list with a time for each order.
             courier_cost: Cost of a minute that a courier waits, in any unit. Default: `PREPTIME_COURIER_COST`, or 1.
             food_cost: Cost of a minute that ready food waits, in the same unit. Default: `PREPTIME_FOOD_COST`, or 1.
             restaurants: As for `predict`.
@@ -162,12 +168,12 @@ class LoadedBundle:
         from preptime.domain.dispatch import dispatch_level
 
         costs = [
-            float(default_setting(name) or 1) if cost is None else cost
+            float(default_setting(name) or 1) if cost is None else to_number(name, cost)
             for name, cost in (("courier_cost", courier_cost), ("food_cost", food_cost))
         ]
-        level = dispatch_level(*costs)
-        return self._score(orders, restaurants, live=live, travel=travel, level=level)
+        return self._score(orders, restaurants, live=live, trips=(travel, dispatch_level(*costs)))
 
+    @python_errors()
     def features(self, orders: RowsInput, *, restaurants: RowsInput | None = None) -> Any:
         """Return the feature matrix of the orders, as the bundle's models read it.
 
@@ -191,7 +197,7 @@ class LoadedBundle:
         table = pl.DataFrame(self._bundle.features(columns), schema=self.feature_names)
         return with_index_of(table.select(pl.all().fill_nan(None).gather(positions)), frame)
 
-    @panic_as_error()
+    @python_errors()
     def explain(
         self, orders: RowsInput, *, by_feature: bool = False, restaurants: RowsInput | None = None, live: bool = False
     ) -> Any:
@@ -222,7 +228,7 @@ class LoadedBundle:
         columns, positions, index = self._usable_orders(source, restaurants)
         kitchens = None
         if live:
-            states = replay_kitchens(source, index, self._bundle).states(columns)
+            states = self._replay_kitchens(source, index).states(columns)
             kitchens = (np.ones(len(columns), np.bool_), states)
         table = explanation_columns(self._bundle.explain(columns, kitchens), by_feature=by_feature)
         return with_index_of(table.select(pl.all().gather(positions)), frame)
@@ -350,51 +356,62 @@ class LoadedBundle:
         positions = pl.Series(np.cumsum(is_usable) - 1).set(pl.Series(~is_usable), None)
         return to_order_columns(audited.frame.filter(pl.Series(is_usable)), index), positions, index
 
+    def _replay_kitchens(self, source: FrameSource, restaurants: RestaurantIndex) -> KitchenReplay:
+        """Return the states of the kitchens of all orders. There can be no orders."""
+        if source.rows.is_empty() and self._bundle.has_live_model:
+            return KitchenReplay.from_events(KitchenEvents(*[np.empty(0, np.int64)] * 5))
+        if self._bundle.has_live_model and not has_labels(source.rows, source.schema):
+            raise DataError(
+                "The orders have no ready times and no preparation times, so the state of a kitchen isn't known.",
+                "Omit live=True, or add the ready times of earlier orders.",
+            )
+        return replay_kitchens(source, restaurants, self._bundle)
+
     def _score(
         self,
         orders: RowsInput,
         restaurants: RowsInput | None,
         *,
         live: bool,
-        travel: str | float | None = None,
-        level: float = 0.5,
+        trips: tuple[object, float] | None = None,
     ) -> Any:
+        """Return the orders with predictions. `trips` are the travel times and the level at which couriers arrive."""
         source, frame = self._open(orders)
-        travel_column = None if travel is None else TravelColumn(_TRAVEL_COLUMN, level)
-        if travel is not None:
-            source = replace(source, rows=source.rows.with_columns(_travel_times(frame, travel)))
-        passthrough = PassthroughColumns(source.rows.schema, for_csv=False)
+        travel_column = None
+        if trips is not None:
+            travel, level = trips
+            travel_column = TravelColumn(_TRAVEL_COLUMN, level)
+            source = replace(
+                source, rows=source.rows.with_columns(row_values(frame, travel, "travel").alias(_TRAVEL_COLUMN))
+            )
+        passthrough = PassthroughColumns(pl.Schema({_ROW_COLUMN: pl.Null()}), for_csv=False)
         scorer = make_scorer(source, passthrough, self._bundle, self._restaurant_index(restaurants), travel_column)
         if live:
-            scorer = replace(scorer, kitchens=replay_kitchens(source, scorer.restaurants, self._bundle))
+            scorer = replace(scorer, kitchens=self._replay_kitchens(source, scorer.restaurants))
         columns = _score_in_parallel(scorer, source.rows)
         acknowledged = source.rows[source.schema.orders["order_acknowledged_at"].column]
         times = [columns[name] for name in (PREDICTED_READY_AT, DISPATCH_AT) if name in columns.columns]
         columns = columns.with_columns(like_acknowledgements(cells, acknowledged, source.schema) for cells in times)
-        return with_columns(frame, columns)
+        return with_columns(without_columns(frame, _stale_results(column_names(frame), columns)), columns)
+
+
+def _stale_results(names: list[str], results: pl.DataFrame) -> list[str]:
+    """Return the columns of an earlier scoring that `preptime score` removes, because this scoring has none."""
+    earlier = pl.DataFrame(schema=dict.fromkeys(names, pl.Null))
+    kept = with_results(earlier, results.clear()).columns
+    return [name for name in names if name not in kept]
 
 
 def _score_in_parallel(scorer: ChunkScorer, rows: pl.DataFrame) -> pl.DataFrame:
     """Return the prediction columns of rows, which are scored in chunks, as `preptime score` does."""
+    rows = rows.with_columns(pl.lit(None).alias(_ROW_COLUMN))
     if rows.is_empty():
-        return scorer.score(rows).frame.drop(rows.columns)
+        return scorer.score(rows).frame.drop(_ROW_COLUMN)
     with closing(map_in_order(rows.iter_slices(CHUNK_ROWS), scorer.score, worker_count(None))) as chunks:
-        return pl.concat([chunk.frame.drop(rows.columns) for chunk in chunks])
+        return pl.concat([chunk.frame for chunk in chunks]).drop(_ROW_COLUMN)
 
 
-def _travel_times(frame: Any, travel: str | float) -> pl.Expr | pl.Series:
-    """Return the travel times of orders: a column of the frame, or one time for all of them."""
-    if not isinstance(travel, str):
-        return pl.lit(float(travel)).alias(_TRAVEL_COLUMN)
-    names = column_names(frame)
-    if travel not in names:
-        raise UsageError(
-            f"The orders have no column {travel!r}. Their columns are {', '.join(names[:20])}.",
-            "Set travel to the column with the travel time in seconds, or to one number of seconds for all orders.",
-        )
-    return to_polars(frame, [travel])[travel].alias(_TRAVEL_COLUMN)
-
-
+@python_errors()
 def load_bundle(bundle: str | os.PathLike[str], store: Any = None) -> LoadedBundle:
     """Load a bundle, after checking it.
 
@@ -420,6 +437,7 @@ def load_bundle(bundle: str | os.PathLike[str], store: Any = None) -> LoadedBund
     """
     from preptime.python_api.stores import open_store
 
+    check_type("bundle", bundle, (str, os.PathLike), "a folder, or the ID of a bundle")
     folder = Path(bundle)
     if store is None and folder.is_dir() and not (isinstance(bundle, str) and is_bundle_id(bundle)):
         return LoadedBundle(Bundle.load(folder, checked_sha256=check_folder(folder)))

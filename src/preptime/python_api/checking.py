@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import html
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 import polars as pl
 
 from preptime.domain.validation_reasons import Purpose
-from preptime.errors import panic_as_error
 from preptime.progress import ProgressCallback, no_progress
 from preptime.python_api.dataframes import FrameKind, from_polars, take_rows, with_columns
 from preptime.python_api.datasets import Dataset, RowsInput, SchemaInput, is_location, kind_of
+from preptime.python_api.defaults import check_choice, python_errors
 from preptime.python_api.progress_bars import Progress, progress_bars
 from preptime.validation.audit import AuditedOrders
 from preptime.validation.audit_report import (
@@ -26,7 +26,7 @@ from preptime.validation.audit_report import (
 )
 
 UseCase = Literal["scoring", "training"]
-_, _REJECT_ROW, *_REJECT_DETAILS = REJECT_COLUMNS
+_, _REJECT_ROW, *_REJECT_DETAILS, _ = REJECT_COLUMNS
 
 
 def check_dataset(
@@ -101,15 +101,15 @@ class CheckResult:
     def rejected(self) -> Any:
         """The orders that are excluded from at least one purpose, as a frame with their reasons.
 
-        Rows of a frame have the column `row`, the position from 0, and their own index. Rows of a location have
-        `reject_file` and `reject_row`, which counts from 1.
+        Rows of a frame have their own index and the column `reject_row`, the position from 0. Rows of a location have
+        `reject_file`, and `reject_row` counts from 1.
         """
         rows = rejected_rows(self._audited)
         rejects = pl.concat(iter_rejects(self._audited, rows))
         if is_location(self._orders):
             return from_polars(rejects, self._kind)
         frame = self._orders.collect() if isinstance(self._orders, pl.LazyFrame) else self._orders
-        details = rejects.select((pl.col(_REJECT_ROW) - 1).alias("row"), *_REJECT_DETAILS)
+        details = rejects.select(pl.col(_REJECT_ROW) - 1, *_REJECT_DETAILS)
         return with_columns(take_rows(frame, rows), details)
 
     def __repr__(self) -> str:
@@ -119,7 +119,7 @@ class CheckResult:
         return f"<pre>{html.escape(self._text)}</pre>"
 
 
-@panic_as_error()
+@python_errors()
 def check(
     orders: RowsInput,
     restaurants: RowsInput | None = None,
@@ -149,6 +149,7 @@ def check(
         >>> preptime.check(orders, restaurants).usable["scoring"] == len(orders)
         True
     """
+    check_choice("use_case", use_case, get_args(UseCase))
     dataset = Dataset.from_inputs(orders, restaurants, schema)
     with progress_bars(progress) as report_progress:
         audited, report = check_dataset(dataset, use_case, report_progress)

@@ -15,6 +15,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from preptime.errors import UsageError
+from preptime.formatting import format_count, shorten
+from preptime.python_api.defaults import to_number
 from preptime.python_api.extras import missing_extra_error
 from preptime.schema.schema import Schema
 
@@ -96,17 +98,85 @@ def _to_series(name: str, cells: pd.Series[Any]) -> pl.Series:
         return _to_text(name, cells)
     try:
         array = pa.array(cells, from_pandas=True)
-    except (pa.ArrowException, OverflowError, TypeError, ValueError):
-        return _to_text(name, cells)
-    is_extension = isinstance(array.type, pa.BaseExtensionType)
-    return _to_text(name, cells) if is_extension else pl.Series(name, array)
+        # Polars panics for decimals of more than 38 digits, and prints the trace.
+        is_unsupported = isinstance(array.type, pa.BaseExtensionType) or "decimal256" in str(array.type)
+        if not is_unsupported:
+            return _in_known_zone(array).alias(name)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError, pl.exceptions.PolarsError):
+        pass
+    return _to_text(name, cells)
+
+
+def _in_known_zone(array: Any) -> pl.Series:
+    """Return an Arrow array. Times in a zone that Polars doesn't know, such as `+05:30`, become UTC, as in Parquet."""
+    import pyarrow as pa
+
+    is_time = pa.types.is_timestamp(array.type)
+    try:
+        cells = pl.Series("", array)
+        if is_time:
+            pl.Series([0]).cast(cells.dtype).dt.hour()  # after a Parquet scan, only this step fails
+    except pl.exceptions.PolarsError:
+        if not is_time:
+            raise
+        return pl.Series("", array.cast(pa.timestamp(array.type.unit, "UTC")))
+    return cells
 
 
 def _to_text(name: str, cells: pd.Series[Any]) -> pl.Series:
     is_missing = [bool(missing) for missing in cells.isna()]
     values = cells.tolist()
     texts = [None if missing else str(value) for value, missing in zip(values, is_missing, strict=True)]
-    return pl.Series(name, texts, pl.String)
+    try:
+        return pl.Series(name, texts, pl.String)
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"Column {name} of the data frame has text that UTF-8 can't encode: {shorten(repr(error.object))}.",
+            "Decode the source with its own encoding.",
+        ) from error
+
+
+def row_values(frame: Any, values: object, name: str) -> pl.Series:
+    """Return one value for each row of a frame.
+
+    Args:
+        frame: The frame.
+        values: The name of one of its columns, one number for all rows, or a Series, an array, or a list.
+        name: The name of the argument, for messages.
+
+    Raises:
+        UsageError: There is no such column, there is another number of values than of rows, or the index of a Series
+            isn't that of the frame.
+    """
+    pandas = sys.modules.get("pandas")
+    if isinstance(values, str):
+        cells = _column(frame, values, name)
+    elif pandas is not None and isinstance(values, pandas.Series):
+        if not isinstance(frame, pl.DataFrame) and not values.index.equals(frame.index):
+            raise UsageError(
+                f"The index of {name} isn't that of the orders.",
+                f"Use {name} with the index of the orders, or its values by position: {name}.to_numpy().",
+            )
+        cells = _to_series(name, values)
+    elif isinstance(values, pl.Series | np.ndarray | list | tuple):
+        cells = pl.Series(name, values, strict=False)
+    else:
+        number = to_number(name, values, "the name of a column, a number, or a number for each order")
+        cells = pl.repeat(number, len(frame), eager=True)
+    if len(cells) != len(frame):
+        found, rows = format_count(len(cells), "value"), format_count(len(frame), "order")
+        raise UsageError(f"{name} has {found} for {rows}.", "Use one value for each order.")
+    return cells
+
+
+def _column(frame: Any, column: str, argument: str) -> pl.Series:
+    names = column_names(frame)
+    if column not in names:
+        raise UsageError(
+            f"The orders have no column {column!r}. Their columns are {', '.join(names[:20])}.",
+            f"Set {argument} to the name of a column, to one number for all orders, or to a number for each order.",
+        )
+    return to_polars(frame, [column])[column]
 
 
 def from_polars(table: pl.DataFrame, kind: FrameKind) -> Any:
@@ -144,6 +214,13 @@ def with_columns(frame: FrameT, columns: pl.DataFrame) -> FrameT:
     for name in [name for name in added.columns if name in replaced.columns]:
         replaced[name] = added.pop(name).array
     return pd.concat([replaced, added], axis=1)  # without a warning about a frame of many parts
+
+
+def without_columns(frame: FrameT, names: Collection[str]) -> FrameT:
+    """Return a frame without these columns, as far as it has them."""
+    if isinstance(frame, pl.DataFrame):
+        return frame.drop(names, strict=False)
+    return frame.drop(columns=[name for name in names if name in frame.columns])
 
 
 def column_names(frame: Any) -> list[str]:

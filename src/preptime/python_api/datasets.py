@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from preptime.errors import UsageError
 from preptime.progress import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
@@ -185,7 +186,13 @@ def find_schema_of(schema: SchemaInput) -> tuple[Schema, str]:
         return find_schema(default_setting("schema"))
     if isinstance(schema, str | os.PathLike):
         return find_schema(os.fspath(schema))
-    return schema if isinstance(schema, Schema) else schema.schema, "the schema that was passed"
+    passed = schema if isinstance(schema, Schema) else getattr(schema, "schema", None)
+    if not isinstance(passed, Schema):
+        raise UsageError(
+            f"schema is of type {type(schema).__name__}.",
+            "Use a path, a bundle, or the result of preptime.read_schema or preptime.infer_schema.",
+        )
+    return passed, "the schema that was passed"
 
 
 def rows_of(rows: RowsInput, subject: str) -> str | pl.DataFrame:

@@ -14,10 +14,16 @@ import polars as pl
 
 from preptime.domain.cells import NumberFormat
 from preptime.domain.data_dictionary import READER_COLUMNS, require_columns
-from preptime.errors import panic_as_error
 from preptime.python_api.dataframes import FrameKind, from_polars, require_kind, with_columns
 from preptime.python_api.datasets import Dataset, RowsInput, SchemaInput, find_schema_of, is_location
-from preptime.python_api.defaults import to_date
+from preptime.python_api.defaults import (
+    check_choice,
+    check_location,
+    check_type,
+    python_errors,
+    to_date,
+    to_whole_number,
+)
 from preptime.python_api.stores import check_frame_kind
 from preptime.schema.schema import Schema
 from preptime.synthetic import Drift, SynthesisPlan, synthesize_frames, write_frames
@@ -26,7 +32,7 @@ from preptime.validation.parsing import parse_floats, parse_integers, to_datetim
 DEFAULT_PLAN = SynthesisPlan()
 
 
-@panic_as_error()
+@python_errors()
 def read_orders(source: RowsInput, schema: SchemaInput = None, *, frame: FrameKind | None = None) -> Any:
     """Read orders into a data frame.
 
@@ -57,7 +63,7 @@ def read_orders(source: RowsInput, schema: SchemaInput = None, *, frame: FrameKi
     return _typed(source, rows, list(_order_columns(rows, opened.schema)), kind)
 
 
-@panic_as_error()
+@python_errors()
 def read_restaurants(source: RowsInput, schema: SchemaInput = None, *, frame: FrameKind | None = None) -> Any:
     """Read restaurants into a data frame.
 
@@ -85,6 +91,7 @@ def read_restaurants(source: RowsInput, schema: SchemaInput = None, *, frame: Fr
     return _typed(source, rows, [_plain_integers(rows[id_column])], kind)
 
 
+@python_errors()
 def read_schema(path: str | os.PathLike[str] | None = None) -> Schema:
     """Read the schema that describes a company's files (docs/schema.md).
 
@@ -114,6 +121,7 @@ class SyntheticOrders(NamedTuple):
     """The true p10, p50, p80, and p90 of each order, in seconds. Row i belongs to order i."""
 
 
+@python_errors()
 def synthesize(
     orders: int = DEFAULT_PLAN.orders,
     *,
@@ -151,12 +159,15 @@ def synthesize(
         ((500, 7), 500)
     """
     check_frame_kind(frame)
+    check_choice("file_format", file_format, ("csv", "parquet"))
+    check_location("out", out)
+    check_type("drift", drift, (str, type(None)), "text")
     plan = SynthesisPlan(
-        orders=orders,
-        restaurants=restaurants,
-        days=days,
+        orders=to_whole_number("orders", orders),
+        restaurants=None if restaurants is None else to_whole_number("restaurants", restaurants),
+        days=to_whole_number("days", days),
         start=to_date(start, "start"),
-        seed=seed,
+        seed=to_whole_number("seed", seed, 0),
         drift=None if drift is None else Drift.parse(drift),
     )
     frames = synthesize_frames(plan)

@@ -12,9 +12,10 @@ from typing import Literal
 import polars as pl
 
 from preptime.atomic_write import atomic_path
-from preptime.errors import UsageError, panic_as_error
+from preptime.errors import UsageError
 from preptime.formatting import format_count
 from preptime.python_api.datasets import RowsInput, rows_of
+from preptime.python_api.defaults import check_choice, check_type, python_errors
 from preptime.redaction import redact_address
 from preptime.schema.inference import infer_schema as propose
 from preptime.schema.proposal import Proposal, Question
@@ -27,6 +28,18 @@ from preptime.validation.audit import AuditedOrders, audit_orders, has_labels
 from preptime.validation.audit_report import CheckReport, render_text, summarize_audit
 from preptime.validation.derived_restaurants import derive_restaurants
 from preptime.validation.restaurants import audit_restaurants
+
+ANSWERS: dict[str, tuple[str, ...]] = {
+    "time_zone": (),
+    "order_acknowledged_at": (),
+    "restaurant_id": (),
+    "date_order": (),
+    "decimal": (),
+    "prep_time_unit": (),
+    "naive_times": ("local", "UTC"),
+    "money_unit": ("units", "cents"),
+}
+"""The questions, and the answers of those that always have the same ones. A test compares them with the inference."""
 
 
 class SchemaProposal:
@@ -95,7 +108,7 @@ class SchemaProposal:
         return f"<pre>{html.escape(repr(self))}</pre>"
 
 
-@panic_as_error()
+@python_errors()
 def infer_schema(
     orders: RowsInput,
     restaurants: RowsInput | None = None,
@@ -125,14 +138,26 @@ def infer_schema(
         >>> proposal.is_usable
         True
     """
+    known_answers = {**({} if times is None else {"naive_times": times}), **(answers or {})}
+    _check_answers(known_answers)
     location = rows_of(orders, "the orders")
     sample = read_sample(location) if isinstance(location, str) else Sample(FrameSource(location).frame(), True)
     places = None if restaurants is None else rows_of(restaurants, "the restaurants")
     restaurant_rows = open_source(places).frame() if isinstance(places, str) else places
-    known_answers = {**({} if times is None else {"naive_times": times}), **(answers or {})}
     proposal = propose(sample.frame, restaurant_rows, time_zone=time_zone, answers=known_answers)
     name = location if isinstance(location, str) else "a data frame"
     return SchemaProposal(proposal, proposal.to_toml(proposal_title(name, sample)), sample, restaurant_rows)
+
+
+def _check_answers(answers: Mapping[str, str]) -> None:
+    """Raise `UsageError` for the name of an unknown question, and for an answer that a question never has."""
+    unknown = [name for name in answers if name not in ANSWERS]
+    if unknown:
+        raise UsageError(f"There is no question {unknown[0]!r}.", f"The questions are {', '.join(ANSWERS)}.")
+    for name, answer in answers.items():
+        check_type(f"The answer to {name}", answer, str, "text")
+        if ANSWERS[name]:
+            check_choice(f"The answer to {name}", answer, ANSWERS[name])
 
 
 def proposal_title(orders: str, sample: Sample) -> str:

@@ -20,7 +20,7 @@ from preptime.errors import UsageError
 from preptime.evaluation.overview import summarize_bundle
 from preptime.python_api.bundles import LoadedBundle
 from preptime.python_api.dataframes import FrameKind, from_polars, require_pandas
-from preptime.python_api.defaults import default_setting
+from preptime.python_api.defaults import check_location, check_type, default_setting, python_errors
 
 
 class BundleStore:
@@ -67,6 +67,7 @@ class BundleStore:
             UsageError: There is no such bundle.
             BundleVerificationError: The bundle is damaged, or this release can't use it.
         """
+        check_type("bundle_id", bundle_id, str, "the ID of a bundle")
         return LoadedBundle(load_checked(self.core, bundle_id), self.kind, self.core)
 
     def bundles(self) -> Any:
@@ -100,6 +101,7 @@ _BUNDLE_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 
 
+@python_errors()
 def open_store(
     address: str | os.PathLike[str] | BundleStore | None = None, *, frame: FrameKind = "polars"
 ) -> BundleStore:
@@ -124,6 +126,7 @@ def open_store(
     check_frame_kind(frame)
     if isinstance(address, BundleStore):
         return address
+    check_location("The address of the store", address)
     limits = CheckLimits(
         float(default_setting("bundle_load_timeout_seconds")), int(default_setting("bundle_load_memory_mb"))
     )

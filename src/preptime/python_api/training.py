@@ -14,14 +14,25 @@ import polars as pl
 
 from preptime.domain.data_dictionary import READER_COLUMNS
 from preptime.domain.timestamps import MICROSECONDS
-from preptime.errors import UsageError, panic_as_error
+from preptime.errors import UsageError
 from preptime.features.feature_set import FeatureSet
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback
 from preptime.python_api.bundles import LoadedBundle
 from preptime.python_api.dataframes import from_polars, take_rows
 from preptime.python_api.datasets import Dataset, RowsInput, SchemaInput, find_schema_of, is_location, kind_of
-from preptime.python_api.defaults import cores, current_user, to_date, tracking_settings, utc_now
+from preptime.python_api.defaults import (
+    current_user,
+    in_python,
+    python_errors,
+    to_date,
+    to_names,
+    to_threads,
+    to_thresholds,
+    to_whole_number,
+    tracking_settings,
+    utc_now,
+)
 from preptime.python_api.evaluations import Evaluation, evaluate_backtest
 from preptime.python_api.progress_bars import Progress, progress_bars
 from preptime.python_api.stores import BundleStore, open_store, temporary_store
@@ -66,7 +77,7 @@ class TrainingResult:
     @property
     def reason(self) -> str:
         """The reason of the decision."""
-        return self.document.reason
+        return in_python(self.document.reason)
 
     @property
     def champion(self) -> str | None:
@@ -83,7 +94,7 @@ class TrainingResult:
         """The conditions for a promotion as a frame: rule, result, and whether it's met. Empty without the gate."""
         checks = () if self.document.comparison is None else self.document.comparison.checks
         schema = {"rule": pl.String, "result": pl.String, "passed": pl.Boolean}
-        rows = [{name: getattr(check, name) for name in schema} for check in checks]
+        rows = [{"rule": check.rule, "result": in_python(check.result), "passed": check.passed} for check in checks]
         return from_polars(pl.DataFrame(rows, schema=schema), self.store.kind)
 
     def __repr__(self) -> str:
@@ -98,7 +109,7 @@ class TrainingResult:
         return "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences) + metrics
 
 
-@panic_as_error()
+@python_errors()
 def train(
     orders: RowsInput,
     restaurants: RowsInput | None = None,
@@ -145,14 +156,14 @@ def train(
         ('kept', ('xgb', 'quantile'))
     """
     dataset, kind = Dataset.from_inputs(orders, restaurants, schema), kind_of(orders)
-    plan = FitPlan.from_schema(dataset.schema, threads or cores(), _model_names(models))
+    plan = FitPlan.from_schema(dataset.schema, to_threads(threads), to_names("models", models))
     run = partial(
         _run_training,
         dataset,
         None if date is None else to_date(date, "date"),
         temporary_store(kind) if store is None else open_store(store, frame=kind),
         plan,
-        thresholds_from_settings(thresholds or {}),
+        thresholds_from_settings(to_thresholds(thresholds)),
         promote=promote,
         quick=quick,
         set_alias=store is not None,
@@ -194,7 +205,7 @@ def _run_training(
     return TrainingResult(document, store, (*places.messages, *document.data_gate.notes))
 
 
-@panic_as_error()
+@python_errors()
 def backtest(
     orders: RowsInput,
     restaurants: RowsInput | None = None,
@@ -234,13 +245,14 @@ def backtest(
         [188, 438]
     """
     dataset = Dataset.from_inputs(orders, restaurants, schema)
-    plan = FitPlan.from_schema(dataset.schema, threads or cores(), _model_names(models))
+    plan = FitPlan.from_schema(dataset.schema, to_threads(threads), to_names("models", models))
+    every = None if retrain_every is None else to_whole_number("retrain_every", retrain_every)
     first, last = to_date(first_day, "first_day"), to_date(last_day, "last_day")
     with progress_bars(progress) as report:
         audited, places = dataset.audit(progress=report)
         data = TrainingData.from_orders(audited, places.index)
         with tracked_run("backtest", tracking_settings()) as run:
-            evaluated = backtesting.backtest(data, first, last, plan, retrain_every=retrain_every, progress=report)
+            evaluated = backtesting.backtest(data, first, last, plan, retrain_every=every, progress=report)
             evaluation = evaluate_backtest(
                 evaluated, first.isoformat(), last.isoformat(), kind_of(orders), dataset.schema.target.time_unit
             )
@@ -249,7 +261,7 @@ def backtest(
     return evaluation
 
 
-@panic_as_error()
+@python_errors()
 def features(
     orders: RowsInput,
     restaurants: RowsInput | None = None,
@@ -281,6 +293,8 @@ def features(
         - `can_fit`: whether training fits models on the order. It excludes orders with wrong labels, for example.
         - `can_evaluate`: whether metrics include the order.
         - `label_seconds`: the actual time.
+
+        If a custom feature has one of these names, this column is `order.NAME` instead, such as `order.row`.
 
     Raises:
         DataError: No order can be used.
@@ -321,6 +335,7 @@ def _matrix_as_of(
     return build_feature_matrix(data, data.first_day, date - ONE_DAY, report)
 
 
+@python_errors()
 def feature_names(schema: SchemaInput = None) -> list[str]:
     """Return the columns of the feature matrix for a schema, in the order in which a model's graph reads them.
 
@@ -348,11 +363,6 @@ def day_after(audited: AuditedOrders) -> dt.date:
     return last_day + ONE_DAY
 
 
-def _model_names(models: Sequence[str] | None) -> list[str] | None:
-    """Return the names of models as a list: one name alone, or several."""
-    return [models] if isinstance(models, str) else None if models is None else list(models)
-
-
 def _identifying_columns(rows: pl.DataFrame, schema: Schema, matrix: FeatureMatrix, date: dt.date) -> pl.DataFrame:
     data = matrix.data
     acknowledged = pl.Series(data.orders.acknowledged_at[matrix.rows] * MICROSECONDS).cast(pl.Datetime("us"))
@@ -367,4 +377,5 @@ def _identifying_columns(rows: pl.DataFrame, schema: Schema, matrix: FeatureMatr
         "can_evaluate": data.is_evaluation[matrix.rows],
         "label_seconds": data.labels[matrix.rows],
     }
-    return pl.DataFrame(columns)
+    features = matrix.data.restaurants.feature_set.names
+    return pl.DataFrame({f"order.{name}" if name in features else name: cells for name, cells in columns.items()})

@@ -12,10 +12,16 @@ from typing import Any
 
 import polars as pl
 
-from preptime.errors import panic_as_error
 from preptime.python_api.dataframes import FrameKind, from_polars
 from preptime.python_api.datasets import Dataset, RowsInput, SchemaInput, kind_of
-from preptime.python_api.defaults import cores, to_date, tracking_settings
+from preptime.python_api.defaults import (
+    check_location,
+    python_errors,
+    to_date,
+    to_threads,
+    to_whole_number,
+    tracking_settings,
+)
 from preptime.python_api.extras import missing_extra_error
 from preptime.python_api.progress_bars import Progress, progress_bars
 from preptime.python_api.training import day_after
@@ -79,7 +85,7 @@ def _needs_optuna() -> Iterator[None]:
         raise missing_extra_error(error, "preptime.tune", "tune") from error
 
 
-@panic_as_error()
+@python_errors()
 def tune(
     model: str,
     orders: RowsInput,
@@ -128,7 +134,14 @@ def tune(
     dataset, kind = Dataset.from_inputs(orders, restaurants, schema), kind_of(orders)
     models = dataset.schema.models
     search_space(model_with(models, model, {}), model)  # a wrong name fails before the orders are read
-    plan = searches.SearchPlan(days, trials, retrain_every, seed, threads or cores())
+    check_location("study", study)
+    plan = searches.SearchPlan(
+        to_whole_number("days", days, searches.MIN_DAYS),
+        to_whole_number("trials", trials),
+        to_whole_number("retrain_every", retrain_every),
+        to_whole_number("seed", seed, 0),
+        to_threads(threads),
+    )
     with progress_bars(progress) as report, tempfile.TemporaryDirectory(prefix="preptime-tuning-") as folder:
         audited, places = dataset.audit(progress=report)
         day = day_after(audited) if date is None else to_date(date, "date")
