@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from statistics import median
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -15,7 +16,7 @@ from preptime import exploration
 from preptime.domain.orders import upper_outlier_limit
 from preptime.evaluation.segments import UNKNOWN_VALUE
 from preptime.exploration import OrderFilter, OrderSample
-from preptime.schema.schema import TAKE_HOME_SCHEMA
+from preptime.schema.schema import TAKE_HOME_SCHEMA, CustomFeature, FeatureType
 from preptime.sources.registry import open_source
 from preptime.validation.audit import audit_orders
 from tests.scoring.delivery import PROTOCOLS, delivery_frames, delivery_schema
@@ -209,12 +210,12 @@ def test_custom_features_are_measures_and_categories(delivery: OrderSample) -> N
         ("busy couriers", "people"),
         ("distance to the customer", "km"),
     ]
-    assert delivery.categories == {"protocol": "protocol", "channel": "channel"}
+    assert delivery.categories == {"feature.protocol": "protocol", "feature.channel": "channel"}
     rows = delivery_frames()[0]
     assert len(delivery) + delivery.excluded == len(rows)
-    groups = {row["value"]: row for row in exploration.summarize_groups(delivery, "protocol")}
+    groups = {row["value"]: row for row in exploration.summarize_groups(delivery, "feature.protocol")}
     assert set(groups) == set(PROTOCOLS)
-    of_app = delivery.frame.filter(pl.col("protocol") == "app")["label_time"].to_list()
+    of_app = delivery.frame.filter(pl.col("feature.protocol") == "app")["label_time"].to_list()
     assert groups["app"]["orders"] == len(of_app)
     assert groups["app"]["median"] == pytest.approx(median(of_app))
     assert exploration.summarize_restaurants(delivery).table[0]["restaurant_id"] in set(rows["store"])
@@ -223,16 +224,16 @@ def test_custom_features_are_measures_and_categories(delivery: OrderSample) -> N
 
 
 def test_missing_feature_values_are_counted_and_left_out(delivery: OrderSample) -> None:
-    busy = next(measure for measure in delivery.measures if measure.column == "busy_couriers")
+    busy = next(measure for measure in delivery.measures if measure.column == "feature.busy_couriers")
     result = exploration.distribution(delivery, busy)
     assert result is not None
-    known = delivery.frame["busy_couriers"].drop_nulls()
+    known = delivery.frame["feature.busy_couriers"].drop_nulls()
     assert result.missing == len(delivery) - len(known) > 0
     assert result.orders == len(known)
     assert result.median == pytest.approx(known.median())
     assert len(exploration.scatter_points(delivery, busy)) == len(known)
     by_pair = {(row["a"], row["b"]): row["r"] for row in exploration.correlation(delivery, ranks=False)}
-    pairs = delivery.frame.select("busy_couriers", "label_time").drop_nulls().cast(pl.Float64).to_numpy()
+    pairs = delivery.frame.select("feature.busy_couriers", "label_time").drop_nulls().cast(pl.Float64).to_numpy()
     expected = np.corrcoef(pairs, rowvar=False)[0, 1]
     assert by_pair["busy couriers", "delivery time"] == pytest.approx(expected, abs=1e-4)
 
@@ -247,3 +248,45 @@ def test_distribution_of_values_far_from_zero_has_many_bins() -> None:
     negative = exploration.distribution(OrderSample(frame - 290, 0), kelvin)
     assert negative is not None
     assert sum(int(item["orders"]) for item in negative.bins) + negative.beyond_display_limit == 500
+
+
+def test_features_can_have_the_names_of_own_columns() -> None:
+    names: dict[str, FeatureType] = {
+        "hour": "number",
+        "day": "category",
+        "label_time": "number",
+        "median": "category",
+        "local_hour": "category",
+    }
+    features = tuple(CustomFeature(name=name, column=name, type=kind) for name, kind in names.items())
+    schema = msgspec.structs.replace(TAKE_HOME_SCHEMA, features=features)
+    values = [pl.int_range(pl.len()).mod(7).cast(pl.String).alias(name) for name in names]
+    known = make_restaurant_index()
+    frame = make_month().with_columns(values)
+    sample = OrderSample.from_audited(audit_orders(frame, known, need_label=True, schema=schema), known)
+    without = sample_of(make_month())
+    assert exploration.summarize_groups(sample, "hour") == exploration.summarize_groups(without, "hour")
+    for column in ("feature.day", "feature.median"):
+        rows = exploration.summarize_groups(sample, column)
+        assert {row["value"] for row in rows} == {*"0123456"}
+        assert sum(int(row["orders"]) for row in rows) == len(sample)
+        assert all(float(row["q1"]) <= float(row["median"]) <= float(row["q3"]) for row in rows)
+    hours = next(measure for measure in sample.measures if measure.column == "feature.hour")
+    result = exploration.distribution(sample, hours)
+    assert result is not None
+    assert result.maximum == 6
+    assert sample.categories["feature.local_hour"] == "local hour (feature)"
+    by_pair = {(row["a"], row["b"]): row["r"] for row in exploration.correlation(sample, ranks=False)}
+    expected = {(row["a"], row["b"]): row["r"] for row in exploration.correlation(without, ranks=False)}
+    assert by_pair.items() >= expected.items()
+    assert by_pair["hour (feature)", "label time"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("largest", "digits"), [(0.04, 4), (1.0, 3), (40.0, 1), (4_000.0, 0)]
+)  # the middle half is half of it
+def test_decimals_depend_on_the_scale(largest: float, digits: int) -> None:
+    measure = exploration.Measure("x", "x", "", digits=None)
+    result = exploration.distribution(OrderSample(pl.DataFrame({"x": np.linspace(0, largest, 500)}), 0), measure)
+    assert result is not None
+    assert result.digits == digits

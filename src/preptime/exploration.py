@@ -7,7 +7,6 @@ the unit of the target, and values in the currency of the schema. Rows are plain
 from __future__ import annotations
 
 import datetime as dt
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,10 +17,11 @@ from preptime.domain.data_dictionary import TARGET
 from preptime.domain.orders import UNKNOWN_CODE, upper_outlier_limit
 from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask
 from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS, ChartRow
+from preptime.evaluation.distribution import Distribution, summarize_values
 from preptime.evaluation.segments import UNKNOWN_VALUE
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.schema.schema import TAKE_HOME_SCHEMA, CustomFeature, Schema
-from preptime.sources.source import DataSource
+from preptime.sources.source import DataSource, concat_files, file_of
 from preptime.validation.audit import AuditedOrders, audit_orders
 from preptime.validation.audit_report import CheckReport, summarize_audit
 from preptime.validation.custom_features import feature_column
@@ -48,15 +48,10 @@ CORRELATION_SAMPLE_SIZE = 200_000
 NOTEBOOK_MIN_ORDERS = 20
 """The notebook kept restaurants with more orders than this."""
 
-DISPLAY_LIMIT_FACTOR = 1.6
-"""End of a distribution chart, relative to the outlier limit: the limit is visible, and the bulk fills the chart."""
-
 _BATCH_ROWS = 100_000
 _CATEGORIES = ("country", "city", "type_of_food")
 _OPTIONAL_COLUMNS: dict[str, type[pl.DataType]] = {"order_value": pl.Float32, "number_of_items": pl.Int32}
 
-_BIN_COUNT = 64
-_ROUND_STEPS = (1, 2, 2.5, 5, 10)
 _SEED = 12
 """The notebook's random seed."""
 
@@ -70,6 +65,10 @@ _OTHER_CORRELATIONS = {
     "restaurant_orders": "orders of the restaurant",
 }
 """The notebook's numeric columns that aren't measures, and their labels in the chart."""
+_OWN_TITLES = frozenset(
+    {"order value", "number of items", "local hour", "local day", "city", "type of food", *_OTHER_CORRELATIONS.values()}
+)
+"""The names of the columns without custom features, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,8 @@ class Measure:
     title: str
     unit: str
     is_whole: bool = False
-    digits: int = 1
+    digits: int | None = 1
+    """None: they depend on the distribution (`Distribution.digits`)."""
 
 
 def list_measures(schema: Schema) -> tuple[Measure, ...]:
@@ -92,7 +92,8 @@ def list_measures(schema: Schema) -> tuple[Measure, ...]:
     if schema.has("number_of_items"):
         measures.append(Measure("number_of_items", "number of items", "items", is_whole=True))
     numbers = (feature for feature in schema.order_features if feature.type == "number")
-    return (*measures, *(Measure(feature.name, feature.display_name, feature.unit) for feature in numbers))
+    custom = (Measure(feature_column(item), _title(item, schema), item.unit, digits=None) for item in numbers)
+    return (*measures, *custom)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +120,8 @@ class OrderSample:
 
     frame: pl.DataFrame
     """`restaurant_id` (the key), `country`, `city`, `type_of_food` (text), local `day` (date), `weekday` (1 is Monday),
-    `hour`, `label_time`, and, if the schema has them, `order_value`, `number_of_items`, and the custom features by
-    name. About 40 bytes per order."""
+    `hour`, `label_time`, and, if the schema has them, `order_value`, `number_of_items`, and the custom features
+    (`feature_column`). About 40 bytes per order."""
     excluded: int
     """Number of orders that were read and excluded."""
     schema: Schema = TAKE_HOME_SCHEMA
@@ -161,7 +162,8 @@ class OrderSample:
     def categories(self) -> dict[str, str]:
         """The names for people of the custom categories, by column."""
         custom = (feature for feature in self.schema.features if feature.type == "category")
-        return {feature.name: feature.display_name for feature in custom if feature.name in self.frame.columns}
+        titles = {feature_column(feature): _title(feature, self.schema) for feature in custom}
+        return {column: title for column, title in titles.items() if column in self.frame.columns}
 
     @property
     def date_range(self) -> tuple[dt.date, dt.date]:
@@ -217,7 +219,7 @@ def load_exploration(
         row_count += len(batch)
         if row_count > max_rows:
             break
-    rows = pl.concat(batches, how="diagonal_relaxed")
+    rows = concat_files(orders, ((file_of(batch), batch) for batch in batches))
     if restaurants is None:
         restaurants = derive_restaurants(rows, orders.schema).index
     audited = audit_orders(rows, restaurants, need_label=True, schema=orders.schema)
@@ -226,69 +228,13 @@ def load_exploration(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Distribution:
-    """The distribution of a measure over N orders, in the unit of the measure."""
-
-    orders: int
-    mean: float
-    q1: float
-    median: float
-    q3: float
-    maximum: float
-    outlier_limit: float
-    """Third quartile + 1.5 times the interquartile range."""
-    outliers: int
-    display_limit: float
-    """End of the chart."""
-    beyond_display_limit: int
-    """Number of orders beyond the end of the chart."""
-    missing: int
-    """Number of orders without a value."""
-    bins: tuple[ChartRow, ...]
-    """`low`, `high`, `orders`, and `is_outlier`: whether the bin is above the outlier limit."""
-
-
 def distribution(orders: OrderSample, measure: Measure) -> Distribution | None:
     """Return the distribution of a measure, or None without values. Missing values are only counted."""
     known = orders.frame[measure.column].drop_nulls()
     if not len(known):
         return None
     values = known.to_numpy().astype(np.float64)
-    q1, median, q3 = (float(value) for value in np.percentile(values, [25, 50, 75]))
-    outlier_limit, maximum = upper_outlier_limit(values), float(values.max())
-    origin = min(0.0, float(values.min()))
-    display_end = min(maximum, origin + DISPLAY_LIMIT_FACTOR * (outlier_limit - origin))
-    # Values far above zero, such as temperatures in kelvin, would be in one bin of a chart that starts at zero.
-    start = float(values.min()) if values.min() < 0 or 2 * values.min() > display_end else 0.0
-    bin_width = _bin_width(display_end - start, is_whole=measure.is_whole)
-    start = math.floor(start / bin_width) * bin_width
-    # A whole number is the middle of its bin.
-    bin_count = math.floor((display_end - start) / bin_width) + 2
-    edges = start + np.arange(bin_count) * bin_width - (0.5 if measure.is_whole else 0.0)
-    counts, _ = np.histogram(values, bins=edges)
-    return Distribution(
-        orders=len(values),
-        mean=float(values.mean()),
-        q1=q1,
-        median=median,
-        q3=q3,
-        maximum=maximum,
-        outlier_limit=outlier_limit,
-        outliers=int((values > outlier_limit).sum()),
-        display_limit=float(edges[-1]),
-        beyond_display_limit=int((values > edges[-1]).sum()),
-        missing=len(orders) - len(values),
-        bins=tuple(
-            {
-                "low": float(low),
-                "high": float(low + bin_width),
-                "orders": count,
-                "is_outlier": bool(low >= outlier_limit),
-            }
-            for low, count in zip(edges.tolist(), counts.tolist(), strict=False)
-        ),
-    )
+    return summarize_values(values, missing=len(orders) - len(values), is_whole=measure.is_whole)
 
 
 def summarize_groups(orders: OrderSample, column: str) -> list[ChartRow]:
@@ -414,12 +360,18 @@ def scatter_points(orders: OrderSample, measure: Measure) -> list[ChartRow]:
     return [{"x": float(x), "label": round(float(label), 4)} for x, label in columns.iter_rows()]
 
 
+def _title(feature: CustomFeature, schema: Schema) -> str:
+    """Return the name of a feature for people. Charts and lists identify columns by it, so it isn't an own title."""
+    title = feature.display_name
+    return f"{title} (feature)" if title in {schema.target.title, *_OWN_TITLES} else title
+
+
 def _feature_expression(feature: CustomFeature) -> pl.Expr:
     """Return an expression for a custom feature. A missing category is `UNKNOWN_VALUE`, a missing number null."""
     column = pl.col(feature_column(feature))
     if feature.type == "number":
-        return column.cast(pl.Float32).alias(feature.name)
-    return pl.when(column == "").then(pl.lit(UNKNOWN_VALUE)).otherwise(column).alias(feature.name)
+        return column.cast(pl.Float32)
+    return pl.when(column == "").then(pl.lit(UNKNOWN_VALUE)).otherwise(column).alias(feature_column(feature))
 
 
 def _display_id(key: int, restaurants: RestaurantIndex | None) -> int | str:
@@ -436,14 +388,6 @@ def _decode_category(column: str, vocabulary: tuple[str, ...]) -> pl.Expr:
     codes = [*range(len(vocabulary)), -1]
     dtype = pl.Enum(list(dict.fromkeys(names)))
     return pl.col(column).cast(pl.Int64).replace_strict(codes, names, return_dtype=dtype).alias(column)
-
-
-def _bin_width(limit: float, *, is_whole: bool) -> float:
-    """Return a round width for about `_BIN_COUNT` bins up to `limit`."""
-    exact_width = max(limit, 1e-6) / _BIN_COUNT
-    power = 10.0 ** math.floor(math.log10(exact_width))
-    width = next(power * round_step for round_step in _ROUND_STEPS if power * round_step >= exact_width - 1e-12)
-    return max(1.0, float(round(width))) if is_whole else width
 
 
 def _display_value(column: str, value: object) -> str:

@@ -7,6 +7,8 @@ import re
 _CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that a terminal executes, that change the direction of text, or that no encoder accepts."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_FORBIDDEN_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""The characters that XML 1.0 doesn't have (section 2.2), also not as references."""
 _BYTE_SURROGATES = range(0xDC80, 0xDD00)
 """What Python decodes the bytes 0x80 to 0xff of a file name to if they aren't UTF-8."""
 _MINUS_SIGN = "\N{MINUS SIGN}"
@@ -54,6 +56,16 @@ def escape_controls(text: str) -> str:
 def escape_surrogates(text: str) -> str:
     r"""Return text that every encoder accepts. In a file name, a byte that isn't UTF-8 becomes an escape: `\xff`."""
     return _SURROGATES.sub(lambda match: _escape(match[0]), text)
+
+
+def escape_forbidden_in_xml(text: str) -> str:
+    r"""Return text for an XML document. A character that XML 1.0 doesn't have becomes an escape.
+
+    Example:
+        >>> print(escape_forbidden_in_xml("London\x0b"))
+        London\x0b
+    """
+    return _FORBIDDEN_IN_XML.sub(lambda match: _escape(match[0]), text)
 
 
 def _escape(character: str) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from preptime.bundle.store import Store
 from tests.cli.conftest import DATE, NEXT_DATE, Files
-from tests.cli.run_command import CommandResult, error_document, preptime, run_process
+from tests.cli.run_command import PROGRAM, CommandResult, error_document, preptime, run_process
 
 TRAINING = "altair catboost onnx onnxmltools skl2onnx sklearn vl_convert xgboost"
 
@@ -79,6 +83,62 @@ def test_operating_system_error_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     result = preptime("synthesize", "--out", tmp_path / "file" / "below", "--orders", "10", "--json")
     assert "below" in error_document(result, 3, "OperationError").facts
+
+
+def test_error_of_a_write_has_the_path_that_was_given(tmp_path: Path) -> None:
+    orders, out = tmp_path / "orders.csv", tmp_path / "missing" / "schema.toml"
+    orders.write_bytes(b"created_at,store_id\n2015-06-01 12:00:00,1\n")
+    result = preptime("schema", "infer", orders, "--out", out, "--yes", "--time-zone", "UTC", "--json")
+    assert error_document(result, 3, "OperationError").facts == f"{out}: No such file or directory."
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), OSError("No space left on device (os error 28)")]
+)
+def test_full_disk_is_one_sentence(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of a write has no path, and one of Polars has only a text."""
+
+    def raise_error(_: str) -> Store:
+        raise error
+
+    monkeypatch.setattr(Store, "open", raise_error)
+    document = error_document(preptime("bundles", "list", "--json"), 3, "OperationError")
+    assert document.facts == "The output couldn't be written: No space left on device."
+
+
+@pytest.mark.parametrize("arguments", ["bundles list --store s", "bundles list --store s --json", "--help"])
+def test_full_standard_output_fails_with_one_sentence(arguments: str, tmp_path: Path) -> None:
+    status, err = run_with_stdout(Path("/dev/full"), arguments, tmp_path)
+    assert status == 3
+    assert err.splitlines()[-1].startswith("Error: The output couldn't be written: No space left on device.")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["bundles list --store s", "bundles list --store s --json", "bundles show x --store s --json", "--help"],
+)
+def test_closed_pipe_has_its_own_status(arguments: str, tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    status, err = run_with_stdout(write_end, arguments, tmp_path)
+    assert status == 141
+    assert "Traceback" not in err
+    assert "bug" not in err
+
+
+def run_with_stdout(stdout: Path | int, arguments: str, folder: Path) -> tuple[int, str]:
+    """Run a command with a standard output that can't be written. Return its exit status and standard error."""
+    with open(stdout, "wb") as stream:  # noqa: PTH123 - a file descriptor has no path
+        ended = subprocess.run(
+            [sys.executable, "-c", PROGRAM, *arguments.split()],
+            stdout=stream,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            cwd=folder,
+            check=False,
+        )
+    return ended.returncode, ended.stderr
 
 
 def test_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:

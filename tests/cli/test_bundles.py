@@ -105,8 +105,9 @@ def test_bundles_show_and_compare_have_the_gates_comparison(store: Path, trained
     assert f"{challenger} (reduced set) compared with {trained_bundle}" in shown.err
     compared = run_bundles("compare", store, trained_bundle, *files.options, "--to", "2015-06-11").succeeded()
     text = " ".join(compared.err.replace("│", " ").split())
-    assert compared.document(Comparison).orders == 0
-    assert "Compare them again after the orders of 2015-06-12 are complete." in text
+    document = compared.document(Comparison)
+    assert document.orders == 0
+    assert "Use --to 2015-06-12 or later: there are orders through" in document.checks[0].result
     assert "The gate's comparison (log entry 2):" in text
     assert "(-2.0 s, standard error 0.5 s)" in text
 
@@ -188,6 +189,26 @@ def test_bundles_verify_names_the_damaged_file(two_bundle_store: Path, trained_b
     assert errors[refreshed_champion(two_bundle_store)] is None
     assert "model.onnx" in (errors[trained_bundle] or "")
     assert run_bundles("verify", two_bundle_store, refreshed_champion(two_bundle_store)).status == 0
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_bundles_verify_reports_the_results_before_an_error(store: Path, trained_bundle: str, damaged: bool) -> None:
+    if damaged:
+        damage_file(store, trained_bundle)
+    unknown = f"{DATE}-000000000000"
+    result = run_bundles("verify", store, trained_bundle, unknown)
+    assert unknown in error_document(result, 2, "UsageError").facts
+    lines = " ".join(result.err.split())
+    reported, error = f"{trained_bundle}: ok", f"Error: {store} has no bundle '{unknown}'"
+    if damaged:
+        reported = f"{trained_bundle}: {trained_bundle}/model.onnx: expected SHA-256"
+    assert -1 < lines.find(reported) < lines.find(error)
+
+
+def test_bundles_copy_from_a_mistyped_store_is_refused(store: Path) -> None:
+    result = run_bundles("copy", store.with_name("typo"), "--to", str(store.with_name("backup")))
+    assert "There is no store at" in error_document(result, 2, "UsageError").facts
+    assert "Bundles copied: 1." in run_bundles("copy", store, "--to", str(store.with_name("backup"))).succeeded().err
 
 
 def test_bundles_prune_keeps_champion_and_parents(two_bundle_store: Path, trained_bundle: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.store import Store
+from preptime.monitoring import prometheus
 from preptime.monitoring.document import MonitoringDocument, decode, encode
 from preptime.sources.results import ResultsFolder
 from tests.cli.conftest import DATE, NEXT_DATE, Files
@@ -62,6 +63,24 @@ def test_monitor_is_idempotent(files: Files, store: Path, results: Path) -> None
     assert document.metrics.lookup_n == document.metrics.n
     assert document.backtest_baseline is not None
     assert document.champion is not None
+
+
+def test_monitor_counts_age_in_the_zones_of_the_champion(
+    files: Files, store: Path, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[dt.date, tuple[str, ...]]] = []
+
+    def record(date: dt.date, zone_names: tuple[str, ...]) -> float:
+        calls.append((date, zone_names))
+        return 5.0
+
+    monkeypatch.setattr(prometheus, "last_midnight", record)
+    run_monitor(files, store, results, NEXT_DATE)
+    assert b"preptime_monitor_date_seconds 5.0\n" in contents(results, NEXT_DATE)["monitoring.prom"]
+    manifest = Store.open(str(store)).read_manifest(
+        str(decode(contents(results, NEXT_DATE)["monitoring.json"]).champion)
+    )
+    assert calls == [(dt.date.fromisoformat(NEXT_DATE), manifest.vocabularies.time_zone)]
 
 
 def test_monitor_alert_exits_with_1(files: Files, store: Path, results: Path) -> None:

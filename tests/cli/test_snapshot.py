@@ -31,6 +31,13 @@ def test_snapshot_without_orders_is_data_error(files: Files, tmp_path: Path) -> 
     assert "has no orders from 2016-01-01" in error_document(result, 1, "DataError").facts
 
 
+def test_snapshot_that_ends_before_it_starts_is_wrong_use(files: Files, tmp_path: Path) -> None:
+    days = ("--from", "2015-06-10", "--to", "2015-06-01")
+    document = error_document(preptime("snapshot", *files.options, *days, "--out", tmp_path, "--json"), 2, "UsageError")
+    assert document.facts == "The snapshot starts on 2015-06-10 and ends on 2015-06-01."
+    assert document.hint == "Use --to 2015-06-10 or later."
+
+
 @pytest.mark.usefixtures("quick_models")
 def test_backtest_writes_dvc_metrics(files: Files, tmp_path: Path) -> None:
     result = preptime(

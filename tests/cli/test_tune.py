@@ -52,6 +52,8 @@ class Difference(msgspec.Struct, forbid_unknown_fields=True):
     reference_mae: float
     difference: float
     standard_error: float
+    effective_days: float
+    order_standard_error: None
 
 
 class Search(msgspec.Struct, forbid_unknown_fields=True):

@@ -11,7 +11,10 @@ import streamlit as st
 
 from preptime.bundle.champion_log import resolve_bundle_id
 from preptime.bundle.store import Store
-from tests.scoring.delivery import delivery_frames
+from preptime.ui.connections import clear_champion_cache
+from tests.scoring.delivery import delivery_frames, delivery_schema
+from tests.scoring.factories import bundle_of
+from tests.ui.browser import promote
 from tests.ui.company import all_text, each_view, settings, training_report, write_company
 from tests.ui.page_rendering import chart_axes, page_text, render_page, table_column, table_rows
 
@@ -49,6 +52,7 @@ def test_form_has_one_field_for_each_feature_of_a_request(monkeypatch: pytest.Mo
     assert all(value is not None for _, value in numbers.values())
     protocol = at.selectbox("order_feature_protocol")
     assert protocol.options == ["app", "call", "tablet", "other"]
+    assert protocol.value == "app"
     assert len(at.get("vega_lite_chart")) == 10  # the timeline, the waterfall chart, and eight what-if charts
     titles = {title for _, title in chart_axes(at)}
     assert {"order value, USD", "busy couriers, people", "distance to the customer, km"} <= titles
@@ -63,13 +67,42 @@ def test_form_has_one_field_for_each_feature_of_a_request(monkeypatch: pytest.Mo
     at.number_input("order_feature_busy_couriers").set_value(10.0).run()
     at.selectbox("order_feature_channel").set_value(None).run()
     assert "Enter a value." in page_text(at)  # it's required
-    at.selectbox("order_feature_channel").set_value(-1).run()
+    at.selectbox("order_feature_channel").set_value("other").run()
     assert "delivered at about" in page_text(at)
     at.selectbox("order_restaurant").set_value(-1).run()
     at.text_input("order_restaurant_id").set_value("store-0099").run()
     assert "all orders" in page_text(at)
     at.text_input("order_restaurant_id").set_value(" ").run()
     assert "Enter an identifier of 1 to 200 characters." in page_text(at)
+
+
+def test_numbers_without_a_range_have_limits_in_words(monkeypatch: pytest.MonkeyPatch, company: Path) -> None:
+    at = render_page(monkeypatch, **settings(company))
+    at.number_input("order_feature_distance").set_value(1e13).run()
+    assert "Enter a number from -1e12 to 1e12." in page_text(at)
+
+
+def test_new_champion_keeps_the_chosen_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    store, (orders, restaurants) = Store.open(str(tmp_path / "models")), delivery_frames()
+    promote(store, bundle_of(store, orders, restaurants, schema=delivery_schema()))
+    at = render_page(monkeypatch, PREPTIME_STORE=store.url)
+    places = at.selectbox("order_restaurant").options
+    at.selectbox("order_feature_protocol").select_index(1)
+    at.selectbox("order_restaurant").select_index(5).run()
+    first_ids = [place.partition(" ")[0] for place in places[:3]]
+    others = orders.filter(~pl.col("store").is_in(first_ids)).with_columns(
+        pl.col("protocol").replace({"app": "call", "call": "app"})
+    )
+    newer = bundle_of(store, others, restaurants.filter(~pl.col("store").is_in(first_ids)), schema=delivery_schema())
+    promote(store, newer)
+    clear_champion_cache()
+    assert newer.manifest.id in page_text(at.run())
+    protocol, restaurant = at.selectbox("order_feature_protocol"), at.selectbox("order_restaurant")
+    assert protocol.options == ["call", "app", "tablet", "other"]
+    assert protocol.value == "call"
+    assert protocol.options[protocol.index or 0] == "call"
+    assert restaurant.options == places[3:]
+    assert restaurant.options[restaurant.index or 0] == places[5]
 
 
 def test_upload_is_read_with_the_schema_of_the_bundle(monkeypatch: pytest.MonkeyPatch, company: Path) -> None:
@@ -122,7 +155,7 @@ def test_data_page_has_custom_features_and_the_currency(monkeypatch: pytest.Monk
     assert "£" not in all_text(at)
     assert "pounds" not in all_text(at)
     at.session_state["data-view"] = "By time and category"
-    at.session_state["data-dimension"] = "protocol"
+    at.session_state["data-dimension"] = "feature.protocol"
     text = page_text(at.run())
     assert "Delivery time by protocol" in text
     assert "By median, the slowest protocol is" in text

@@ -7,11 +7,19 @@ import tempfile
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import polars as pl
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from preptime.exploration import WEEKDAYS
+from preptime.evaluation.aggregates import ChartRow
+from preptime.evaluation.charts import LIGHT
+from preptime.exploration import WEEKDAYS, Measure
+from preptime.schema.schema import TAKE_HOME_SCHEMA, CustomFeature, FeatureType
+from preptime.schema.toml_text import schema_to_toml
+from preptime.ui.app_pages.data import VIEWS
+from preptime.ui.data import charts
+from preptime.ui.data.views import axis_title
 from tests.sources.loading import load_rows, prepare_database
 from tests.ui.page_rendering import html_bodies, page_text, render_page, table_column
 from tests.validation.factories import RESTAURANTS, make_month, make_order, make_orders
@@ -112,6 +120,57 @@ def test_preparation_time_by_every_dimension(open_view: OpenView, dimension: str
         assert values == list(WEEKDAYS)
     if dimension == "city":
         assert HOSTILE in values
+
+
+def test_features_named_like_own_columns_are_shown(open_view: OpenView, tmp_path: Path) -> None:
+    names: dict[str, FeatureType] = {
+        "hour": "number",
+        "day": "category",
+        "label_time": "number",
+        "median": "category",
+        "tip_share": "number",
+    }
+    features = tuple(CustomFeature(name=name, column=name, type=kind) for name, kind in names.items())
+    (tmp_path / "schema.toml").write_text(schema_to_toml(msgspec.structs.replace(TAKE_HOME_SCHEMA, features=features)))
+    rows = make_month().with_columns(pl.int_range(pl.len()).mod(7).cast(pl.String).alias(name) for name in names)
+    rows.with_columns(tip_share=pl.int_range(pl.len()) / pl.len() * 0.04).write_csv(tmp_path / "orders.csv")
+    sources = {"PREPTIME_SCHEMA": str(tmp_path / "schema.toml"), "PREPTIME_ORDERS": str(tmp_path / "orders.csv")}
+    for view in VIEWS:
+        page_text(open_view(view, **sources))
+    assert "Tip share Half of the orders are between 0.0100 and 0.0300. The median is 0.0200" in page_text(
+        open_view("Distributions", **sources)
+    )
+    at = open_view("By time and category", **sources)
+    at.session_state["data-dimension"] = "feature.median"
+    assert "By median, the slowest median is" in page_text(at.run())
+    assert sorted(table_column(at, "value", having="median, min"), key=str) == [*range(7)]
+
+
+@pytest.mark.parametrize(
+    ("title", "unit", "expected"),
+    [
+        ("driving to customers", "s", "driving to customers, s"),
+        ("courier minutes", "s", "courier minutes, s"),
+        ("route in km", "m", "route in km, m"),
+        ("number of items", "items", "number of items"),
+        ("open orders", "", "open orders"),
+    ],
+)
+def test_axis_has_the_unit_unless_the_title_ends_with_it(title: str, unit: str, expected: str) -> None:
+    assert axis_title(Measure("x", title, unit)) == expected
+
+
+def test_scatter_of_negative_values_ends_after_its_limit() -> None:
+    rows: list[ChartRow] = [{"x": x, "label": 10.0} for x in (-122.5, -122.1, -121.7, -100.0)]
+    chart = charts.scatter(rows, "longitude", (-121.3, 20.0), 400, LIGHT, label="label").to_dict()
+    smallest, end = chart["encoding"]["x"]["scale"]["domain"]
+    assert smallest == -122.5
+    assert end == pytest.approx(-122.5 + 2 * 1.2)
+    assert [point["x"] for point in chart["datasets"][chart["data"]["name"]]] == [-122.5, -122.1, -121.7, end]
+    positive = charts.scatter(
+        [{"x": 1.0, "label": 1.0}, {"x": 9.0, "label": 1.0}], "x", (3.0, 2.0), 400, LIGHT, label="y"
+    )
+    assert positive.to_dict()["encoding"]["x"]["scale"]["domain"] == [0.0, 6.0]
 
 
 def test_hours_without_orders_are_gaps_with_a_caption(open_view: OpenView) -> None:

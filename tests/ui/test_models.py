@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -21,12 +22,24 @@ from preptime.tracking.runs import TrackingSettings
 from preptime.ui.login import allowed_keys
 from preptime.ui.models import promotion
 from tests.cli.conftest import damage_file
+from tests.training.factories import copy_bundle
 from tests.ui.browser import API_KEY, OPERATOR_KEY, key_entry
 from tests.ui.page_rendering import html_bodies, page_text, render_page, table_column
-from tests.ui.stores import FINGERPRINT_WITHOUT_REPORT, ORDERS, RESTAURANTS
+from tests.ui.stores import FINGERPRINT_WITHOUT_REPORT, ORDERS, RESTAURANTS, clear_caches
 
 pytestmark = pytest.mark.usefixtures("empty_caches")
 
+SCHEMA_WITHOUT_RESTAURANTS_FILE = """\
+[orders]
+order_acknowledged_at = "order_acknowledged_at"
+order_ready_at = "order_ready_at"
+restaurant_id = "restaurant_id"
+order_value = { column = "order_value_gbp", currency = "GBP" }
+number_of_items = "number_of_items"
+
+[restaurants]
+time_zone = "Europe/London"
+"""
 OPERATOR_ENTRY = key_entry("olga", OPERATOR_KEY)
 
 
@@ -177,6 +190,36 @@ def test_bundles_without_a_comparison_are_compared_on_request(
     assert len(log_of(store_copy).entries()) == 2
 
 
+def test_quick_bundle_has_no_metrics_for_the_right_reason(open_view: OpenView, store_copy: Path) -> None:
+    store, champion = Store.open(str(store_copy)), champion_of(store_copy)
+    window = msgspec.structs.replace(store.read_manifest(champion).window, gated_from=None, gated_through=None)
+    quick = copy_bundle(store, champion, metrics={}, window=window)
+    assert "Each bundle that wasn't trained with --quick is evaluated on" in page_text(open_view("Bundles"))
+    at = open_view("Bundle details")
+    at.selectbox("bundle").set_value(quick).run()
+    assert "This bundle has no metrics: it was trained with --quick." in page_text(at)
+    assert "can't read" not in page_text(at)
+    assert "An earlier release" not in page_text(at)
+    at = open_view("Compare bundles")
+    at.selectbox("second").set_value(quick).run()
+    assert f"Trained with --quick, so without metrics: {quick}. Only the details are compared." in page_text(at)
+
+
+def test_bundles_are_compared_without_a_restaurants_file(
+    open_view: OpenView, trained_store: Path, tmp_path: Path
+) -> None:
+    schema = tmp_path / "schema.toml"
+    schema.write_text(SCHEMA_WITHOUT_RESTAURANTS_FILE)
+    settings = {"PREPTIME_SCHEMA": str(schema), "PREPTIME_RESTAURANTS": ""}
+    at = open_view("Compare bundles", **settings, PREPTIME_ORDERS=str(trained_store.parent / ORDERS))
+    press(at, "Compare on the configured orders")
+    assert "The champion didn't change." in page_text(at)
+    clear_caches()
+    shown = page_text(open_view("Compare bundles", **settings, PREPTIME_ORDERS=""))
+    assert "--orders ORDERS" in shown
+    assert "--restaurants" not in shown
+
+
 def test_champion_log_shows_reasons_as_text(open_view: OpenView, store_copy: Path) -> None:
     at = open_view("Champion log")
     shown = page_text(at)
@@ -194,6 +237,23 @@ def test_champion_log_shows_reasons_as_text(open_view: OpenView, store_copy: Pat
     )
     assert re.fullmatch(r"−\d\.\d{3} min", difference)
     assert re.fullmatch(r"\d\.\d{3} min", standard_error)
+
+
+def test_reason_of_an_operator_is_unchanged(open_view: OpenView, store_copy: Path) -> None:
+    log = log_of(store_copy)
+    first, second = log.entries()
+    assert re.search(r"\d s\b", first.reason)
+    log.override(first.bundle, reason="5 min 30 s in <b>x</b>", by="olga", at="2015-06-15T05:00Z")
+    log.rollback(reason="p99 was 2 s, -4 s before", by="olga", at="2015-06-16T05:00Z")
+    log.rollback(reason="Review: 387.8 s.", by="preptime", at="2015-06-17T05:00Z", comparison=first.comparison)
+    at = open_view("Champion log")
+    reasons = [str(reason) for reason in table_column(at, "reason", having="as-of date")]
+    assert reasons[:3] == ["Review: 6.46 min.", "p99 was 2 s, -4 s before", "5 min 30 s in <b>x</b>"]
+    assert not re.search(r"\d s\b", reasons[-1])
+    assert "· no. 3 5 min 30 s in <b>x</b>" in page_text(at)
+    log.override(second.bundle, reason="30 s menu", by="olga", at="2015-06-18T05:00Z")
+    clear_caches()
+    assert "(promoted manually). 30 s menu" in page_text(open_view("Bundles"))
 
 
 def press(at: AppTest, label: str) -> None:

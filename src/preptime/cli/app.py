@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
 import click
 import msgspec
 
+from preptime.atomic_write import TEMPORARY_SUFFIX
 from preptime.cli.output import (
+    CLOSED_PIPE,
     EXIT_STATUSES,
     FAILURE,
     INTERRUPTED,
@@ -62,6 +67,12 @@ COMMAND_MODULES = {
 TRAINING_COMMANDS = {"backtest", "demo", "notebook", "respond", "train", "tune"}
 """Commands that need the extra `train`, which includes `batch`, whichever package is missing first. `tune` needs the
 extra `tune`, which includes `train`."""
+
+_WRITE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+_ERROR_NUMBER = re.compile(r"\(os error (\d+)\)")
+"""The number of an error of the operating system in the text of an error of Polars."""
+_TEMPORARY_NAME = re.compile(rf"\.(.+)\.[0-9a-f-]+{re.escape(TEMPORARY_SUFFIX)}")
+"""The name of a temporary file (`preptime.atomic_write`) with the name of the file that it becomes."""
 
 _EXIT_STATUS_LINES = "\n".join(f"  {status:<3}  {meaning}" for status, meaning in EXIT_STATUSES.items())
 HELP = f"""\
@@ -157,22 +168,27 @@ class _UnexpectedErrorHandler:
         self._argv = argv
 
     def __enter__(self) -> Self:
+        self._stdout = sys.stdout
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if not isinstance(error, Exception) and not is_panic(error):
+        if self._is_closed_pipe(error):
+            self.exit_status = CLOSED_PIPE
+        elif isinstance(error, Exception) or (error is not None and is_panic(error)):
+            with suppress(OSError):  # the output of the error can be what fails
+                _report_error(_write_error(error) or _unexpected_error(error), self._argv)
+        else:
             return False
-        print_message(*redact_text("".join(traceback.format_exception(error))).splitlines())
-        summary = "".join(traceback.format_exception_only(error)).strip()
-        _report_error(
-            OperationError(
-                f"Unexpected error: {summary}.", "This is a bug in preptime, not in your data. Please report it."
-            ),
-            self._argv,
-        )
+        _discard_unwritable_output()
         return True
+
+    def _is_closed_pipe(self, error: BaseException | None) -> bool:
+        """Return whether the reader of the output ended. Then, click replaces the stream, and click and rich exit."""
+        if isinstance(error, SystemExit):
+            return sys.stdout is not self._stdout or isinstance(error.__context__, BrokenPipeError)
+        return isinstance(error, BrokenPipeError)
 
 
 def _run_command(argv: list[str]) -> int:
@@ -203,9 +219,9 @@ def _report_usage_error(error: click.ClickException, argv: Sequence[str]) -> int
 
 
 def _report_error(error: PreptimeError, argv: Sequence[str]) -> int:
+    print_message(f"Error: {error}")
     if "--json" in argv:
         print_document(ErrorDocument(type(error).__name__, error.facts, error.hint))
-    print_message(f"Error: {error}")
     if argv[:1] == ["spark"]:  # Spark's launchers report only whether a job succeeded
         return REFUSED_OR_ALERT
     if isinstance(error, DataError):
@@ -221,8 +237,40 @@ def _missing_extra_error(error: ModuleNotFoundError, argv: Sequence[str]) -> Usa
 
 
 def _operating_system_error(error: OSError) -> OperationError:
-    """Return an error for a failed system call, such as a full disk or a folder without permission."""
-    if error.strerror is None or error.filename is None:
+    """Return an error for a failed system call with a path, such as one of a folder without permission."""
+    if error.strerror is None or not isinstance(error.filename, str | bytes):
         raise error
-    hint = "Check the path, its permissions, and the free space."
-    return OperationError(f"{error.filename}: {error.strerror}.", hint)
+    path = Path(os.fsdecode(error.filename))
+    temporary = _TEMPORARY_NAME.fullmatch(path.name)
+    path = path if temporary is None else path.with_name(temporary[1])
+    return OperationError(f"{path}: {error.strerror}.", "Check the path, its permissions, and the free space.")
+
+
+def _write_error(error: BaseException) -> OperationError | None:
+    """Return an error for a failed write without a path, such as to a full disk, or None for another error."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (found := _ERROR_NUMBER.search(str(error))):
+        number = int(found[1])
+    if number not in _WRITE_ERRORS:
+        return None
+    return OperationError(
+        f"The output couldn't be written: {os.strerror(number)}.", "Free up disk space, or write to another disk."
+    )
+
+
+def _unexpected_error(error: BaseException) -> OperationError:
+    """Print a traceback, and return a sentence for the user."""
+    print_message(*redact_text("".join(traceback.format_exception(error))).splitlines())
+    summary = "".join(traceback.format_exception_only(error)).strip()
+    return OperationError(
+        f"Unexpected error: {summary}.", "This is a bug in preptime, not in your data. Please report it."
+    )
+
+
+def _discard_unwritable_output() -> None:
+    """Discard what standard output doesn't take. Python would try again at its end, and change the exit status."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())

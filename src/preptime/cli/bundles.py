@@ -209,15 +209,11 @@ def compare(
     from preptime.training.comparison import compare_bundles
 
     bundle_store = options.open_store(store)
-    training_data = inputs.read_training_data(output, inputs.Dataset.from_options(orders, restaurants, schema))
+    dataset = inputs.Dataset.from_options(orders, restaurants, schema)
+    training_data = inputs.read_training_data(output, dataset)
     challenging = load_checked(bundle_store, resolve_bundle_id(bundle_store, challenger))
     champion_bundle = load_checked(bundle_store, resolve_bundle_id(bundle_store, champion))
-    comparison = compare_bundles(
-        training_data,
-        challenging,
-        champion_bundle,
-        min(last_day or training_data.last_day, training_data.last_day),
-    )
+    comparison = compare_bundles(training_data, challenging, champion_bundle, last_day, target=dataset.schema.target)
     unit = challenging.schema.target.time_unit
     output.finish(
         comparison,
@@ -383,9 +379,9 @@ def verify(output: Output, bundle: tuple[str, ...], store: str) -> None:
             results.append(VerificationResult(bundle_id, None))
         except BundleVerificationError as error:
             results.append(VerificationResult(bundle_id, str(error)))
-    output.finish(
-        BundleVerifyDocument(tuple(results)), *(f"{result.bundle}: {result.error or 'ok'}" for result in results)
-    )
+        # Printed here, so that it isn't lost if the next bundle is unknown, or the store fails.
+        output.print_text(f"{bundle_id}: {results[-1].error or 'ok'}")
+    output.finish(BundleVerifyDocument(tuple(results)))
     if any(result.error for result in results):
         # Not an exception: it would print a second JSON document.
         click.get_current_context().exit(FAILURE)

@@ -50,6 +50,7 @@ def monitor(
     from preptime.sources.results import MONITORING_FILE, MONITORING_METRICS_FILE, MONITORING_REPORT_FILE, ResultsFolder
 
     daily_results, bundle_store = ResultsFolder(Path(results)), Store.open(store)
+    bundle_source = StoreBundleSource(bundle_store)
     dataset = inputs.Dataset.of_champion(orders, restaurants, bundle_store)
     source = dataset.open_orders()
     output.progress("Predictions and outcomes", 0.0)
@@ -58,7 +59,7 @@ def monitor(
             orders=source,
             restaurants=inputs.read_restaurants(dataset, source),
             results=daily_results,
-            bundle_source=StoreBundleSource(bundle_store),
+            bundle_source=bundle_source,
             prediction_log=open_prediction_log(
                 prediction_log_source or options.read_setting("prediction_log_folder") or ""
             ),
@@ -67,8 +68,10 @@ def monitor(
     )
     output.progress("Report", 0.8)
     unit = dataset.schema.target.time_unit
+    champion = bundle_source.manifest(document.champion) if document.champion else None
+    zone_names = champion.vocabularies.time_zone if champion else ()
     daily_results.write(date, MONITORING_REPORT_FILE, render_report(document, unit).encode())
-    daily_results.write(date, MONITORING_METRICS_FILE, render(document))
+    daily_results.write(date, MONITORING_METRICS_FILE, render(document, zone_names))
     # The document comes last: if it exists, the other files do too.
     document_path = daily_results.write(date, MONITORING_FILE, encode(document))
     output.progress("Report", 1.0)

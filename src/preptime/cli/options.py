@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from preptime.env_file import ENV_FILE, read_env_file
+from preptime.env_file import ENV_FILE, read_variables
 from preptime.errors import UsageError
 from preptime.network import is_service_link
 from preptime.python_api.defaults import cores
@@ -182,12 +182,8 @@ def require_setting(field: str, option_value: str | None, context: click.Context
 
 def server_environment(env_file: Path | None, option_values: dict[str, object]) -> dict[str, str]:
     """Return the variables of `.env`, of the environment, and of the options, by setting, in ascending priority."""
-    path = env_file or Path(ENV_FILE)
-    file_variables = read_env_file(path) if path.is_file() else {}
-    variables = file_variables | {
-        name: value for name, value in os.environ.items() if value and not is_service_link(name, value)
-    }
-    return variables | {
+    own_environ = {name: value for name, value in os.environ.items() if not is_service_link(name, value)}
+    return read_variables(own_environ, env_file or Path(ENV_FILE)) | {
         SETTING_SPECS[field].names[0]: str(value) for field, value in option_values.items() if value is not None
     }
 

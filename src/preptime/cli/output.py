@@ -41,6 +41,8 @@ FAILURE = 3
 PERMANENTLY_REFUSED = 4
 INTERRUPTED = 130
 """The status that shells use for SIGINT."""
+CLOSED_PIPE = 128 + 13
+"""The status that shells use for SIGPIPE."""
 
 EXIT_STATUSES = {
     SUCCESS: "success, including a lost comparison",
@@ -49,6 +51,7 @@ EXIT_STATUSES = {
     FAILURE: "failure: a damaged bundle, a full disk, an input that changed, or an unexpected error",
     PERMANENTLY_REFUSED: "the data was refused, and waiting for late data can't change that",
     INTERRUPTED: "interrupted",
+    CLOSED_PIPE: "the program that reads standard output ended first",
     TERMINATED: "terminated by SIGTERM",
 }
 
@@ -232,11 +235,14 @@ def score_table(document: BacktestDocument, unit: TimeUnit = MINUTES, labels: st
 
 def interval_summary(document: BacktestDocument, unit: TimeUnit = MINUTES) -> str:
     """Return a sentence about the nominal and the actual coverage of the interval."""
+    from preptime.evaluation.summary_text import without_ends_text
+
     interval = document.interval
     if interval.coverage is None or interval.median_width_seconds is None:
         return "No labels, so the interval can't be checked."
     return (
-        f"The interval p10 to p90 covers {interval.coverage:.1%} of the labels (nominal: {interval.level:.0%}). "
+        f"The interval p10 to p90 covers {interval.coverage:.1%} of the labels"
+        f"{without_ends_text(interval.coverage, interval.coverage_inside)} (nominal: {interval.level:.0%}). "
         f"Its median width is {unit.words(interval.median_width_seconds, 0)}."
     )
 
@@ -331,6 +337,8 @@ def comparison_table(comparison: Comparison, unit: TimeUnit = MINUTES) -> Table:
         table.add_row(
             convert_minutes(check.rule, unit), convert_minutes(check.result, unit), "yes" if check.passed else "no"
         )
+    for note in comparison.notes:
+        table.add_row("Note", note, "")
     if comparison.waiting_costs:
         from preptime.evaluation.summary_text import waiting_cost_text
 

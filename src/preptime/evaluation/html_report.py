@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from functools import cache
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import vl_convert
@@ -16,6 +17,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from preptime.evaluation.charts import DARK, LIGHT, Chart, Palette
 from preptime.evaluation.summary_text import format_percent, format_time
+from preptime.formatting import escape_forbidden_in_xml
 
 WIDE_PIXELS = 548
 """Half of a page of 1,280 pixels, without its padding."""
@@ -114,8 +116,8 @@ def inline_svg(chart: Chart, name: str, label: str) -> str:
     `name` consists of letters and dashes and is unique in the page. Ids are numbered from 0 in each chart, so the same
     chart gives the same text.
     """
-    # The text comes from vl-convert, which writes no document type and no entities.
-    root = ET.XML(vl_convert.vegalite_to_svg(chart.to_dict()))
+    # vl-convert ends the process if the SVG isn't valid XML. It writes no document type and no entities.
+    root = ET.XML(vl_convert.vegalite_to_svg(_valid_in_xml(chart.to_dict())))
     elements = list(root.iter())
     identifiers = dict.fromkeys(element.attrib["id"] for element in elements if "id" in element.attrib)
     new_ids = {identifier: f"{name}-{number}" for number, identifier in enumerate(identifiers)}
@@ -132,8 +134,17 @@ def inline_svg(chart: Chart, name: str, label: str) -> str:
             element.attrib[attribute] = references.get(value, value)
         if "id" in element.attrib:
             element.attrib["id"] = new_ids[element.attrib["id"]]
-    root.attrib |= {"role": "img", "aria-label": label}
+    root.attrib |= {"role": "img", "aria-label": escape_forbidden_in_xml(label)}
     return ET.tostring(root, encoding="unicode")
+
+
+def _valid_in_xml(specification: Any) -> Any:
+    """Return a chart's specification whose texts can be in XML. They come from data, such as the name of a city."""
+    if isinstance(specification, str):
+        return escape_forbidden_in_xml(specification)
+    if isinstance(specification, dict):
+        return {key: _valid_in_xml(value) for key, value in specification.items()}
+    return [_valid_in_xml(item) for item in specification] if isinstance(specification, list) else specification
 
 
 def dark_mode_css() -> str:

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from preptime.domain.data_dictionary import Column
 from preptime.domain.dispatch import MAX_TRAVEL_SECONDS, decide_order
 from preptime.domain.orders import UNKNOWN_CODE
-from preptime.domain.restaurant_ids import EXPECTED_ID, parse_restaurant_id
+from preptime.domain.restaurant_ids import EXPECTED_ID, UNKNOWN_RESTAURANT_KEY, parse_restaurant_id
 from preptime.domain.time_units import TimeUnit
 from preptime.domain.validation_reasons import ValidationReason, validation_rule
 from preptime.errors import PreptimeError
 from preptime.evaluation.report_data import backtest_from_manifest
-from preptime.features.feature_set import DEFAULT_MAXIMUM, DEFAULT_MINIMUM
+from preptime.features.feature_set import valid_range
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.schema.schema import CustomFeature, Schema, Target
 from preptime.scoring.field_values import FieldValues
@@ -52,7 +52,6 @@ MAX_LISTED = 5_000
 _PLACES = {"city": "City", "country": "Country", "type_of_food": "Type of food"}
 _DEFAULT_VALUE, _DEFAULT_ITEMS = 24.5, 3.0
 """The values of an order without a bundle."""
-_OTHER_TITLE = "other"
 _WITHOUT_VALUE = "unknown"
 
 FieldValue = float | str | None
@@ -283,16 +282,23 @@ class OrderForm:
         if len(restaurants) > MAX_LISTED:
             query = st.text_input("Search", key="order_search", placeholder="ID, city, or type of food") or ""
             positions = search_restaurants(restaurants, query)
-        labels = {int(position): _restaurant_label(restaurants, int(position)) for position in positions[:MAX_LISTED]}
-        position = st.selectbox(
+        listed = positions[:MAX_LISTED]
+        keys = restaurants.restaurant_id[listed].tolist()
+        labels: dict[int, str] = {
+            listed_key: _restaurant_label(restaurants, position)
+            for listed_key, position in zip(keys, listed.tolist(), strict=True)
+        }
+        labels[UNKNOWN_RESTAURANT_KEY] = "Another restaurant"
+        chosen_key = st.selectbox(
             "Restaurant",
-            [*labels, UNKNOWN_CODE],
-            format_func=lambda listed: "Another restaurant" if listed == UNKNOWN_CODE else labels[listed],
+            list(labels),
+            format_func=labels.__getitem__,
             key="order_restaurant",
             help="Type an ID, a city, or a type of food.",
         )
-        if position == UNKNOWN_CODE:
+        if chosen_key == UNKNOWN_RESTAURANT_KEY:
             return self._enter_restaurant()
+        position = restaurants.position(chosen_key)
         city_column, food_column = st.columns(2, wrap=False)
         for column, name in ((city_column, "city"), (food_column, "type_of_food")):
             column.text_input(_PLACES[name], _place_name(restaurants, name, position), disabled=True)
@@ -338,8 +344,7 @@ def _base_number(label: str, column: Column, default: float, step: float, *, key
 
 
 def _number_field(feature: CustomFeature, seen: FieldValues) -> FieldValue | InvalidField:
-    minimum, maximum = feature.range or (DEFAULT_MINIMUM, DEFAULT_MAXIMUM)
-    expected = f"a number from {minimum:,.10g} to {maximum:,.10g}" if feature.range else "a number"
+    minimum, maximum, expected = valid_range(feature)
     key = f"order_feature_{feature.name}"
     # A default in the session's state, unlike one of the widget, lets the user empty the field.
     st.session_state.setdefault(key, seen.default)
@@ -363,19 +368,16 @@ def _category_field(feature: CustomFeature, seen: FieldValues) -> FieldValue | I
     """Draw a list of the values in the bundle, most frequent first, and of any other value."""
     listed = seen.values[:MAX_LISTED]
     key = f"order_feature_{feature.name}"
-    st.session_state.setdefault(key, 0)
-    position = st.selectbox(
+    st.session_state.setdefault(key, listed[0])
+    value = st.selectbox(
         _label(feature),
-        [*range(len(listed)), UNKNOWN_CODE],
+        [*listed, text_of_other_value(seen.values)],
         index=None,
-        format_func=lambda option: _OTHER_TITLE if option == UNKNOWN_CODE else listed[option],
         key=key,
         placeholder=_WITHOUT_VALUE,
         help=_help(feature),
     )
-    if position is None:
-        return _missing(feature, "a value")
-    return text_of_other_value(seen.values) if position == UNKNOWN_CODE else listed[position]
+    return _missing(feature, "a value") if value is None else value
 
 
 def _text_field(feature: CustomFeature) -> FieldValue | InvalidField:

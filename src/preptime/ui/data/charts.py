@@ -11,7 +11,7 @@ import altair as alt
 from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.evaluation.aggregates import ChartRow
 from preptime.evaluation.charts import Chart, Palette, hour_scale, with_size, with_theme
-from preptime.exploration import Distribution
+from preptime.evaluation.distribution import Distribution
 from preptime.formatting import format_signed
 
 _CHART_HEIGHT = 280
@@ -237,12 +237,12 @@ def scatter(
 ) -> Chart:
     """Return a scatter plot of a measure against the label. `limits` are the outlier limits of both.
 
-    Values above twice their limit are drawn at the edge. Labels above their limit are orange. `label` is the label's
-    name with its unit.
+    Values above twice their limit are drawn at the edge. With negative values, this counts from the smallest one.
+    Labels above their limit are orange. `label` is the label's name with its unit.
     """
     min_x = min(0.0, *(float(row["x"]) for row in rows))
     largest_x = max(float(row["x"]) for row in rows)
-    max_x, max_y = max(min(2 * limits[0], largest_x), min_x + 1e-6), 2 * limits[1]
+    max_x, max_y = max(min(min_x + 2 * (limits[0] - min_x), largest_x), min_x + 1e-6), 2 * limits[1]
     points: list[ChartRow] = [
         {
             "x": min(float(row["x"]), max_x),

@@ -13,16 +13,20 @@ import streamlit as st
 
 from preptime.errors import DataError
 from preptime.exploration import ExplorationData, load_exploration
-from preptime.features.restaurant_index import RestaurantIndex
 from preptime.redaction import redact_address
-from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
+from preptime.schema.schema import Schema
 from preptime.schema.toml_file import find_schema
-from preptime.sources.registry import default_restaurants, is_database, open_source
+from preptime.sources.registry import open_source
 from preptime.ui.components import show_failures, show_info
+from preptime.ui.configured_orders import (
+    are_orders_configured,
+    derives_restaurants,
+    read_configured_restaurants,
+    read_restaurants_at,
+)
 from preptime.ui.connections import get_context
 from preptime.ui.session_registry import MEGABYTE
 from preptime.ui.upload_session import FOLDER_PREFIX, check_decompressed_size
-from preptime.validation.restaurants import read_restaurants
 
 if TYPE_CHECKING:
     from streamlit.runtime.uploaded_file_manager import UploadedFile
@@ -64,8 +68,7 @@ def choose_source() -> NamedOrders | None:
     """Return the uploaded or configured orders. Without either, show what to do and return None."""
     settings = get_context().settings
     schema, _ = find_schema(settings.schema)
-    has_restaurants = settings.restaurants or is_database(settings.orders) or _derives_restaurants(schema)
-    is_configured = bool(settings.orders and has_restaurants)
+    is_configured = are_orders_configured(settings, schema)
     with st.expander("Use your own orders", expanded=not is_configured):
         uploaded_source = _upload_source(settings.restaurants, schema)
     if uploaded_source is not None:
@@ -85,11 +88,6 @@ def choose_source() -> NamedOrders | None:
     return NamedOrders(_display_name(settings.orders), _explore_configured(configured_sources))
 
 
-def _derives_restaurants(schema: Schema) -> bool:
-    """Return whether restaurants are derived from orders without a restaurants file. The take-home files have one."""
-    return schema != TAKE_HOME_SCHEMA
-
-
 def _upload_source(configured_restaurants: str, schema: Schema) -> NamedOrders | None:
     orders_file = st.file_uploader(
         f"Orders with {schema.target.title}, CSV or Parquet, up to {get_context().settings.ui_max_upload_mb:,} MB",
@@ -103,7 +101,7 @@ def _upload_source(configured_restaurants: str, schema: Schema) -> NamedOrders |
     if orders_file is None:
         st.session_state.pop(_UPLOADED_DATA_KEY, None)
         return None
-    if restaurants_file is None and not configured_restaurants and not _derives_restaurants(schema):
+    if restaurants_file is None and not configured_restaurants and not derives_restaurants(schema):
         show_info(
             "The restaurants file is missing.",
             "Upload it too. It contains the city, the type of food, and the time zone of each restaurant.",
@@ -123,29 +121,21 @@ def _upload_source(configured_restaurants: str, schema: Schema) -> NamedOrders |
 def _default_text(configured_restaurants: str, schema: Schema) -> str:
     if configured_restaurants:
         return " (optional; default: the configured restaurants)"
-    return " (optional; default: derived from the orders)" if _derives_restaurants(schema) else ""
+    return " (optional; default: derived from the orders)" if derives_restaurants(schema) else ""
 
 
 def _read_upload(
     orders_file: UploadedFile, restaurants_file: UploadedFile | None, configured_restaurants: str, schema: Schema
 ) -> NamedOrders:
-    restaurants = _read_restaurants(configured_restaurants, schema)
+    restaurants = read_restaurants_at(configured_restaurants, schema)
     max_bytes = get_context().settings.ui_max_upload_mb * MEGABYTE
     for file in filter(None, (orders_file, restaurants_file)):
         check_decompressed_size(file.name, file, max_bytes)
     if restaurants_file is not None:
         with _TemporaryUpload(restaurants_file) as path:
-            restaurants = _read_restaurants(path, schema)
+            restaurants = read_restaurants_at(path, schema)
     with _TemporaryUpload(orders_file) as path:
         return NamedOrders(orders_file.name, load_exploration(open_source(path, schema), restaurants))
-
-
-def _read_restaurants(location: str | Path, schema: Schema) -> RestaurantIndex | None:
-    """Return the restaurants, or None without a location."""
-    if not location:
-        return None
-    source = open_source(location, schema)
-    return read_restaurants(source.frame(), source.schema)
 
 
 class _TemporaryUpload:
@@ -173,8 +163,8 @@ class _TemporaryUpload:
 @st.cache_resource(ttl=CACHE_SECONDS, max_entries=1, show_spinner="Reading the orders")
 def _explore_configured(sources: _ConfiguredSources) -> ExplorationData:
     schema = msgspec.json.decode(sources.schema, type=Schema)
-    restaurants = sources.restaurants or default_restaurants(sources.orders)
-    return load_exploration(open_source(sources.orders, schema), _read_restaurants(restaurants, schema))
+    restaurants = read_configured_restaurants(sources.orders, sources.restaurants, schema)
+    return load_exploration(open_source(sources.orders, schema), restaurants)
 
 
 def _modified_time(address: str) -> int | None:

@@ -9,8 +9,9 @@ import streamlit as st
 from preptime import exploration
 from preptime.domain.time_units import TimeUnit
 from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS, ChartRow
+from preptime.evaluation.distribution import Distribution
 from preptime.evaluation.summary_text import hours_without_orders
-from preptime.exploration import MAX_ROWS, Distribution, ExplorationData, Measure, OrderSample
+from preptime.exploration import MAX_ROWS, ExplorationData, Measure, OrderSample
 from preptime.formatting import format_count, format_signed
 from preptime.ui.components import Column, caption, chart_card, data_table, show_info
 from preptime.ui.data import charts
@@ -107,11 +108,12 @@ def _distribution_chart(orders: OrderSample, measure: Measure) -> None:
     if histogram is None:
         show_info(f"No order has a value of {measure.title}.")
         return
+    digits = histogram.digits if measure.digits is None else measure.digits
     chart_card(
         capitalize_first(measure.title),
-        _describe_distribution(histogram, measure.unit, measure.digits),
+        _describe_distribution(histogram, measure.unit, digits),
         lambda width, palette: charts.measure_histogram(
-            histogram, _axis_title(measure), measure.unit, width, palette, digits=measure.digits
+            histogram, axis_title(measure), measure.unit, width, palette, digits=digits
         ),
     )
 
@@ -149,17 +151,19 @@ def _scatter_chart(orders: OrderSample, measure: Measure, label_limit: float) ->
         "Values above twice their limit are drawn at the edge.",
         lambda width, palette: charts.scatter(
             rows,
-            _axis_title(measure),
+            axis_title(measure),
             (measure_limit, label_limit),
             width,
             palette,
-            label=_axis_title(orders.measures[0]),
+            label=axis_title(orders.measures[0]),
         ),
     )
 
 
-def _axis_title(measure: Measure) -> str:
-    return measure.title if measure.title.endswith(measure.unit) else f"{measure.title}, {measure.unit}"
+def axis_title(measure: Measure) -> str:
+    """Return the title of an axis: that of the measure with its unit, unless the title ends with it."""
+    last_word = measure.title.rpartition(" ")[2]
+    return measure.title if measure.unit in {"", last_word} else f"{measure.title}, {measure.unit}"
 
 
 def _with_unit(number: str, unit: str) -> str:

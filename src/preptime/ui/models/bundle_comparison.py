@@ -19,6 +19,7 @@ from preptime.evaluation.overview import (
 from preptime.evaluation.report_data import backtest_from_manifest
 from preptime.evaluation.summary_text import NO_VALUE, format_percent, format_waiting_cost
 from preptime.formatting import format_count, with_minus_signs
+from preptime.schema.schema import Schema
 from preptime.schema.toml_file import find_schema
 from preptime.training.comparison import find_logged_comparison, first_comparable_day
 from preptime.ui.components import (
@@ -31,6 +32,7 @@ from preptime.ui.components import (
     show_info,
     show_success,
 )
+from preptime.ui.configured_orders import are_orders_configured, derives_restaurants, read_configured_restaurants
 from preptime.ui.connections import DashboardContext
 from preptime.ui.display_names import DIMENSION_TITLES, model_title
 from preptime.ui.formatting import document_text
@@ -70,7 +72,13 @@ def show(context: DashboardContext, bundles: StoreListing) -> None:
     backtests = backtest_from_manifest(first), backtest_from_manifest(second)
     _detail_table(first, second)
     if backtests[0] is None or backtests[1] is None:
-        show_info("This version of preptime can't read the metrics of one bundle.", "Only the details are compared.")
+        without_metrics = [bundle.id for bundle in (first, second) if not bundle.metrics]
+        show_info(
+            f"Trained with --quick, so without metrics: {', '.join(without_metrics)}."
+            if without_metrics
+            else "This version of preptime can't read the metrics of one bundle.",
+            "Only the details are compared.",
+        )
         return
     _metric_table(backtests[0], backtests[1], (first.id, second.id), _unit(first))
     _segment_section(backtests[0], backtests[1], (first.id, second.id), _unit(first))
@@ -106,31 +114,35 @@ def _same_orders_comparison(
             "neither was fitted on.",
         )
         show_comparison(comparison, _unit(first))
-    if context.settings.orders and context.settings.restaurants:
-        if found is None:
-            caption("The champion log has no comparison of these bundles on the same orders. You can run one now.")
-        _run_comparison(context, first, second)
-    elif found is None:
-        show_info(
-            "The champion log has no comparison of these bundles on the same orders.",
-            f"preptime bundles compare {first.id} {second.id} --orders ORDERS --restaurants RESTAURANTS",
-        )
+    with show_failures():
+        schema, _ = find_schema(context.settings.schema)
+        if are_orders_configured(context.settings, schema):
+            if found is None:
+                caption("The champion log has no comparison of these bundles on the same orders. You can run one now.")
+            _run_comparison(context, schema, first, second)
+        elif found is None:
+            restaurants = "" if derives_restaurants(schema) else " --restaurants RESTAURANTS"
+            show_info(
+                "The champion log has no comparison of these bundles on the same orders.",
+                f"preptime bundles compare {first.id} {second.id} --orders ORDERS{restaurants}",
+            )
 
 
-def _run_comparison(context: DashboardContext, first: Manifest, second: Manifest) -> None:
+def _run_comparison(context: DashboardContext, schema: Schema, first: Manifest, second: Manifest) -> None:
     """Offer a comparison on the configured orders. It takes a while, so it starts with a button."""
     if not st.button("Compare on the configured orders", key=f"compare-{first.id}-{second.id}"):
         return
     from preptime.sources.registry import open_source
     from preptime.training.comparison import compare_bundles_on_orders
-    from preptime.validation.restaurants import read_restaurants
+    from preptime.validation.derived_restaurants import derive_restaurants
 
+    settings = context.settings
     with show_failures(), st.spinner("Predicting with both bundles, day by day"):
-        schema, _ = find_schema(context.settings.schema)
-        restaurants = open_source(context.settings.restaurants, schema)
+        orders = open_source(settings.orders, schema)
+        restaurants = read_configured_restaurants(settings.orders, settings.restaurants, schema)
         comparison = compare_bundles_on_orders(
-            open_source(context.settings.orders, schema),
-            read_restaurants(restaurants.frame(), restaurants.schema),
+            orders,
+            derive_restaurants(orders.frame(), orders.schema).index if restaurants is None else restaurants,
             context.bundle(first.id),
             context.bundle(second.id),
         )

@@ -94,7 +94,9 @@ def show(store: Store, bundles: StoreListing) -> None:
     with show_failures():
         report_data = load_report_data(store, manifest)
     _bundle_summary(store, manifest, backtest)
-    if backtest is None:
+    if not manifest.metrics:
+        show_info("This bundle has no metrics: it was trained with --quick.")
+    elif backtest is None:
         show_info("This version of preptime can't read the metrics of this bundle.", "Its predictions aren't affected.")
     else:
         _score_section(backtest, manifest.weak_models, unit)
@@ -185,6 +187,8 @@ def _waiting_cost_section(backtest: BacktestDocument, unit: TimeUnit) -> None:
 
 
 def _prediction_charts(manifest: Manifest, report_data: ReportData | None) -> None:
+    if not manifest.metrics:
+        return
     if report_data is None or report_data.predictions is None:
         report_hint = " Its report contains these charts." if REPORT_FILE in manifest.files else ""
         show_info(

@@ -134,7 +134,7 @@ def _timeline(entries: tuple[LogEntry, ...], unit: TimeUnit) -> None:
     items = "".join(
         f'<li class="{entry.action}"><b>{escape(entry.bundle)}</b> <i>{escape(ACTION_LABELS[entry.action])}</i>'
         f"<span>{escape(format_timestamp(entry.at))} · {escape(entry.by)} · no. {entry.number}</span>"
-        f"<p>{escape(document_text(entry.reason, unit))}</p></li>"
+        f"<p>{escape(_reason_text(entry, unit))}</p></li>"
         for entry in entries
     )
     st.html(f'<ol class="timeline">{items}</ol>')
@@ -144,8 +144,14 @@ def _row(entry: LogEntry, unit: TimeUnit) -> dict[str, object]:
     return msgspec.structs.asdict(entry) | {
         "action": ACTION_LABELS[entry.action],
         "at": format_timestamp(entry.at),
-        "reason": document_text(entry.reason, unit),
+        "reason": _reason_text(entry, unit),
     }
+
+
+def _reason_text(entry: LogEntry, unit: TimeUnit) -> str:
+    """Return the reason of an entry. The text of an operator is unchanged. Only preptime's own entries are compared."""
+    is_own = entry.action in {"promote", "refresh"} or entry.comparison is not None
+    return document_text(entry.reason, unit) if is_own else entry.reason
 
 
 def _comparison_section(log: tuple[LogEntry, ...], unit: TimeUnit) -> None:
@@ -268,8 +274,10 @@ def show_list(bundles: StoreListing, unit: TimeUnit) -> None:
     rows = [_table_row(summarize_bundle(manifest), bundles) for manifest in reversed(bundles.manifests)]
     if rows:
         st.subheader("All bundles")
+        are_all_evaluated = all(manifest.metrics for manifest in bundles.manifests)
+        evaluated = "Each bundle" if are_all_evaluated else "Each bundle that wasn't trained with --quick"
         caption(
-            f"{format_count(len(rows), 'bundle')}, newest first. Each bundle is evaluated on its own last days, which "
+            f"{format_count(len(rows), 'bundle')}, newest first. {evaluated} is evaluated on its own last days, which "
             "weren't used for training. Metrics of different days are from different orders."
         )
         columns = (*_BUNDLE_COLUMNS, within_column(unit), *_OTHER_COLUMNS)
@@ -296,10 +304,7 @@ def bundle_metrics(bundle_overview: BundleSummary, unit: TimeUnit) -> None:
 
 def _champion_section(entry: LogEntry, bundle_overview: BundleSummary, unit: TimeUnit) -> None:
     st.subheader(f"The champion: {bundle_overview.bundle}")
-    caption(
-        f"Champion since {format_timestamp(entry.at)} ({ACTION_LABELS[entry.action]}). "
-        f"{document_text(entry.reason, unit)}"
-    )
+    caption(f"Champion since {format_timestamp(entry.at)} ({ACTION_LABELS[entry.action]}). {_reason_text(entry, unit)}")
     bundle_metrics(bundle_overview, unit)
     details = {
         "as of": str(bundle_overview.date),
