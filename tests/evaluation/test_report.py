@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import re
@@ -11,6 +12,7 @@ from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -75,6 +77,31 @@ def test_report_is_small_and_self_contained(html: str, page: ParsedPage) -> None
     assert "@font-face" not in html
     assert not re.findall(r"https?://[^\"\s]*", html)
     assert set(re.findall(r"url\(([^)]{0,1})", html)) <= {"#"}
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("London\x0b", r"London\x0b"),
+        ("London\x1b", r"London\x1b"),
+        ("London\ufffe", r"London\ufffe"),
+        ("London\uffff", r"London\uffff"),
+        ("London\x85", "London\x85"),
+    ],
+)
+def test_name_with_a_control_character_is_in_the_chart(name: str, shown: str) -> None:
+    """vl-convert ends its process if a name isn't valid in XML, so that the chart is drawn in another one."""
+    rows = [{"feature": name, "share": 1.0, "tip": name}]
+    program = (
+        "from preptime.evaluation import charts, html_report\n"
+        f"chart = charts.importance({rows!r}, 390, charts.LIGHT)\n"
+        f"print(ascii(html_report.inline_svg(chart, 'chart', {name!r})))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=False)
+    assert ended.returncode == 0, ended.stderr
+    svg = ET.XML(ast.literal_eval(ended.stdout))
+    assert svg.attrib["aria-label"] == shown
+    assert shown in {element.text for element in svg.iter("text")}
 
 
 def test_report_escapes_names_everywhere(page: ParsedPage) -> None:
@@ -173,6 +200,17 @@ def test_report_shows_waiting_costs_in_the_unit_of_the_target(page: ParsedPage) 
             assert row == [f"{getattr(cost, name) / seconds:,.{digits}f}" for cost in costs]
     titles = {attributes.get("title") for tag, attributes in page.tags if tag == "span"}
     assert {f"{seconds:,.0f} s" for seconds in best} <= titles
+
+
+def test_best_waiting_cost_can_be_zero() -> None:
+    """The lookup knows each time, so only its cost is the best, at each of the three ratios."""
+    orders = evaluated_orders(500)
+    actual = np.round(orders.actual).astype(np.float64)  # whole seconds are exact in float32
+    known = np.repeat(actual[:, None], orders.lookup_quantiles.shape[1], axis=1).astype(np.float32)
+    html = render_report(report_context(replace(orders, actual=actual, lookup_quantiles=known)))
+    table = html[html.index("couriers arrive at") :]
+    best = re.findall(r"<strong>\s*<span[^>]*>([^<]*)", table[: table.index("</table>")])
+    assert best == ["0", "0", "0"]
 
 
 def test_report_shows_a_live_model_with_its_waiting_cost() -> None:

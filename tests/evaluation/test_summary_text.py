@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
+from preptime.cli.output import interval_summary
 from preptime.domain.time_units import TIME_UNITS, convert_times
-from preptime.evaluation.documents import WaitingCost
+from preptime.evaluation.aggregates import segment_rows
+from preptime.evaluation.documents import BacktestDocument, WaitingCost
 from preptime.evaluation.evaluated_orders import GLOBAL_MEDIAN, LOOKUP, EvaluatedOrders, build_backtest_document
 from preptime.evaluation.metrics import coverage_in_band
 from preptime.evaluation.summary_text import (
@@ -17,6 +20,7 @@ from preptime.evaluation.summary_text import (
     format_percent,
     format_waiting_cost,
     hours_without_orders,
+    segment_coverage_caption,
     summary_sentences,
     waiting_cost_caption,
     waiting_cost_text,
@@ -69,6 +73,38 @@ def test_summary_sentences_accept_calibrated_interval() -> None:
     assert "It isn't calibrated" not in summary(orders)
 
 
+def with_labels_at_the_ends(orders: EvaluatedOrders) -> EvaluatedOrders:
+    """Return orders in multiples of 5 minutes: 60% of the labels are inside p10–p90, and 30% at its ends."""
+    number = np.arange(len(orders))
+    p10, p90 = orders.quantiles[:, 0], orders.quantiles[:, -1]
+    inside, outside = (p10 + p90) / 2, p90 + 300
+    actual = np.select([number % 10 < 6, number % 10 == 6, number % 10 < 9], [inside, p10, p90], outside)
+    return replace(orders, actual=actual.astype(np.float64))
+
+
+def test_calibrated_interval_of_labels_with_ties_is_stated_twice() -> None:
+    """The gate accepts it: from 60% to 90%, with or without the labels at the ends."""
+    orders = with_labels_at_the_ends(orders_with_errors(240, 480, 600))
+    document = build_backtest_document(orders, "2015-06-17", "2015-06-23")
+    assert coverage_in_band(document.interval.coverage, document.interval.coverage_inside)
+    text = " ".join(summary_sentences(document))
+    assert "holds 90.0% of the orders, or 60.0% without those at its ends (target: 80%)" in text
+    assert "It isn't calibrated" not in text
+    assert "covers 90.0% of the labels, or 60.0% without those at its ends (nominal: 80%)" in interval_summary(document)
+    rows = segment_rows(document.segments, ("overall",))
+    assert "Within 75% to 85%: 1 of 1 segment" in segment_coverage_caption(rows)
+
+
+def test_evaluation_of_an_earlier_release_has_no_coverage_inside() -> None:
+    document = build_backtest_document(evaluated_orders(500), "2015-06-17", "2015-06-23")
+    content = msgspec.to_builtins(document)
+    for part in (content["interval"], *content["segments"]):
+        del part["coverage_inside"]
+    old = msgspec.convert(content, BacktestDocument)
+    assert old.interval.coverage_inside is old.segments[0].coverage_inside is None
+    assert "those at its ends" not in " ".join(summary_sentences(old))
+
+
 def test_weak_models_are_not_better_than_the_global_median() -> None:
     orders = evaluated_orders(500)
     equal = orders.baseline_predictions[GLOBAL_MEDIAN].astype(np.float32)
@@ -103,6 +139,16 @@ def test_backtest_document_covers_both_label_sets() -> None:
     overall = document.segments[0]
     assert (overall.segment, overall.n) == ("overall", orders.up_to_3h.sum())
     assert overall.quantiles == document.quantiles
+
+
+def test_baseline_score_is_not_that_of_a_model_with_its_name() -> None:
+    """Earlier releases accepted a custom model of this name."""
+    document = build_backtest_document(evaluated_orders(500), "2015-06-17", "2015-06-23")
+    scores = [msgspec.structs.replace(row, name=LOOKUP) if row.name == "rf" else row for row in document.scores]
+    found = find_score(msgspec.structs.replace(document, scores=tuple(scores)), LOOKUP)
+    assert found == find_score(document, LOOKUP)
+    assert found is not None
+    assert found.kind == "baseline"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from preptime.evaluation.metrics import BIAS, MAE, WITHIN_5_MIN, interval_coverage, quantile_scores
+from preptime.evaluation.metrics import (
+    BIAS,
+    COVERAGE_INSIDE,
+    MAE,
+    WITHIN_5_MIN,
+    interval_coverage,
+    quantile_scores,
+)
 from preptime.evaluation.segments import score_segments
 from preptime.evaluation.waiting_cost import compute_waiting_costs
 from preptime.monitoring.daily_metrics import OrderMetrics, segment_metrics
@@ -47,6 +54,7 @@ def test_group_metrics_match_evaluation_metrics(joined: JoinedOrders) -> None:
         assert metrics.bias == pytest.approx(BIAS(actual, quantiles[:, 1]))
         assert metrics.within_5_min == pytest.approx(WITHIN_5_MIN(actual, quantiles[:, 1]))
         assert metrics.coverage == pytest.approx(interval_coverage(0.8)(actual, quantiles[:, 0], quantiles[:, -1]))
+        assert metrics.coverage_inside == pytest.approx(COVERAGE_INSIDE(actual, quantiles[:, 0], quantiles[:, -1]))
         assert metrics.lookup_mae == pytest.approx(MAE(actual, joined.lookup[rows]))
         costs = compute_waiting_costs(
             actual, quantiles, joined.lookup_quantiles[rows], joined.global_quantiles(np.flatnonzero(rows))
@@ -75,6 +83,18 @@ def test_segment_metrics_match_score_segments(joined: JoinedOrders) -> None:
         assert segment.mae == pytest.approx(expected_segment.mae)
         assert segment.lookup_mae == pytest.approx(expected_segment.lookup_mae)
         assert segment.coverage == pytest.approx(expected_segment.coverage)
+        assert segment.coverage_inside == pytest.approx(expected_segment.coverage_inside)
+
+
+def test_outcomes_at_the_ends_count_as_covered_but_not_inside(joined: JoinedOrders) -> None:
+    rows = np.flatnonzero(joined.evaluated)
+    quantiles = joined.quantiles.copy()
+    quantiles[rows[::2], 0] = joined.actual[rows[::2]]
+    quantiles[rows, 1:] = joined.actual[rows, None] + 60
+    quantiles[rows[1::2], 0] = joined.actual[rows[1::2]] - 60
+    metrics = OrderMetrics.from_joined(replace(joined, quantiles=quantiles)).total(np.ones(len(joined), bool))
+    assert metrics.coverage == 1
+    assert metrics.coverage_inside == pytest.approx(0.5, abs=0.01)
 
 
 def test_join_takes_lookup_from_predicting_bundle(joined: JoinedOrders) -> None:

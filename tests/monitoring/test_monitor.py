@@ -353,6 +353,7 @@ def test_monitoring_report_escapes_names() -> None:
     assert hostile in html.unescape(page)
 
 
+DATE_METRIC = "preptime_monitor_date_seconds "
 SAMPLE = re.compile(
     r'(preptime_monitor_[a-z0-9_]+)(\{[a-z_]+="(?:[^"\\\n]|\\.)*"(?:,[a-z_]+="(?:[^"\\\n]|\\.)*")*\})? (\S+)'
 )
@@ -376,6 +377,16 @@ def test_prometheus_render_is_valid_text_format(document: MonitoringDocument) ->
     cost = document.metrics.waiting_costs[1]
     labels = 'arrival="predicted_quantile",costs="2:1",days="28d"'
     assert f"preptime_monitor_waiting_cost_seconds{{{labels}}} {cost.predicted_quantile!r}" in lines
+
+
+@pytest.mark.parametrize(("zone_names", "hours"), [((), 0), (("America/New_York", "America/Los_Angeles"), 7)])
+def test_prometheus_date_is_midnight_of_westernmost_zone(
+    document: MonitoringDocument, zone_names: tuple[str, ...], hours: int
+) -> None:
+    summer = msgspec.structs.replace(document, date=dt.date(2015, 6, 18))
+    midnight = dt.datetime(2015, 6, 18, hours, tzinfo=dt.UTC).timestamp()
+    (line,) = (line for line in render(summer, zone_names).decode().splitlines() if line.startswith(DATE_METRIC))
+    assert float(line.partition(" ")[2]) == midnight
 
 
 def test_monitoring_page_documents_every_metric(document: MonitoringDocument) -> None:

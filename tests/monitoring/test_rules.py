@@ -197,8 +197,8 @@ def make_baseline(mae: float) -> BacktestBaseline:
     return BacktestBaseline(bundle="b", days=DateRange(first=LAST, last=LAST), metrics=metrics)
 
 
-def make_week(mae: float, lookup: float, coverage: float, seed: int = 3) -> GroupMetrics:
-    """Return seven days of 1,000 orders with a shared error per day."""
+def make_week(mae: float, lookup: float, coverage: float, ties: float = 0.0, seed: int = 3) -> GroupMetrics:
+    """Return seven days of 1,000 orders with a shared error per day. `ties` is the share of outcomes at p10 or p90."""
     rng = np.random.default_rng(seed)
     n = np.full(7, 1_000.0)
     shared = rng.normal(1, 0.04, 7)
@@ -209,7 +209,8 @@ def make_week(mae: float, lookup: float, coverage: float, seed: int = 3) -> Grou
             "has_lookup": n,
             "mae": n * mae * shared,
             "lookup_error": n * lookup * shared,
-            "in_interval": n * coverage * rng.normal(1, 0.01, 7),
+            "in_interval": (covered := n * coverage * rng.normal(1, 0.01, 7)),
+            "inside_interval": covered - n * ties,
         }
     )
 
@@ -231,6 +232,17 @@ def test_evaluate_metrics_as_in_backtest_is_quiet() -> None:
 def test_evaluate_metrics_worse_week_fires(daily_metrics: GroupMetrics, rule: str) -> None:
     results = evaluate_metrics(daily_metrics, make_baseline(430), LAST)
     assert [result.rule.name for result in results if result.alerts] == [rule]
+
+
+@pytest.mark.parametrize(
+    ("coverage", "ties", "fires"),
+    # Outcomes of whole 5 minutes: the gate accepts 69.0% without and 89.1% with those at the ends.
+    [(0.891, 0.201, False), (0.97, 0.05, True), (0.6, 0.3, True), (0.95, 0.2, False), (0.891, 0.0, True)],
+)
+def test_coverage_rule_uses_the_band_of_the_gate(coverage: float, ties: float, fires: bool) -> None:
+    result = evaluate_metrics(make_week(440, 500, coverage, ties), make_baseline(430), LAST)[0]
+    assert (result.rule.name, bool(result.alerts)) == ("coverage", fires)
+    assert ("without those at its ends" in result.message) is (ties > 0)
 
 
 def test_evaluate_metrics_without_baseline_or_lookup() -> None:

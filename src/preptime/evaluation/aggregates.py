@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.evaluation.documents import Segment, SegmentDimension
-from preptime.evaluation.metrics import Seconds
+from preptime.evaluation.metrics import Seconds, coverage_in_band
 from preptime.evaluation.segments import DIMENSIONS
 
 ChartRow: TypeAlias = dict[str, str | int | float | bool]
@@ -142,6 +142,7 @@ def _segment_row(segment: Segment, label: str, unit: TimeUnit) -> ChartRow:
         "mae": (segment.mae or 0.0) / unit.seconds,
         "tip": f"{name}: {unit.text(segment.mae or 0.0)}",
         "coverage": coverage,
+        "in_band": coverage_in_band(segment.coverage, segment.coverage_inside),
         "coverage_low": low,
         "coverage_high": high,
         "coverage_tip": f"{name}: {coverage:.1%}, 95% interval {low:.0%}–{high:.0%}",

@@ -56,6 +56,8 @@ class Segment(msgspec.Struct, frozen=True):
     coverage: float | None
     lookup_mae: float | None
     quantiles: tuple[QuantileScore, ...]
+    coverage_inside: float | None = None
+    """`coverage` without the labels at the ends of the interval. `null` in bundles of earlier releases."""
 
 
 class WaitingCost(msgspec.Struct, frozen=True):

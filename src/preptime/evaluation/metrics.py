@@ -162,12 +162,18 @@ def _share_at_or_under(actual: NDArray[np.float64], quantile: NDArray[np.float64
     return float(np.mean(actual <= quantile))
 
 
+def in_interval(actual: Seconds, low: Seconds, high: Seconds, *, with_ends: bool) -> NDArray[np.bool_]:
+    """Return which labels are in an interval. Labels that are equal to an end count only if `with_ends`."""
+    inside: NDArray[np.bool_] = (low <= actual) & (actual <= high) if with_ends else (low < actual) & (actual < high)
+    return inside
+
+
 def _share_within(actual: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> float:
-    return float(np.mean((low <= actual) & (actual <= high)))
+    return float(np.mean(in_interval(actual, low, high, with_ends=True)))
 
 
 def _share_inside(actual: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> float:
-    return float(np.mean((low < actual) & (actual < high)))
+    return float(np.mean(in_interval(actual, low, high, with_ends=False)))
 
 
 def _median_width(_actual: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> float:

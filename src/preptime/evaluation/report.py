@@ -41,6 +41,7 @@ from preptime.evaluation.summary_text import (
     summary_sentences,
     waiting_cost_caption,
     weak_models,
+    without_ends_text,
 )
 from preptime.formatting import with_minus_signs
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Target
@@ -167,11 +168,15 @@ def _tiles(document: BacktestDocument, unit: TimeUnit) -> list[Tile]:
     default, lookup = find_score(document, document.default_model), find_score(document, LOOKUP)
     if default is None or default.mae is None:
         return []
-    target = format_percent(document.interval.level, 0)
+    interval = document.interval
+    coverage_text = (
+        f"of the orders within p10–p90{without_ends_text(interval.coverage, interval.coverage_inside)}; the target is "
+        f"{format_percent(interval.level, 0)}"
+    )
     tiles = [
         Tile(unit.number(default.mae), unit.short, "mean error of the default prediction (p50)"),
         Tile(format_percent(default.within_5_min), "", f"of the predictions within {unit.five_minutes}"),
-        Tile(format_percent(document.interval.coverage), "", f"of the orders within p10–p90; the target is {target}"),
+        Tile(format_percent(interval.coverage), "", coverage_text),
     ]
     if lookup is not None:
         tiles.insert(1, Tile(format_time(lookup.mae, unit), unit.short, "mean error of the restaurant lookup"))
@@ -244,10 +249,11 @@ def _waiting_cell(cost: WaitingCost, name: str, costs: Sequence[WaitingCost], un
     if value is None:
         return ScoreCell(NO_VALUE, tooltip="", is_best=False, bar=None)
     largest = max(_waiting_value(other, arrival) or 0.0 for other in costs for arrival in ARRIVAL_TITLES)
+    known = [_waiting_value(cost, arrival) for arrival in ARRIVAL_TITLES]
     return ScoreCell(
         text=format_waiting_cost(value, unit),
         tooltip=f"{value:,.0f} s",
-        is_best=value <= min(_waiting_value(cost, arrival) or value for arrival in ARRIVAL_TITLES),
+        is_best=value <= min(other for other in known if other is not None),
         bar=value / largest if largest else None,
     )
 

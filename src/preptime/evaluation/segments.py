@@ -12,6 +12,7 @@ from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS, OrderColumn
 from preptime.evaluation.documents import Segment, SegmentDimension
 from preptime.evaluation.metrics import (
     BIAS,
+    COVERAGE_INSIDE,
     INTERVAL_LEVEL,
     MAE,
     WITHIN_5_MIN,
@@ -159,4 +160,5 @@ def _score_segment(
         coverage=interval_coverage(INTERVAL_LEVEL)(actual, quantiles[:, 0], quantiles[:, -1]),
         lookup_mae=MAE(actual, lookup),
         quantiles=quantile_scores(actual, quantiles),
+        coverage_inside=COVERAGE_INSIDE(actual, quantiles[:, 0], quantiles[:, -1]),
     )

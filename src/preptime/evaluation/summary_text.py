@@ -15,6 +15,8 @@ from preptime.evaluation.report_data import PredictionSummary
 from preptime.formatting import format_count, with_minus_signs
 
 NO_VALUE = "–"
+_MIN_SHOWN_TIES = 0.01
+"""From this share of labels that are equal to p10 or p90, the coverage is shown with and without them."""
 WEAK_MODEL_NOTE = "not better than the global median"
 """What is shown next to the name of a weak model."""
 
@@ -44,8 +46,27 @@ def format_percent(share: float | None, digits: int = 1) -> str:
 
 
 def find_score(document: BacktestDocument, name: str, labels: LabelSet = LABEL_SETS[0]) -> Score | None:
-    """Return the scores of `name` over `labels`, or None."""
-    return next((row for row in document.scores if (row.name, row.labels) == (name, labels)), None)
+    """Return the scores of `name` over `labels`, or None. Bundles can have a model with the name of a baseline."""
+    rows = (row for row in document.scores if (row.name, row.labels) == (name, labels))
+    is_baseline = name in {LOOKUP, GLOBAL_MEDIAN}
+    return next((row for row in rows if (row.kind == "baseline") == is_baseline), None)
+
+
+def has_ties(coverage: float, inside: float) -> bool:
+    """Return whether so many labels are equal to p10 or p90 that the coverage is shown with and without them."""
+    return coverage - inside >= _MIN_SHOWN_TIES
+
+
+def without_ends_text(coverage: float | None, inside: float | None) -> str:
+    """Return the coverage without the labels at the ends of the interval, as an addition to that with them.
+
+    Example:
+        >>> without_ends_text(0.891, 0.69), without_ends_text(0.801, 0.8)
+        (', or 69.0% without those at its ends', '')
+    """
+    if coverage is None or inside is None or not has_ties(coverage, inside):
+        return ""
+    return f", or {format_percent(inside)} without those at its ends"
 
 
 def weak_models(document: BacktestDocument) -> tuple[str, ...]:
@@ -106,12 +127,14 @@ def _lookup_sentence(mae: float, lookup_mae: float, unit: TimeUnit) -> str:
 
 
 def _interval_sentence(document: BacktestDocument, unit: TimeUnit) -> str:
-    coverage, level = document.interval.coverage, document.interval.level
+    interval = document.interval
+    coverage, inside = interval.coverage, interval.coverage_inside
     sentence = (
-        f"The p10–p90 interval holds {format_percent(coverage)} of the orders (target: {format_percent(level, 0)}), "
-        f"and its median width is {format_time(document.interval.median_width_seconds, unit)} {unit.name}."
+        f"The p10–p90 interval holds {format_percent(coverage)} of the orders{without_ends_text(coverage, inside)} "
+        f"(target: {format_percent(interval.level, 0)}), "
+        f"and its median width is {format_time(interval.median_width_seconds, unit)} {unit.name}."
     )
-    return sentence if coverage_in_band(coverage) else f"{sentence} It isn't calibrated."
+    return sentence if coverage_in_band(coverage, inside) else f"{sentence} It isn't calibrated."
 
 
 def _closer_models_sentences(document: BacktestDocument, default: Score) -> list[str]:
@@ -265,7 +288,7 @@ def segment_coverage_caption(rows: list[ChartRow]) -> str:
     """Return the caption of the coverage by segment. Requires at least one row."""
     reliable = _reliable_rows(rows)
     low, high = COVERAGE_BAND
-    in_band_count = sum(coverage_in_band(float(row["coverage"])) for row in reliable)
+    in_band_count = sum(bool(row["in_band"]) for row in reliable)
     return (
         "Dots are the share of orders within the interval, with a 95% confidence interval. Green marks the target and "
         f"its band. Within {format_percent(low, 0)} to {format_percent(high, 0)}: {in_band_count} of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from preptime.errors import OperationError
+from preptime.errors import OperationError, UsageError
 from preptime.explanations.tree_shap import LEAF, TreeEnsemble
+from preptime.formatting import format_count
 from preptime.models.model import as_seconds, check_training_rows, normalized_shares
 
 if TYPE_CHECKING:
@@ -31,6 +33,10 @@ can therefore crash the process: SIGSEGV in `_train` while another thread was in
 runs of all tests, and in one of 935 small fits, five at a time. CatBoost uses several threads well, with the same
 result, so `train` takes as long as with concurrent fits (`python -m benchmarks training_time`).
 """
+
+
+_SOURCE_LINE = re.compile(r"^\S+:\d+: ")
+"""The position in CatBoost's source at the start of its errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +56,13 @@ class CatBoostTrees:
     def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedCatBoostTrees:
         """Return the trees fitted on X [N, F] and y [N] seconds.
 
-        A constant label is allowed, because a fold with few rows can have one. No files are written. Raises `DataError`
-        as `check_training_rows`.
+        A constant label is allowed. No files are written. Raises `DataError` as `check_training_rows`, and
+        `UsageError` if CatBoost can't fit the rows with these hyperparameters.
         """
-        from catboost import CatBoostRegressor
+        from catboost import CatBoostError, CatBoostRegressor
 
         check_training_rows(X, y)
+        is_constant = bool((y == y[0]).all())
         estimator = CatBoostRegressor(
             loss_function=self.loss,
             iterations=self.tree_count,
@@ -67,10 +74,19 @@ class CatBoostTrees:
             random_seed=seed,
             allow_writing_files=False,
             allow_const_label=True,
+            bootstrap_type="No" if is_constant else None,  # CatBoost can't sample rows whose gradients are all 0
             verbose=False,
         )
-        with ONE_CATBOOST_CALL:
-            return FittedCatBoostTrees(estimator.fit(X, y))
+        try:
+            with ONE_CATBOOST_CALL:
+                return FittedCatBoostTrees(estimator.fit(X, y))
+        except CatBoostError as error:
+            cause = _SOURCE_LINE.sub("", (str(error).splitlines() or ["unknown cause"])[0])
+            raise UsageError(
+                f"CatBoost can't fit {format_count(len(y), 'order')} with labels from {y.min():g} to {y.max():g} s: "
+                f"{cause}.",
+                "Change the model's hyperparameters in [models] of schema.toml, or its orders.",
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,7 @@ def backtest_baseline(manifest: Manifest) -> BacktestBaseline | None:
             bias=default.bias,
             within_5_min=default.within_5_min,
             coverage=backtest.interval.coverage,
+            coverage_inside=backtest.interval.coverage_inside,
             lookup_mae=None if lookup is None else lookup.mae,
             lookup_n=0 if lookup is None else lookup.n,
             quantiles=backtest.quantiles,

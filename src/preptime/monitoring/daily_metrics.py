@@ -15,7 +15,7 @@ from preptime.domain.dispatch import dispatch_level
 from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS
 from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask, validation_rule
 from preptime.evaluation.documents import QuantileScore, Segment, WaitingCost
-from preptime.evaluation.metrics import FIVE_MINUTES_SECONDS
+from preptime.evaluation.metrics import FIVE_MINUTES_SECONDS, in_interval
 from preptime.evaluation.segments import DIMENSIONS
 from preptime.evaluation.waiting_cost import COST_RATIOS, arrival_seconds, waiting_cost, weighted_waiting
 from preptime.monitoring.document import (
@@ -76,14 +76,15 @@ class OrderMetrics:
         error: NDArray[np.float64] = joined.predicted[rows] - actual
         has_interval = ~np.isnan(quantiles).any(axis=1)
         has_lookup = ~np.isnan(lookup)
-        in_interval = has_interval & (quantiles[:, 0] <= actual) & (actual <= quantiles[:, -1])
+        low, high = quantiles[:, 0], quantiles[:, -1]
         columns: dict[str, NDArray[np.float64]] = {
             "n": np.ones(len(rows)),
             "mae": np.abs(error),
             "bias": error,
             "within_5_min": _as_counts(np.abs(error) <= FIVE_MINUTES_SECONDS),
             "has_interval": _as_counts(has_interval),
-            "in_interval": _as_counts(in_interval),
+            "in_interval": _as_counts(has_interval & in_interval(actual, low, high, with_ends=True)),
+            "inside_interval": _as_counts(has_interval & in_interval(actual, low, high, with_ends=False)),
             "has_lookup": _as_counts(has_lookup),
             "lookup_error": np.where(has_lookup, np.abs(lookup - actual), 0.0),
         }
@@ -174,6 +175,7 @@ class GroupMetrics:
             bias=self.mean("bias", group),
             within_5_min=self.mean("within_5_min", group),
             coverage=self.mean("in_interval", group, "has_interval"),
+            coverage_inside=self.mean("inside_interval", group, "has_interval"),
             lookup_mae=self.mean("lookup_error", group, "has_lookup"),
             lookup_n=self.count(group, "has_lookup"),
             quantiles=self.quantiles(group),
@@ -203,6 +205,7 @@ def segment_metrics(joined: JoinedOrders, order_metrics: OrderMetrics, rows: NDA
                         bias=grouped.mean("bias", code),
                         within_5_min=grouped.mean("within_5_min", code),
                         coverage=grouped.mean("in_interval", code, "has_interval"),
+                        coverage_inside=grouped.mean("inside_interval", code, "has_interval"),
                         lookup_mae=grouped.mean("lookup_error", code) if all_have_lookup else None,
                         quantiles=grouped.quantiles(code),
                     )

@@ -54,6 +54,8 @@ class PredictionMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     within_5_min: float | None
     coverage: float | None
     """Share of outcomes within p10–p90. The target is 0.8."""
+    coverage_inside: float | None = None
+    """`coverage` without the outcomes that are equal to p10 or p90. `null` if the document is of an earlier release."""
     lookup_mae: float | None
     """MAE of the restaurant lookup, over the `lookup_n` orders for which it is known."""
     lookup_n: int

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.evaluation.metrics import INTERVAL_LEVEL, MAE
-from preptime.evaluation.summary_text import format_minutes, format_percent
+from preptime.evaluation.summary_text import format_minutes, format_percent, without_ends_text
 from preptime.features.feature_set import FeatureSet
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.formatting import format_count
@@ -367,7 +367,8 @@ def _metric_sentences(metrics: PredictionMetrics, days: DateRange, baseline: Bac
         sentences.append(f"The mean error is {comparison} than {lookup}.")
     if metrics.coverage is not None:
         sentences.append(
-            f"The p10–p90 interval held {format_percent(metrics.coverage)} of the orders "
+            f"The p10–p90 interval held {format_percent(metrics.coverage)} of the orders"
+            f"{without_ends_text(metrics.coverage, metrics.coverage_inside)} "
             f"(target: {format_percent(INTERVAL_LEVEL, 0)})."
         )
     return sentences

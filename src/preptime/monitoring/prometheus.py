@@ -6,13 +6,13 @@ The file is for the textfile collector of a node exporter, or for a push gateway
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Iterator
 from typing import get_args
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 
+from preptime.domain.time_zones import last_midnight
 from preptime.evaluation.summary_text import cost_ratio_text
 from preptime.evaluation.waiting_cost import ARRIVALS
 from preptime.monitoring.document import MonitoringDocument, PredictionMetrics, RuleStatus
@@ -20,25 +20,29 @@ from preptime.monitoring.document import MonitoringDocument, PredictionMetrics, 
 PREFIX = "preptime_monitor_"
 
 
-def render(document: MonitoringDocument) -> bytes:
-    """Return the gauges in Prometheus' text format. A metric without a value is left out."""
-    return generate_latest(_MonitoringCollector(document))
+def render(document: MonitoringDocument, zone_names: Iterable[str] = ()) -> bytes:
+    """Return the gauges in Prometheus' text format. A metric without a value is left out.
+
+    `zone_names` are the time zones of the restaurants, which determine the time of the as-of date (`last_midnight`).
+    """
+    return generate_latest(_MonitoringCollector(document, last_midnight(document.date, zone_names)))
 
 
 class _MonitoringCollector:
     """A Prometheus collector of one document."""
 
-    def __init__(self, document: MonitoringDocument) -> None:
+    def __init__(self, document: MonitoringDocument, midnight: float) -> None:
         self._document = document
+        self._midnight = midnight
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Yield every gauge that has a sample, in the order of the file."""
-        return (gauge for gauge in _gauges(self._document) if gauge.samples)
+        return (gauge for gauge in _gauges(self._document, self._midnight) if gauge.samples)
 
 
-def _gauges(document: MonitoringDocument) -> Iterator[GaugeMetricFamily]:
-    midnight = dt.datetime.combine(document.date, dt.time(), dt.UTC).timestamp()
-    yield _gauge("date_seconds", "As-of date of this file, in seconds since 1970 (UTC midnight).", midnight)
+def _gauges(document: MonitoringDocument, midnight: float) -> Iterator[GaugeMetricFamily]:
+    description = "Midnight of the as-of date in the westernmost time zone, including UTC, in seconds since 1970."
+    yield _gauge("date_seconds", description, midnight)
     counts = document.prediction_counts
     states = (
         "usable",

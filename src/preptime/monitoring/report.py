@@ -17,6 +17,7 @@ from preptime.evaluation.summary_text import (
     format_time,
     waiting_cost_caption,
     waiting_cost_rows,
+    without_ends_text,
 )
 from preptime.formatting import format_count
 from preptime.monitoring import report_rows
@@ -92,12 +93,15 @@ def _undecided_text(document: MonitoringDocument) -> str:
 def _tiles(document: MonitoringDocument, unit: TimeUnit) -> list[Tile]:
     recent, baseline = document.recent_metrics, document.backtest_baseline
     backtest_text = "" if baseline is None else f"; backtest: {format_time(baseline.metrics.mae, unit)}"
-    target = format_percent(INTERVAL_LEVEL, 0)
+    coverage_text = (
+        f"of the orders within p10–p90{without_ends_text(recent.coverage, recent.coverage_inside)}; the target is "
+        f"{format_percent(INTERVAL_LEVEL, 0)}"
+    )
     return [
         Tile(format_time(recent.mae, unit), unit.short, f"mean error of the last seven days{backtest_text}"),
         Tile(format_time(recent.lookup_mae, unit), unit.short, "mean error of the restaurant lookup"),
         Tile(format_percent(recent.within_5_min), "", f"of the predictions within {unit.five_minutes}"),
-        Tile(format_percent(recent.coverage), "", f"of the orders within p10–p90; the target is {target}"),
+        Tile(format_percent(recent.coverage), "", coverage_text),
     ]
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.evaluation.metrics import COVERAGE_TOLERANCE, INTERVAL_LEVEL
-from preptime.evaluation.summary_text import format_minutes, format_percent
+from preptime.evaluation.metrics import COVERAGE_BAND, INTERVAL_LEVEL
+from preptime.evaluation.summary_text import format_minutes, format_percent, without_ends_text
 from preptime.formatting import format_count
 from preptime.monitoring.daily_metrics import GroupMetrics
 from preptime.monitoring.document import Alert, BacktestBaseline, Drift
@@ -251,11 +251,14 @@ class _Week:
 def _evaluate_coverage(week: _Week, last_day: dt.date) -> RuleResult:
     if not week.has_enough_days:
         return insufficient_data(COVERAGE, _TOO_FEW_DAYS)
-    coverage, error = week.mean_and_error(week.sums("in_interval"), INTERVAL_LEVEL * (1 - INTERVAL_LEVEL))
-    statistic = max(abs(coverage - INTERVAL_LEVEL) - COVERAGE_TOLERANCE, 0.0) / error
+    # As in the gate: outcomes at the ends of the interval can count as covered or not.
+    variance, (lowest, highest) = INTERVAL_LEVEL * (1 - INTERVAL_LEVEL), COVERAGE_BAND
+    coverage, error = week.mean_and_error(week.sums("in_interval"), variance)
+    inside, inside_error = week.mean_and_error(week.sums("inside_interval"), variance)
+    statistic = max((lowest - coverage) / error, (inside - highest) / inside_error, 0.0)
     message = (
-        f"The p10–p90 interval held {format_percent(coverage)} of the orders in the seven days to {last_day}. "
-        f"The target is {format_percent(INTERVAL_LEVEL, 0)}."
+        f"The p10–p90 interval held {format_percent(coverage)} of the orders{without_ends_text(coverage, inside)} in "
+        f"the seven days to {last_day}. The target is {format_percent(INTERVAL_LEVEL, 0)}."
     )
     return _overall_result(COVERAGE, statistic, message, _first_day(last_day))
 
