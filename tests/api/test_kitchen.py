@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 from zoneinfo import ZoneInfo
 
@@ -14,10 +15,10 @@ from werkzeug.test import Client
 from preptime.api.active_model import ActiveModel
 from preptime.api.handler import DISPATCH_PATH, PREDICTIONS_PATH, TAKE_HOME_PATH
 from preptime.api.kitchen import MAX_KITCHEN_ORDERS, KitchenError, read_kitchen
-from preptime.api.parsing import timestamp_parser
+from preptime.api.parsing import LocalTimestamp, timestamp_parser
 from preptime.bundle.store import Store
-from preptime.domain.timestamps import ISO_TIMESTAMPS
-from preptime.features.kitchen import KitchenEvents
+from preptime.domain.timestamps import ISO_TIMESTAMPS, MICROSECONDS, SECONDS_PER_DAY
+from preptime.features.kitchen import LOG_UNITS, KitchenEvents
 from tests.api.factories import HEADERS, ORDER, http_client, load_active_model, make_service
 from tests.bundle.factories import SECONDS_PER_OPEN_ORDER, put_bundle, some_orders
 
@@ -27,6 +28,7 @@ COMPLETED = {"ready_at": "2015-06-17T12:10:00+01:00", "prep_time_seconds": 1_500
 KITCHEN = {"open_orders": [OPEN] * 5, "completed_orders": [COMPLETED]}
 TIME = "a time in the format of the order's acknowledgement"
 LONDON = ZoneInfo("Europe/London")
+NOW = 1_434_503_600_000_000, 1_434_500_000_000_000
 parse_time = timestamp_parser(ISO_TIMESTAMPS)
 
 
@@ -125,18 +127,26 @@ def test_state_of_a_request_equals_the_replay(data: st.DataObject) -> None:
     def draw(low: int, high: int) -> int:
         return data.draw(st.integers(low, high))
 
-    now = 1_434_500_000
+    # The last is within an hour of the second 01:00 of London.
+    now = data.draw(st.sampled_from((1_434_500_000, 1_445_733_000, 1_445_736_000)))
     count = draw(0, 12)
     acknowledged = np.array([now - draw(-600, 14_000) for _ in range(count)], np.int64)
     prep = np.array([draw(0, 12_000) for _ in range(count)], np.int64)
     ready = acknowledged + prep
-    orders = some_orders(1)
-    orders.acknowledged_at[:] = now
-    restaurant = np.full(count, orders.restaurant_id[0])
-    state = KitchenEvents(restaurant, acknowledged, ready, prep).replay(orders)
 
-    def text(local_seconds: int) -> str:
-        return str(np.datetime64(int(local_seconds), "s"))
+    def text(utc: int) -> str:
+        return f"{np.datetime64(int(utc), 's')}Z"
+
+    def parse(utc: int) -> LocalTimestamp:
+        timestamp = parse_time(text(utc), LONDON)
+        assert timestamp is not None
+        return timestamp
+
+    local = parse(now)[0] // MICROSECONDS
+    orders = replace(some_orders(1), acknowledged_at=np.array([local]), acknowledged_utc=np.array([now]))
+    restaurant = np.full(count, orders.restaurant_id[0])
+    ready_day = np.array([parse(utc)[0] // MICROSECONDS // SECONDS_PER_DAY for utc in ready], np.int64)
+    state = KitchenEvents(restaurant, acknowledged, ready, ready_day, prep).replay(orders)
 
     is_known = acknowledged < now
     kitchen = {
@@ -148,11 +158,23 @@ def test_state_of_a_request_equals_the_replay(data: st.DataObject) -> None:
         ],
     }
     expected = (int(state.open_orders[0]), int(state.recent_orders[0]), int(state.recent_log_sum[0]))
-    assert read_kitchen(kitchen, now, LONDON, parse_time) == expected
+    assert read_kitchen(kitchen, parse(now), LONDON, parse_time) == expected
+
+
+def test_state_of_a_request_in_a_repeated_hour_uses_instants() -> None:
+    """In Cairo, 23:00 to 24:00 occurs twice on October 26, 2023. The orders of 23:50 and 23:55 are before 23:05."""
+    cairo = ZoneInfo("Africa/Cairo")
+    acknowledged = parse_time("2023-10-26T21:05:00Z", cairo)
+    assert acknowledged is not None
+    kitchen = {
+        "open_orders": [{"acknowledged_at": "2023-10-26T20:50:00Z"}, {"acknowledged_at": "2023-10-26T20:55:00Z"}],
+        "completed_orders": [{"ready_at": "2023-10-26T20:40:00Z", "prep_time_seconds": 900}],
+    }
+    assert read_kitchen(kitchen, acknowledged, cairo, parse_time) == (2, 1, int(LOG_UNITS[900]))
 
 
 def test_kitchen_with_null_lists_is_empty() -> None:
     empty = {"open_orders": None, "completed_orders": None}
-    assert read_kitchen(empty, 1_434_500_000, LONDON, parse_time) == (0, 0, 0)
+    assert read_kitchen(empty, NOW, LONDON, parse_time) == (0, 0, 0)
     with pytest.raises(KitchenError, match="kitchen is a list"):
-        read_kitchen([], 1_434_500_000, LONDON, parse_time)
+        read_kitchen([], NOW, LONDON, parse_time)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from pathlib import Path
 
 import pytest
 
+from preptime.api import runtime as runtime_module
 from preptime.api.health_server import read_readiness
 from preptime.api.metrics_store import read_live_states
 from preptime.api.runtime import ServiceRuntime, build_runtime
@@ -14,6 +16,7 @@ from preptime.api.worker import configured_api_keys
 from preptime.errors import UsageError
 from preptime.settings import Settings
 from tests.api.test_server import promote
+from tests.bundle.factories import DAY
 from tests.requirements import requires
 
 
@@ -43,6 +46,23 @@ def test_runtime_start_loads_champion_and_publishes_state(tmp_path: Path) -> Non
     assert read_readiness(tmp_path / "counts").ready
     runtime.close(timeout_seconds=30)
     runtime.close(timeout_seconds=30)
+
+
+def test_runtime_counts_age_in_the_zones_of_the_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[dt.date, tuple[str, ...]]] = []
+
+    def record(date: dt.date, zone_names: tuple[str, ...]) -> float:
+        calls.append((date, zone_names))
+        return 5.0
+
+    monkeypatch.setattr(runtime_module, "last_midnight", record)
+    promote(tmp_path)
+    runtime = make_runtime(tmp_path)
+    runtime.start()
+    (state,) = read_live_states(tmp_path / "counts", stale_seconds=60)
+    runtime.close(timeout_seconds=30)
+    assert state.history_timestamp == 5.0
+    assert set(calls) == {(DAY, ("Europe/London", "Europe/Paris"))}
 
 
 def test_runtime_without_champion_isnt_ready(tmp_path: Path) -> None:

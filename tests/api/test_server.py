@@ -497,8 +497,8 @@ def test_serve_missing_env_file_fails(tmp_path: Path) -> None:
 
 def test_serve_logs_changed_settings_without_secrets(tmp_path: Path) -> None:
     promote(tmp_path)
-    (tmp_path / ".env").write_text("AIKEY=hidden-value\nPREPTIME_MAX_ORDERS=77\n", encoding="utf-8")
-    with running_server(tmp_path, SERVE_COMMAND, AIKEY="") as server:
+    (tmp_path / ".env").write_text("PREPTIME_PREDICTIONS_URL=hidden-value\nPREPTIME_MAX_ORDERS=77\n", encoding="utf-8")
+    with running_server(tmp_path, SERVE_COMMAND) as server:
         server.wait_until("/readyz")
     messages = [str(json.loads(line)["message"]) for line in server.stderr_text().splitlines()]
     (settings,) = [message for message in messages if message.startswith("Settings: ")]
@@ -506,6 +506,7 @@ def test_serve_logs_changed_settings_without_secrets(tmp_path: Path) -> None:
         f"PREPTIME_PORT={server.port}",
         "PREPTIME_MAX_ORDERS=77",
         "PREPTIME_CHAMPION_POLL_SECONDS=0.1",
+        "PREPTIME_PREDICTIONS_URL=set",
         "AIKEY=set",
     }
     assert set(settings.removeprefix("Settings: ").split(", ")) == changed

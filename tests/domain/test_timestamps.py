@@ -108,16 +108,23 @@ def test_parse_timestamps_invalid_time_is_rejected(written: str | float) -> None
         (TimestampFormat("", "UTC"), "2015-06-02 12:28", "2015-06-02 13:28:00", "2015-06-02 12:28:00"),
         (TimestampFormat("", "UTC"), "2015-06-02 12:28+05:00", "2015-06-02 08:28:00", "2015-06-02 07:28:00"),
         (TimestampFormat("", "UTC"), datetime(2015, 6, 2, 12, 28), "2015-06-02 13:28:00", "2015-06-02 12:28:00"),
-        (TimestampFormat("", "UTC"), date(2015, 6, 2), "2015-06-02 01:00:00", "2015-06-02 00:00:00"),
         (TimestampFormat("", "Europe/Paris"), "2015-03-29 02:30", "2015-03-29 02:30:00", "2015-03-29 01:30:00"),
     ],
 )
 def test_timestamp_format_decides_the_meaning(
-    timestamp_format: TimestampFormat, written: str | date, local: str, utc: str
+    timestamp_format: TimestampFormat, written: str | datetime, local: str, utc: str
 ) -> None:
     column = parse_timestamps(pl.Series([written]), np.zeros(1, np.int32), [LONDON.key], timestamp_format)
     times = (datetime.fromtimestamp(int(values[0]) // MICROSECONDS, UTC) for values in (column.local, column.utc))
     assert [str(time.replace(tzinfo=None)) for time in times] == [local, utc]
+
+
+@pytest.mark.parametrize("timestamp_format", [TimestampFormat("", "UTC"), TimestampFormat("%d/%m/%Y %H:%M")])
+def test_date_without_clock_time_is_invalid(timestamp_format: TimestampFormat) -> None:
+    cells = pl.Series([date(2015, 6, 2), None])
+    column = parse_timestamps(cells, np.zeros(2, np.int32), [LONDON.key], timestamp_format)
+    assert column.invalid.tolist() == [True, False]
+    assert column.missing.tolist() == [False, True]
 
 
 @pytest.mark.parametrize(

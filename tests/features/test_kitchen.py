@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,9 +26,30 @@ from preptime.features.kitchen import (
 )
 
 MIDNIGHT = 16_600 * SECONDS_PER_DAY
-"""Local midnight at the start of a day in June 2015."""
+"""Midnight at the start of a day in June 2015, in UTC."""
 RESTAURANTS = (restaurant_key("store-7"), 3, 4)
 """A text as an identifier has a negative key."""
+
+
+class Zone(NamedTuple):
+    """A time zone whose offset from UTC, in seconds, changes once."""
+
+    before: int
+    after: int
+    change: int = MIDNIGHT
+
+    def local(self, utc: int) -> int:
+        return utc + (self.before if utc < self.change else self.after)
+
+    def day(self, utc: int) -> int:
+        return self.local(utc) // SECONDS_PER_DAY
+
+
+UTC = Zone(0, 0)
+CAIRO = Zone(10_800, 7_200, MIDNIGHT - 10_800)
+"""23:00 to 24:00 occurs twice."""
+# In the next two, 00:10 to 01:10 occurs twice, and 00:00 to 01:00 is skipped.
+ZONES = UTC, CAIRO, Zone(3_600, 0, MIDNIGHT + 600), Zone(0, 3_600)
 
 
 class Event(NamedTuple):
@@ -66,16 +88,22 @@ orders = st.lists(
 )
 
 
-def to_events(rows: list[Event]) -> KitchenEvents:
-    columns = np.array(rows, np.int64).reshape(-1, 4)
-    return KitchenEvents(*columns.T)
+zones = st.sampled_from(ZONES)
 
 
-def to_orders(rows: list[tuple[int, int]]) -> OrderColumns:
+def to_events(rows: list[Event], zone: Zone = UTC) -> KitchenEvents:
+    columns = np.array(
+        [(row.restaurant, row.opened, row.ready, zone.day(row.ready), row.prep) for row in rows], np.int64
+    )
+    return KitchenEvents(*columns.reshape(-1, 5).T)
+
+
+def to_orders(rows: list[tuple[int, int]], zone: Zone = UTC) -> OrderColumns:
     restaurants, acknowledged = np.array(rows, np.int64).reshape(-1, 2).T
     unknown = np.full(len(rows), UNKNOWN_CODE, np.int32)
     return OrderColumns(
-        acknowledged_at=acknowledged,
+        acknowledged_at=np.array([zone.local(utc) for utc in acknowledged.tolist()]),
+        acknowledged_utc=acknowledged,
         restaurant_id=restaurants,
         order_value=np.ones(len(rows)),
         number_of_items=np.ones(len(rows), np.int64),
@@ -90,24 +118,24 @@ def rows_of(states: KitchenStates) -> list[tuple[int, int, int]]:
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def count_directly(rows: list[Event], restaurant: int, now: int) -> tuple[int, int, int]:
+def count_directly(rows: list[Event], restaurant: int, now: int, zone: Zone) -> tuple[int, int, int]:
     """Count one kitchen as docs/models.md describes it."""
     own = [row for row in rows if row.restaurant == restaurant]
     open_orders = sum(row.opened < now <= row.ready and now - row.opened < OPEN_SECONDS for row in own)
     today = [
         (row.ready, row.prep)
         for row in own
-        if row.ready < now and row.ready // SECONDS_PER_DAY == now // SECONDS_PER_DAY and 0 < row.prep <= OPEN_SECONDS
+        if row.ready < now and zone.day(row.ready) == zone.day(now) and 0 < row.prep <= OPEN_SECONDS
     ]
     recent = sorted(today)[-RECENT_ORDERS:]
     return open_orders, len(recent), sum(round(float(np.log(prep)) * LOG_SCALE) for _, prep in recent)
 
 
-@given(events, orders)
-def test_replay_equals_direct_count(rows: list[Event], asked: list[tuple[int, int]]) -> None:
-    states = to_events(rows).replay(to_orders(asked))
+@given(events, orders, zones)
+def test_replay_equals_direct_count(rows: list[Event], asked: list[tuple[int, int]], zone: Zone) -> None:
+    states = to_events(rows, zone).replay(to_orders(asked, zone))
     assert len(states) == len(asked)
-    assert rows_of(states) == [count_directly(rows, restaurant, now) for restaurant, now in asked]
+    assert rows_of(states) == [count_directly(rows, restaurant, now, zone) for restaurant, now in asked]
 
 
 @given(events, orders)
@@ -120,15 +148,16 @@ def test_replay_ignores_everything_from_acknowledgement_on(rows: list[Event], as
     assert rows_of(to_events([*rows, *later]).replay(to_orders(asked[:1]))) == rows_of(expected)
 
 
-@given(events, orders)
-def test_request_counts_equal_replay_bit_by_bit(rows: list[Event], asked: list[tuple[int, int]]) -> None:
+@given(events, orders, zones)
+def test_request_counts_equal_replay_bit_by_bit(rows: list[Event], asked: list[tuple[int, int]], zone: Zone) -> None:
     """A request sends the open and the completed orders of its restaurant, in any order."""
     counted = []
     for restaurant, now in asked:
         own = [row for row in reversed(rows) if row.restaurant == restaurant]
         open_orders = [row.opened for row in own if row.ready >= now]
-        counted.append(count_kitchen(now, open_orders, [(row.ready, row.prep) for row in own if row.ready < NEVER]))
-    states = to_events(rows).replay(to_orders(asked))
+        done = [(row.ready, zone.day(row.ready), row.prep) for row in own if row.ready < NEVER]
+        counted.append(count_kitchen(now, zone.day(now), open_orders, done))
+    states = to_events(rows, zone).replay(to_orders(asked, zone))
     assert counted == rows_of(states)
     usual = np.random.default_rng(len(rows)).uniform(0, 2_000, len(asked)).astype(np.float32)
     replayed, requested = live_features(states, usual), live_features(KitchenStates.from_rows(counted), usual)
@@ -178,6 +207,22 @@ def test_state_at_the_limits(event: Event, expected: tuple[int, int, int]) -> No
 def test_state_counts_only_the_latest_three_completed_orders() -> None:
     rows = [completed(3, NOON - 900 - 10 * number, 600 + number) for number in range(5)]
     assert state_at(NOON, *rows) == (0, 3, sum(int(LOG_UNITS[600 + number]) for number in range(3)))
+
+
+def test_state_in_a_repeated_hour_is_strictly_before() -> None:
+    """In Cairo, local time goes from 24:00 back to 23:00. Orders of 23:50 and 23:55 are ready at 23:10 and 23:20."""
+    change = CAIRO.change
+    rows = [completed(3, change - 600, 1_200), completed(3, change - 300, 1_500), completed(3, change + 300, 1_500)]
+    asked = [(3, row.opened) for row in rows]
+    orders = to_orders(asked, CAIRO)
+    assert orders.acknowledged_at[2] < orders.acknowledged_at[0]
+    assert rows_of(to_events(rows, CAIRO).replay(orders)) == [(0, 0, 0), (1, 0, 0), (2, 0, 0)]
+
+
+def test_replay_needs_times_in_utc() -> None:
+    orders = replace(to_orders([(3, NOON)]), acknowledged_utc=None)
+    with pytest.raises(ValueError, match="no times in UTC"):
+        to_events([still_open(3, NOON - 1)]).replay(orders)
 
 
 def test_live_features_are_counts_and_mean_logs() -> None:

@@ -150,3 +150,11 @@ def test_recode_maps_by_value(target: tuple[str, ...]) -> None:
     values = [target[code] if code != UNKNOWN_CODE else None for code in codes]
     assert values == [value if value in target else None for value in ("a", "b", None)]
     assert codes.dtype == np.int32
+
+
+def test_recode_maps_every_spelling_of_a_boolean() -> None:
+    codes = np.array([0, 1, UNKNOWN_CODE], np.int32)
+    for source, target in ((("false", "true"), ("False", "True")), (("False", "True"), ("false", "true"))):
+        assert recode(codes, source, target).tolist() == codes.tolist()
+    assert recode(codes, ("TRUE", "true"), ("True", "true")).tolist() == [1, 1, UNKNOWN_CODE]
+    assert recode(codes, ("True", "true"), ("True", "true")).tolist() == codes.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,10 +14,15 @@ import pytest
 
 from preptime.bundle.bundle import Bundle
 from preptime.errors import DataError, OperationError, UsageError
+from preptime.exploration import load_exploration
 from preptime.scoring.preview import preview_file
+from preptime.scoring.score_day import read_day_orders
 from preptime.scoring.score_file import score_file
+from preptime.sources.registry import open_source
+from preptime.validation.duplicates import order_id_texts
 from tests.requirements import requires
 from tests.scoring.factories import mixed_rows, order_cells, write_orders
+from tests.validation.factories import make_restaurant_index
 
 FORMATS = ("csv", "parquet")
 
@@ -103,6 +109,32 @@ def test_score_file_rejects_incompatible_partitions(tmp_path: Path, bundle: Bund
         score_file(str(tmp_path / "day"), tmp_path / "scored.parquet", bundle)
 
 
+def test_every_reader_of_files_with_other_kinds_of_times_raises(tmp_path: Path, bundle: Bundle) -> None:
+    """If a local time and an epoch became one type, one of them would be another time."""
+    (folder := tmp_path / "day").mkdir()
+    rows = pl.DataFrame([order_cells()])
+    at = pl.Series("order_acknowledged_at", [dt.datetime(2015, 6, 1, 19)])
+    for number, times in enumerate((at, at.dt.epoch("us")), start=1):
+        rows.with_columns(times).write_parquet(folder / f"{number}.parquet")
+    source, day = open_source(folder), at[0].date()
+    for read in (
+        lambda: score_file(str(folder), tmp_path / "scored.csv", bundle),
+        lambda: read_day_orders(source, day, make_restaurant_index()),
+        lambda: load_exploration(source, make_restaurant_index()),
+    ):
+        with pytest.raises(DataError, match=r"acknowledged_at is Datetime.* in .*1\.parquet and Int64 in .*2\.parquet"):
+            read()
+
+
+def test_score_file_keeps_long_ids_next_to_float_ids(tmp_path: Path, bundle: Bundle) -> None:
+    (tmp_path / "day").mkdir()
+    for number, ids in enumerate((pl.Series([10**18 + 1]), pl.Series([7.0])), start=1):
+        rows = pl.DataFrame([order_cells()]).with_columns(ids.alias("order_id"))
+        rows.write_parquet(tmp_path / "day" / f"{number}.parquet")
+    score_file(str(tmp_path / "day"), tmp_path / "scored.parquet", bundle)
+    assert order_id_texts(pl.read_parquet(tmp_path / "scored.parquet")["order_id"]).to_list() == [str(10**18 + 1), "7"]
+
+
 @pytest.mark.parametrize("to", FORMATS)
 def test_score_file_with_damaged_input_keeps_old_output(tmp_path: Path, bundle: Bundle, to: str) -> None:
     source = Path(write_orders(tmp_path / "orders.csv", pl.concat([mixed_rows()] * 200)))
@@ -121,8 +153,12 @@ import resource, sys
 from pathlib import Path
 from preptime.bundle.bundle import Bundle
 from preptime.errors import OperationError
+from preptime.exploration import load_exploration
 from preptime.scoring.preview import preview_file
+from preptime.scoring.score_day import read_day_orders
 from preptime.scoring.score_file import score_file
+from preptime.sources.registry import open_source
+from preptime.validation.duplicates import order_id_texts
 bundle = Bundle.load(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, resource.RLIM_INFINITY))
 try:

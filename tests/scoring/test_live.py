@@ -55,6 +55,24 @@ def test_live_scores_depend_on_open_orders_before_each_row(bundle: Bundle, tmp_p
     assert "prediction_live" not in plain.columns
 
 
+def test_live_counts_repeated_orders_once(bundle: Bundle, tmp_path: Path) -> None:
+    """A day that is delivered twice has the predictions of the day."""
+    minutes = [(0, 60), (10, 20), (20, 5), (40, None), (50, 10)]
+    days = tmp_path / "once", tmp_path / "twice"
+    for folder, names in zip(days, (["day"], ["day", "day again"]), strict=True):
+        folder.mkdir()
+        for name in names:
+            path = folder / f"{name}.csv"
+            numbered = pl.read_csv(write_orders(path, minutes)).with_row_index("order_id")
+            numbered.write_csv(path)
+    once, twice = (tmp_path / f"{folder.name}.parquet" for folder in days)
+    score_file(str(days[0]), once, bundle, live=True)
+    for chunk_rows in (2, 3, 1_000):
+        score_file(str(days[1]), twice, bundle, live=True, chunk_rows=chunk_rows)
+        predicted = pl.read_parquet(once)
+        assert pl.read_parquet(twice).equals(pl.concat([predicted, predicted]))
+
+
 def test_live_without_outcomes_is_rejected(bundle: Bundle, tmp_path: Path) -> None:
     orders = write_orders(tmp_path / "orders.csv", [(0, None), (5, None)])
     with pytest.raises(DataError, match="have no outcomes, so every order of the latest 3 hours would count as open"):

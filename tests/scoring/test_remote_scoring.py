@@ -28,6 +28,7 @@ from preptime.scoring.travel_column import (
     FOOD_WAIT,
     TravelColumn,
 )
+from preptime.validation.audit import REJECT_SURPLUS
 from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, running_server
 from tests.scoring.delivery import delivery_bundle, delivery_frames
 from tests.scoring.factories import mixed_rows, small_bundle, write_orders
@@ -79,6 +80,7 @@ SOURCES = {
     "mixed.parquet": mixed_rows(),
     "typed.parquet": typed_rows(),
     "naive.parquet": typed_rows().with_columns(pl.col("order_acknowledged_at").dt.replace_time_zone(None)),
+    "dates.parquet": typed_rows().with_columns(pl.col("order_acknowledged_at").cast(pl.Date)),
 }
 
 
@@ -159,6 +161,16 @@ def test_remote_scoring_sends_values_in_the_schemas_formats(
     assert msgspec.structs.replace(remote, out=local.out) == local
 
 
+def test_remote_scoring_predicts_no_order_with_a_date(tmp_path: Path, delivery: tuple[Client, Bundle]) -> None:
+    client, bundle = delivery
+    rows = delivery_frames()[0].head(4).with_columns(created=dt.date(2015, 6, 12))
+    source = write_orders(tmp_path / "orders.parquet", rows)
+    scorer = RemoteScorer(client, client.bundle().models, bundle.schema, bundle.history.restaurants)
+    remote = score_file_remotely(source, tmp_path / "remote.parquet", scorer, orders_per_request=15)
+    local = score_file(source, tmp_path / "local.parquet", bundle)
+    assert remote.rejected == local.rejected == {"unparsable_time": 4}
+
+
 def test_remote_dispatch_equals_local_dispatch(tmp_path: Path, served: tuple[Client, Bundle]) -> None:
     client, bundle = served
     cells = ["240", "0", "", "soon", "21600", "60.5"]
@@ -217,6 +229,13 @@ def test_remote_scoring_rejects_malformed_line(tmp_path: Path, served: tuple[Cli
     document = score_file_remotely(str(path), tmp_path / "out.csv", scorer, orders_per_request=10)
     assert document.rejected == {"malformed_line": 1}
     assert document.predicted == 1
+    path.write_text(
+        f"order_acknowledged_at,order_value_gbp,restaurant_id,number_of_items,{REJECT_SURPLUS}\n"
+        f"{line},\n{line},line 3: more\n",
+        encoding="utf-8",
+    )
+    document = score_file_remotely(str(path), tmp_path / "out.csv", scorer, orders_per_request=10)
+    assert (document.rejected, document.predicted) == ({"malformed_line": 1}, 1)
 
 
 def test_client_bundle_returns_served_bundle(served: tuple[Client, Bundle]) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 
+import msgspec
 import polars as pl
 import pytest
 
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.store import Store
-from preptime.schema.schema import TAKE_HOME_SCHEMA
-from preptime.scoring.field_values import field_values
+from preptime.schema.schema import TAKE_HOME_SCHEMA, CustomFeature
+from preptime.scoring.field_values import FieldValues, field_values
 from preptime.scoring.scorer import PREDICTED_READY_AT, PREDICTION_REASON, BundleScorer
 from preptime.scoring.what_if import (
+    HOUR,
+    WEEKDAY,
     OrderInput,
     WhatIf,
     list_variables,
@@ -43,18 +46,18 @@ def test_what_if_curves_contain_the_prediction(bundle: Bundle) -> None:
     what_if = ask(ORDER, bundle)
     prediction = predicted_seconds(what_if.prediction)
     assert prediction is not None
-    for variable, value in {"number_of_items": 3.0, "hour": 19.0, "weekday": 5.0}.items():
+    for variable, value in {"number_of_items": 3.0, HOUR: 19.0, WEEKDAY: 5.0}.items():
         (p50,) = what_if.curves.filter((pl.col("variable") == variable) & (pl.col("at") == value))["p50"]
         assert p50 * 60 == pytest.approx(prediction, abs=1e-3)
     names = what_if.curves["variable"].unique(maintain_order=True).to_list()
-    assert names == ["hour", "weekday", "number_of_items", "order_value"]
+    assert names == [HOUR, WEEKDAY, "number_of_items", "order_value"]
     assert (what_if.curves["p10"] <= what_if.curves["p90"]).all()
 
 
 def test_what_if_point_equals_prediction_of_that_order(bundle: Bundle) -> None:
     curves = ask(ORDER, bundle).curves
     other = OrderInput("1", ORDER.acknowledged_at.replace(hour=13), ORDER.values)
-    (p90,) = curves.filter((pl.col("variable") == "hour") & (pl.col("at") == 13.0))["p90"]
+    (p90,) = curves.filter((pl.col("variable") == HOUR) & (pl.col("at") == 13.0))["p90"]
     assert p90 * 60 == pytest.approx(predicted_seconds(ask(other, bundle).prediction, 0.9), abs=1e-3)
 
 
@@ -114,6 +117,19 @@ def test_missing_feature_has_a_curve_but_no_current_value(delivery: Bundle) -> N
     variables = {variable.name: variable for variable in list_variables(order, delivery.schema, field_values(delivery))}
     assert variables["distance"].current is None
     assert len(variables["distance"].points) > 1
+
+
+def test_feature_named_hour_has_its_own_curve() -> None:
+    feature = CustomFeature(name="hour", column="hour", type="number")
+    schema = msgspec.structs.replace(TAKE_HOME_SCHEMA, features=(feature,))
+    order = ORDER.with_value("hour", 3.0)
+    variables = list_variables(order, schema, {"hour": FieldValues(minimum=0.0, maximum=5.0)})
+    names = [variable.name for variable in variables]
+    assert names == [HOUR, WEEKDAY, "number_of_items", "order_value", "hour"]
+    assert variables[-1].points == (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
+    assert len({*names}) == len(names)
+    assert vary(order, variables[0], 7.0).acknowledged_at.hour == 7
+    assert vary(order, variables[-1], 5.0).values["hour"] == 5.0
 
 
 def test_other_value_is_not_in_the_vocabulary() -> None:

@@ -32,7 +32,7 @@ from preptime.training.publishing import AuditActor
 from preptime.training.refresh import RefreshDocument, refresh_champion
 from preptime.training.train import TrainDocument, train
 from preptime.training.training_data import TrainingData
-from preptime.validation.audit import AuditedOrders, audit_orders
+from preptime.validation.audit import LABEL_COLUMNS, AuditedOrders, audit_orders
 from preptime.validation.data_gate import GateThresholds
 from preptime.validation.restaurants import read_restaurants
 
@@ -74,9 +74,12 @@ class SyntheticData:
         return cls(orders, restaurants, restaurant_index, audited, TrainingData.from_orders(audited, restaurant_index))
 
     def as_of(self, date: dt.date) -> SyntheticData:
-        """Return the data with only the orders that were ready before local midnight of `date`."""
-        is_ready = self.audited.frame["ready_local"] < dt.datetime.combine(date, dt.time())
-        return SyntheticData.from_frames(self.orders.filter(is_ready), self.restaurants, self.audited.schema)
+        """Return the data as of local midnight of `date`: without later orders, and without later outcomes."""
+        midnight, frame, schema = dt.datetime.combine(date, dt.time()), self.audited.frame, self.audited.schema
+        outcomes = {schema.orders[name].column for name in LABEL_COLUMNS if schema.has(name)} & {*self.orders.columns}
+        is_ready = frame["ready_local"] < midnight
+        known = self.orders.with_columns(pl.when(is_ready).then(pl.col(name)).alias(name) for name in sorted(outcomes))
+        return SyntheticData.from_frames(known.filter(frame["acknowledged_local"] < midnight), self.restaurants, schema)
 
 
 def run_refresh(data: SyntheticData, date: dt.date, store: Store) -> RefreshDocument:
@@ -91,6 +94,18 @@ def make_synthetic_data(plan: SynthesisPlan = PLAN) -> SyntheticData:
     """Synthesize and parse orders and restaurants."""
     orders, restaurants, _ = synthesize_frames(plan)
     return SyntheticData.from_frames(orders, restaurants)
+
+
+def with_stray_orders(data: SyntheticData, first: dt.date, strays: int) -> SyntheticData:
+    """Return the orders from `first`, and some orders a year before the month, as with a wrong year."""
+    shift = dt.timedelta(days=365)
+    stray = data.orders.head(strays).with_columns(
+        pl.col("order_id") + 100_000,
+        pl.col("order_acknowledged_at") - shift,
+        pl.col("order_ready_at") - shift,
+    )
+    kept = data.orders.filter(data.audited.frame["acknowledged_local"] >= dt.datetime.combine(first, dt.time()))
+    return SyntheticData.from_frames(pl.concat([stray, kept]), data.restaurants)
 
 
 def quick_plan(

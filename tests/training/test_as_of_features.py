@@ -133,15 +133,17 @@ def test_iter_snapshots_skips_days_without_orders(data: SyntheticData) -> None:
 def test_live_features_equal_those_of_requests(data: SyntheticData, features: FeatureMatrix) -> None:
     """A request sends what is known at its acknowledgement. The lookup is as of the order's day."""
     training_data, events = data.training_data, data.training_data.events
-    orders = training_data.orders
+    orders, instants = training_data.orders, training_data.orders.acknowledged_utc
+    assert instants is not None
     rows = np.arange(0, len(training_data), 97)
     counted = []
     for row in rows.tolist():
-        now, is_own = int(orders.acknowledged_at[row]), events.restaurant_id == orders.restaurant_id[row]
-        is_ready = events.ready_at < now
-        open_orders = events.acknowledged_at[is_own & ~is_ready].tolist()
-        completed = zip(events.ready_at[is_own & is_ready], events.prep_time_seconds[is_own & is_ready], strict=True)
-        counted.append(count_kitchen(now, open_orders, [(int(ready), int(prep)) for ready, prep in completed]))
+        now, is_own = int(instants[row]), events.restaurant_id == orders.restaurant_id[row]
+        is_ready = events.ready_utc < now
+        open_orders = events.acknowledged_utc[is_own & ~is_ready].tolist()
+        columns = events.ready_utc, events.ready_day, events.prep_time_seconds
+        completed = zip(*(column[is_own & is_ready].tolist() for column in columns), strict=True)
+        counted.append(count_kitchen(now, int(training_data.acknowledged_day[row]), open_orders, completed))
     expected = live_features(KitchenStates.from_rows(counted), features.lookup_seconds[rows])
     assert np.array_equal(features.live[rows], expected)
     assert np.array_equal(features.live_matrix[rows], np.hstack([features.X[rows], expected]))
@@ -158,6 +160,6 @@ def test_live_features_count_orders_that_are_never_ready(data: SyntheticData, fe
         pl.when(has_no_ready_time).then(None).otherwise(pl.col(name)).alias(name) for name in names
     )
     changed = SyntheticData.from_frames(orders, data.restaurants).training_data
-    assert len(changed) < len(data.orders) == len(changed.events.ready_at)
+    assert len(changed) < len(data.orders) == len(changed.events.ready_utc)
     live = build_feature_matrix(changed, june(1), june(15)).live
     assert live[:, 0].mean() > features.live[:, 0].mean()

@@ -11,12 +11,14 @@ import pytest
 
 from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.champion_log import Action, ChampionLog, LogEntry, LogEntryDraft
+from preptime.bundle.copying import copy_store
 from preptime.bundle.manifest import MODEL_FILE, JsonObject
 from preptime.bundle.store import Store
 from preptime.errors import BundleVerificationError, StoreError, UsageError
 from preptime.training import champion_review as reviewing
 from preptime.training.champion_review import ChampionReview, review_champion, training_bundle_of
 from preptime.training.publishing import build_champion_history, publish_refresh
+from tests.bundle.factories import damage_remote_bundle, remote_store
 from tests.training.factories import (
     ACTOR,
     IDLE_QUANTILE,
@@ -320,6 +322,19 @@ def test_review_rejects_damaged_previous_bundle(
     with pytest.raises(BundleVerificationError):
         review(data, store)
     assert ChampionLog(store).entries() == entries
+
+
+def test_review_checks_previous_bundle_despite_a_cached_copy(
+    data: SyntheticData, store: Store, good: TrainedStore, tmp_path: Path
+) -> None:
+    remote = remote_store(tmp_path)
+    copy_store(store, remote)
+    remote.fetch(good.document.bundle)
+    damage_remote_bundle(remote, good.document.bundle)
+    entries = ChampionLog(remote).entries()
+    with pytest.raises(BundleVerificationError):
+        review(data, remote)
+    assert ChampionLog(remote).entries() == entries
 
 
 def promote_later_champion(data: SyntheticData, store: Store, worse: TrainedStore) -> None:

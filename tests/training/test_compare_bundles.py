@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
 
 from preptime.bundle.bundle import Bundle, fetch_verified
 from preptime.bundle.store import Store
+from preptime.errors import UsageError
+from preptime.schema.schema import TAKE_HOME_SCHEMA, Target
 from preptime.training.as_of_features import build_feature_matrix
 from preptime.training.backtest import backtest, evaluate_graphs
 from preptime.training.challenger import train_challenger
 from preptime.training.comparison import compare_bundles, evaluate_bundle
 from preptime.training.training_data import ONE_DAY, day_number
-from tests.training.factories import SyntheticData, TrainedStore, june, quick_plan
+from tests.training.factories import SyntheticData, TrainedStore, copy_bundle, june, quick_plan
+
+TARGET = Target()
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +41,7 @@ def newer(data: SyntheticData, tmp_path_factory: pytest.TempPathFactory) -> Bund
 
 def test_compare_bundles_uses_days_after_both_fits(data: SyntheticData, older: Bundle, newer: Bundle) -> None:
     forward, backward = (
-        compare_bundles(data.training_data, *pair, june(15)) for pair in ((newer, older), (older, newer))
+        compare_bundles(data.training_data, *pair, june(15), target=TARGET) for pair in ((newer, older), (older, newer))
     )
     assert (forward.first_day, forward.last_day) == (backward.first_day, backward.last_day) == (june(14), june(15))
     assert forward.orders == backward.orders
@@ -44,7 +51,7 @@ def test_compare_bundles_uses_days_after_both_fits(data: SyntheticData, older: B
 
 
 def test_compare_bundles_same_bundle_fails(data: SyntheticData, older: Bundle) -> None:
-    comparison = compare_bundles(data.training_data, older, older, june(15))
+    comparison = compare_bundles(data.training_data, older, older, june(15), target=TARGET)
     assert not comparison.passed
     assert comparison.challenger_mae == comparison.champion_mae
 
@@ -54,9 +61,38 @@ def test_compare_bundles_without_common_days_fails(
     data: SyntheticData, older: Bundle, newer: Bundle, last: int
 ) -> None:
     for pair in ((older, newer), (newer, older)):
-        comparison = compare_bundles(data.training_data, *pair, june(last))
+        comparison = compare_bundles(data.training_data, *pair, june(last), target=TARGET)
         assert (comparison.orders, comparison.passed) == (0, False)
         assert "fitted on days through 2015-06-13" in comparison.summary
+        assert "Use --to 2015-06-14 or later: there are orders through 2015-06-15." in comparison.summary
+        assert "Compare them again" not in comparison.summary
+
+
+def test_compare_bundles_on_days_without_orders_says_so(data: SyntheticData, older: Bundle, newer: Bundle) -> None:
+    """The champion has no error on 14 June because there are no labels, and not because it didn't serve."""
+    gap = data.training_data.take(data.training_data.acknowledged_day != day_number(june(14)))
+    comparison = compare_bundles(gap, newer, older, june(14), target=TARGET)
+    assert comparison.orders == 0
+    assert "Significantly better than the champion: no labels." in comparison.summary
+    assert "no day on which it served" not in comparison.summary
+
+
+def test_compare_bundles_refuses_other_targets(
+    data: SyntheticData, newer: Bundle, good: TrainedStore, tmp_path: Path
+) -> None:
+    delivery = Target(name="delivery", title="delivery time")
+    schema = msgspec.structs.replace(TAKE_HOME_SCHEMA, target=delivery)
+    store = good.copy(tmp_path / "models")
+    other = fetch_verified(store, copy_bundle(store, good.document.bundle, schema=schema))
+    for pair in ((newer, other), (other, newer)):
+        with pytest.raises(UsageError, match=r"The challenger .* and the champion") as refused:
+            compare_bundles(data.training_data, *pair, target=TARGET)
+        assert refused.value.hint == "Compare bundles that predict the same target."
+    with pytest.raises(UsageError, match=r"orders have the target preparation .* predict delivery \(delivery time"):
+        compare_bundles(data.training_data, other, other, target=TARGET)
+    assert compare_bundles(data.training_data, other, other, target=delivery).orders > 0
+    with pytest.raises(UsageError, match=r"orders have the target delivery .* predict preparation"):
+        compare_bundles(data.training_data, newer, newer, target=delivery)
 
 
 def test_compare_bundles_uses_no_order_that_was_fitted(data: SyntheticData, older: Bundle, newer: Bundle) -> None:
@@ -64,9 +100,9 @@ def test_compare_bundles_uses_no_order_that_was_fitted(data: SyntheticData, olde
     fitted_through = max(bundle.manifest.window.fitted_through for bundle in (older, newer))
     assert fitted_through == june(13) == newer.manifest.date - ONE_DAY
     known = data.as_of(newer.manifest.date).training_data
-    right_after_training = compare_bundles(known, newer, older, known.last_day)
+    right_after_training = compare_bundles(known, newer, older, target=TARGET)
     assert "Compare them again after the orders of 2015-06-14 are complete." in right_after_training.summary
-    next_day = compare_bundles(data.training_data.as_of(june(15)), newer, older, june(14))
+    next_day = compare_bundles(data.training_data.as_of(june(15)), newer, older, june(14), target=TARGET)
     assert (next_day.first_day, next_day.last_day) == (june(14), june(14))
     evaluated = evaluate_bundle(data.training_data.as_of(june(15)), newer, june(14), june(14))
     assert next_day.orders == len(evaluated) > 0

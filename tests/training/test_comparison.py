@@ -110,7 +110,7 @@ def test_comparison_with_one_day_is_not_significant() -> None:
         "Significantly better than the champion",
         "Significantly better than the better baseline",
     ]
-    assert "of 1 day (-100.0 s, no standard error for one day)" in one_day.summary
+    assert "of 1 day (-100.0 s, no standard error for one day, over orders 0.0 s)" in one_day.summary
     assert two_days.passed
 
 
@@ -161,8 +161,10 @@ def test_first_reduced_set_must_not_be_significantly_worse() -> None:
     assert compare_reduced(equal).passed
     worse = compare_reduced(make_evaluated(LABEL + 301))
     assert [rule[:46] for rule in failed_rules(worse)] == ["Not significantly worse than the better baseli"]
-    one_day = make_evaluated(LABEL + 600)
-    assert compare_reduced(one_day.take(one_day.day == 0)).passed
+    for orders, passed in ((equal, True), (make_evaluated(LABEL + 600), False)):
+        one_day = compare_reduced(orders.take(orders.day == 0))
+        assert one_day.passed is passed
+        assert "no standard error for one day, over orders 0.0 s" in one_day.summary
     # With a champion, the conditions are those of all bundles.
     assert failed_rules(compare_reduced(equal, equal)) == [
         "Significantly better than the champion",
@@ -260,7 +262,7 @@ def test_comparison_without_orders_fails() -> None:
 
 
 def test_incomparable_bundles_fails_with_reason() -> None:
-    comparison = incomparable_bundles("challenger", "champion", june(14))
+    comparison = incomparable_bundles("challenger", "champion", june(14), june(14))
     assert not comparison.passed
     assert comparison.summary == (
         "Failed: Days that neither bundle was fitted on: none. "

@@ -173,7 +173,7 @@ def test_comparison_evaluates_champion_with_its_own_vocabulary(
     assert recoded.orders.categories is not None
     assert set(recoded.orders.categories[:, 1].tolist()) == {UNKNOWN_CODE, 0}
     bundle = fetch_verified(folder_store, challenger.manifest.id)
-    comparison = compare_bundles(changed.training_data, bundle, champion, june(15))
+    comparison = compare_bundles(changed.training_data, bundle, champion, june(15), target=Target())
     assert comparison.first_day == june(15)
     assert comparison.champion_mae is not None
 

@@ -21,11 +21,14 @@ from preptime.models.onnx_export import merge_to_onnx
 from preptime.models.quantile import FittedQuantileModel
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 from preptime.schema.toml_file import read_schema
+from preptime.training import offer as offer_module
 from preptime.training.as_of_features import FeatureMatrix
 from preptime.training.backtest import backtest
 from preptime.training.fitting import FitPlan, fitted_rows
-from preptime.training.offer import Offer, offer
+from preptime.training.offer import CHECKED_DAYS, Offer, _latest_features, offer
 from preptime.training.train import TrainDocument
+from preptime.training.training_data import date_from_day_number
+from preptime.validation.data_gate import GateThresholds
 from tests.models.custom_models import Fitted
 from tests.training.factories import (
     ACTOR,
@@ -165,16 +168,19 @@ def run_offer(
     *,
     name: str = "mine",
     fitted_through: dt.date = FITTED_THROUGH,
+    date: dt.date = DATE,
     plan: FitPlan | None = None,
+    thresholds: GateThresholds | None = None,
 ) -> TrainDocument:
     return offer(
         Offer(path, name, fitted_through),
         data.audited,
         data.restaurant_index,
-        DATE,
+        date,
         store,
         actor=ACTOR,
         plan=plan or quick_plan(),
+        thresholds=thresholds,
         with_report=False,
     )
 
@@ -229,6 +235,48 @@ def test_offered_point_model_is_added(data: SyntheticData, folder_store: Store, 
     mine = next(score for score in document.evaluation.scores if score.name == "mine")
     assert mine.mae is not None
     assert mine.mae > 0
+
+
+def without_days(data: SyntheticData, first: int, last: int) -> SyntheticData:
+    """Return the data without the orders of these days in June."""
+    day = pl.col("order_acknowledged_at").cast(pl.String).str.slice(8, 2).cast(pl.Int64)
+    orders = data.orders.filter(~day.is_between(first, last))
+    return SyntheticData.from_frames(orders, data.restaurants, data.audited.schema)
+
+
+def test_data_gate_decides_about_an_offer_after_closed_days(
+    data: SyntheticData, folder_store: Store, point_file: Path
+) -> None:
+    """As of 18 June, the three days before it have no orders."""
+    late, day = without_days(data, 14, 30), june(18)
+    with pytest.raises(DataError, match=r"The last order was acknowledged on 2015-06-13, 5 days before 2015-06-18"):
+        run_offer(late, folder_store, point_file, date=day)
+    accepted = GateThresholds(max_days_behind=5)
+    document = run_offer(late, folder_store, point_file, date=day, thresholds=accepted)
+    assert folder_store.read_manifest(document.bundle).models == ("rf", "mine", "quantile")
+
+
+@pytest.mark.parametrize(("first", "last"), [(14, 14), (11, 13), (10, 12)])
+def test_graph_is_checked_on_the_latest_days_with_orders(
+    data: SyntheticData, monkeypatch: pytest.MonkeyPatch, first: int, last: int
+) -> None:
+    monkeypatch.setattr(offer_module, "CHECKED_ROWS", 1)
+    remaining = without_days(data, first, last)
+    expected = [day for day in range(1, 14) if not first <= day <= last][-CHECKED_DAYS:]
+    features = _latest_features(remaining.audited, remaining.restaurant_index, DATE, TAKE_HOME_SCHEMA)
+    days = np.unique(features.data.acknowledged_day[features.rows])
+    assert [date_from_day_number(int(day)).day for day in days] == expected
+
+
+def test_graph_is_checked_on_more_days_if_they_have_few_orders(
+    data: SyntheticData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = data.training_data.as_of(DATE)
+    latest = int((rows.acknowledged_day[rows.is_fitting] >= (june(10) - dt.date(1970, 1, 1)).days).sum())
+    for count, first in ((latest, june(10)), (latest + 1, june(9))):
+        monkeypatch.setattr(offer_module, "CHECKED_ROWS", count)
+        features = _latest_features(data.audited, data.restaurant_index, DATE, TAKE_HOME_SCHEMA)
+        assert date_from_day_number(int(features.data.acknowledged_day[features.rows[0]])) == first
 
 
 def test_offer_that_loses_changes_nothing(

@@ -16,18 +16,18 @@ from preptime.bundle.store import Store
 from preptime.domain.orders import MIN_SCALED_SECONDS
 from preptime.evaluation.evaluated_orders import EvaluatedOrders
 from preptime.models.model import Model
-from preptime.models.quantile import order_quantiles
+from preptime.models.quantile import order_quantiles, shift_quantiles, snap
 from preptime.models.sklearn_models import GradientBoostingModel
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
 from preptime.training.backtest import backtest
-from preptime.training.calibration import conformal_scale, conformal_scores
+from preptime.training.calibration import conformal_scale, conformal_scores, few_label_values
 from preptime.training.challenger import train_challenger
 from preptime.training.comparison import evaluate_bundle
 from preptime.training.fitting import FitPlan, fitted_rows
 from preptime.training.gate import calibrate_by_day, has_better_live_model, walk_forward
 from preptime.training.promotion import evaluate_served_champions
 from preptime.training.train import NO_GATE_REASON
-from preptime.training.training_data import ONE_DAY, day_number
+from preptime.training.training_data import ONE_DAY, TrainingData, day_number
 from tests.training.factories import (
     QUANTILE,
     WEAK_DATE,
@@ -66,10 +66,11 @@ def test_walk_forward_predicts_each_day_from_the_days_before(features: FeatureMa
     days, labels = features.data.acknowledged_day, features.data.labels
     in_gate = (days >= day_number(FIRST)) & (days <= day_number(LAST))
     is_evaluated = features.data.is_evaluation[in_gate]
+    no_values = dict.fromkeys(days[in_gate].tolist(), np.empty(0))
     assert np.array_equal(gate.day, days[in_gate][is_evaluated])
     for X, quantiles in ((features.X, gate.quantiles), (features.live_matrix, gate.live_quantiles)):
         raw = raw_predictions(features, X)
-        expected = calibrate_by_day(raw, labels[in_gate], days[in_gate], features.data.is_fitting[in_gate])
+        expected = calibrate_by_day(raw, labels[in_gate], days[in_gate], features.data.is_fitting[in_gate], no_values)
         assert quantiles is not None
         assert np.array_equal(quantiles, expected[is_evaluated])
     is_fitted = fitted_rows(features, FIRST - ONE_DAY)
@@ -104,18 +105,71 @@ def test_calibrate_by_day_uses_only_the_other_days() -> None:
     day, y = np.sort(rng.integers(0, 3, n)), rng.gamma(3.0, 300.0, n)
     raw = np.tile(np.array([[400.0, 700.0, 900.0, 1_100.0]], np.float32), (n, 1))
     is_label = rng.random(n) < 0.9
-    calibrated = calibrate_by_day(raw, y, day, is_label)
+    no_values = dict.fromkeys(range(3), np.empty(0))
+    calibrated = calibrate_by_day(raw, y, day, is_label, no_values)
     for number in range(3):
         others = (day != number) & is_label
         scale = np.array(conformal_scale(conformal_scores(raw[others], y[others], np.empty(0))), np.float32)
         expected = order_quantiles(raw + scale * np.maximum(raw, np.float32(MIN_SCALED_SECONDS)))
         assert np.array_equal(calibrated[day == number], expected[day == number])
     other_labels = np.where(day == 1, y * 2, y)
-    again = calibrate_by_day(raw, other_labels, day, is_label)
+    again = calibrate_by_day(raw, other_labels, day, is_label, no_values)
     assert np.array_equal(again[day == 1], calibrated[day == 1])
     assert not np.array_equal(again[day != 1], calibrated[day != 1])
-    one_day = calibrate_by_day(raw, y, np.zeros(n, np.int64), is_label)
+    one_day = calibrate_by_day(raw, y, np.zeros(n, np.int64), is_label, no_values)
     assert np.array_equal(one_day, raw)
+
+
+def test_calibrate_by_day_uses_the_label_values_of_each_day() -> None:
+    """Day 1 has values, and day 0 has none. The labels, which are all 600 s, don't become values."""
+    raw = np.sort(np.random.default_rng(6).uniform(100, 3_000, (400, 4)), axis=1).astype(np.float32)
+    day, y, is_label = np.repeat([0, 1], 200), np.full(400, 600.0), np.ones(400, np.bool_)
+    values = np.array([250.0, 500.0])
+    calibrated = calibrate_by_day(raw, y, day, is_label, {0: np.empty(0), 1: values})
+    assert len(np.unique(calibrated[day == 0])) > 100
+    assert set(np.unique(calibrated[day == 1]).tolist()) <= set(values.tolist())
+    scale = np.array(conformal_scale(conformal_scores(raw[day == 0], y[day == 0], values)))
+    expected = order_quantiles(snap(shift_quantiles(raw[day == 1], scale), values))
+    assert np.array_equal(calibrated[day == 1], expected)
+
+
+def with_labels(data: TrainingData, seconds: NDArray[np.float64]) -> FeatureMatrix:
+    """Return the features of all days, with other labels [N]."""
+    completed = replace(data.completed, prep_time_seconds=seconds.astype(data.completed.prep_time_seconds.dtype))
+    return build_feature_matrix(replace(data, completed=completed), june(1), june(15))
+
+
+@pytest.mark.parametrize("earlier_minutes", [None, 5])
+def test_gate_predicts_with_label_values_of_the_days_before(data: SyntheticData, earlier_minutes: int | None) -> None:
+    """All labels of the gate are 450 s. Models fitted on the days before don't know that, and neither do predictions.
+
+    The days before have arbitrary seconds or multiples of 5 minutes.
+    """
+    known = data.training_data
+    labels = known.labels
+    if earlier_minutes:
+        labels = np.maximum(np.round(labels / (60 * earlier_minutes)), 1) * 60 * earlier_minutes
+    features = with_labels(known, np.where(known.acknowledged_day >= day_number(FIRST), 450, labels))
+    for first, last in ((FIRST, LAST), (FIRST, FIRST)):
+        gate = walk_forward(features, first, last, LIVE_PLAN)
+        is_first = gate.day == day_number(FIRST)
+        values = few_label_values(features.data.labels[fitted_rows(features, FIRST - ONE_DAY)])
+        for quantiles in (gate.quantiles, gate.live_quantiles):
+            assert quantiles is not None
+            predicted = np.unique(quantiles[is_first])
+            assert set(predicted.tolist()) <= set(values.tolist()) if earlier_minutes else len(predicted) > 100
+        assert 450 not in np.unique(gate.quantiles[is_first]).tolist()
+        assert np.abs(gate.default_predictions - gate.actual)[is_first].mean() > 60
+
+
+@pytest.mark.parametrize("retrain_every", [None, 1])
+def test_backtest_predicts_with_label_values_of_the_days_before(data: SyntheticData, retrain_every: int | None) -> None:
+    known = data.training_data
+    rounded = np.maximum(np.round(known.labels / 300), 1) * 300
+    changed = with_labels(known, np.where(known.acknowledged_day >= day_number(FIRST), 450, rounded)).data
+    evaluated = backtest(changed, FIRST, LAST, quick_plan(), retrain_every=retrain_every)
+    is_first = evaluated.day == day_number(FIRST)
+    assert (evaluated.quantiles[is_first] % 300 == 0).all()
 
 
 def test_live_model_is_kept_only_if_better(data: SyntheticData, folder_store: Store, gate: EvaluatedOrders) -> None:
@@ -149,7 +203,7 @@ def test_gate_uses_the_champion_that_served_each_day(
 ) -> None:
     known = data.as_of(june(14)).training_data
     weak, _, other = (Bundle.load(weak_store.fetch(bundle_id)) for bundle_id in changed_champions)
-    served = evaluate_served_champions(known, weak_store, (WEAK_DATE, june(13)))
+    served = evaluate_served_champions(known, weak_store, (WEAK_DATE, june(13))).evaluated
     assert served is not None
     first, second = evaluate_bundle(known, weak, WEAK_DATE, june(12)), evaluate_bundle(known, other, june(13), june(13))
     assert np.array_equal(served.quantiles, np.concatenate([first.quantiles, second.quantiles]))
@@ -175,16 +229,16 @@ def test_gate_leaves_out_days_without_a_fair_champion(
     days = june(9), june(14)
     later = run_training(data, june(14), weak_store, allow_promotion=False).bundle
     override_champion(weak_store, later, june(13))  # fitted through the 13th
-    served = evaluate_served_champions(known, weak_store, days)
+    served = evaluate_served_champions(known, weak_store, days).evaluated
     assert served is not None
     assert np.unique(served.day).tolist() == [day_number(june(day)) for day in (11, 12, 14)]
     for bundle_id in changed_champions[:2]:
         weak_store.delete(bundle_id)
-    served = evaluate_served_champions(known, weak_store, days)
+    served = evaluate_served_champions(known, weak_store, days).evaluated
     assert served is not None
     assert np.unique(served.day).tolist() == [day_number(june(14))]
     weak_store.delete(later)
-    assert evaluate_served_champions(known, weak_store, days) is None
+    assert evaluate_served_champions(known, weak_store, days).evaluated is None
 
 
 def test_gate_uses_a_refresh_if_its_parent_was_deleted(
@@ -192,9 +246,9 @@ def test_gate_uses_a_refresh_if_its_parent_was_deleted(
 ) -> None:
     """Both have the same models, and the history is that of each day."""
     known = data.as_of(june(14)).training_data
-    before = evaluate_served_champions(known, weak_store, (WEAK_DATE, june(12)))
+    before = evaluate_served_champions(known, weak_store, (WEAK_DATE, june(12))).evaluated
     weak_store.delete(changed_champions[0])
-    after = evaluate_served_champions(known, weak_store, (WEAK_DATE, june(12)))
+    after = evaluate_served_champions(known, weak_store, (WEAK_DATE, june(12))).evaluated
     assert before is not None
     assert after is not None
     assert np.array_equal(before.quantiles, after.quantiles)

@@ -7,18 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from preptime.bundle.backends.local import LocalBackend
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog
+from preptime.bundle.copying import copy_store
 from preptime.bundle.manifest import MODEL_FILE
 from preptime.bundle.store import Store
 from preptime.errors import BundleVerificationError, PreptimeError, StoreError, UsageError
 from preptime.training.comparison import Comparison
-from preptime.training.promotion import BACKFILL_REASON
+from preptime.training.promotion import BACKFILL_REASON, evaluate_served_champions
 from preptime.training.train import TrainDocument
 from preptime.training.training_data import ONE_DAY
+from tests.bundle.factories import damage_remote_bundle, remote_store
 from tests.training.factories import (
     IDLE_QUANTILE,
     WEAK_DATE,
@@ -146,13 +149,18 @@ def test_rolled_back_bundle_is_not_promoted_by_rerun(
     assert log.entries()[-1].action == "rollback"
 
 
-def test_damaged_champion_raises_and_keeps_challenger(
-    data: SyntheticData, weak: TrainedStore, weak_store: Store
-) -> None:
-    model = weak_store.fetch(weak.document.bundle) / MODEL_FILE
+def damage(store: Store, bundle_id: str) -> None:
+    """Change a byte of a bundle's models in the store."""
+    model = store.fetch(bundle_id) / MODEL_FILE
     content = bytearray(model.read_bytes())
     content[len(content) // 2] ^= 1
     model.write_bytes(content)
+
+
+def test_damaged_champion_raises_and_keeps_challenger(
+    data: SyntheticData, weak: TrainedStore, weak_store: Store
+) -> None:
+    damage(weak_store, weak.document.bundle)
     with pytest.raises(BundleVerificationError) as caught:
         run_training(data, june(14), weak_store)
     (kept,) = set(weak_store.bundle_ids()) - {weak.document.bundle}
@@ -164,6 +172,42 @@ def test_damaged_champion_raises_and_keeps_challenger(
     assert "bundles rollback" in caught.value.hint
     assert weak_store.log_file_names() == ["000001.json"]
     Bundle.load(weak_store.fetch(kept))
+
+
+def test_damaged_earlier_champion_is_left_out_with_a_note(
+    data: SyntheticData, weak: TrainedStore, weak_store: Store
+) -> None:
+    """A refresh has the same models. Without one, the days of the damaged bundle have no champion."""
+    parent = weak.document.bundle
+    refreshed = run_refresh(data, june(12), weak_store).bundle
+    intact = evaluate_served_champions(data.as_of(june(14)).training_data, weak_store, (WEAK_DATE, june(13)))
+    damage(weak_store, parent)
+    store = Store.open(weak_store.url)
+    document = run_training(data, june(14), store)
+    assert document.outcome == "promoted"
+    assert document.comparison is not None
+    assert document.comparison.notes == (f"{parent} is damaged in the store, so it isn't compared.",)
+    assert document.reason.endswith(document.comparison.notes[0])
+    assert document.comparison.differences[0].days == 3
+    assert intact.evaluated is not None
+    assert document.comparison.champion_mae == pytest.approx(
+        np.abs(intact.evaluated.default_predictions - intact.evaluated.actual).mean()
+    )
+    damage(store, refreshed)
+    known = data.as_of(june(14)).training_data
+    without = evaluate_served_champions(known, Store.open(weak_store.url), (WEAK_DATE, june(13)))
+    assert (without.evaluated, without.damaged) == (None, (parent, refreshed))
+
+
+def test_damage_in_a_remote_store_is_found_despite_a_cached_copy(
+    data: SyntheticData, weak: TrainedStore, tmp_path: Path
+) -> None:
+    store, bundle = remote_store(tmp_path), weak.document.bundle
+    copy_store(Store.open(str(weak.root)), store)
+    store.fetch(bundle)
+    damage_remote_bundle(store, bundle)
+    served = evaluate_served_champions(data.as_of(june(14)).training_data, store, (WEAK_DATE, june(13)))
+    assert (served.evaluated, served.damaged) == (None, (bundle,))
 
 
 def test_missing_champion_raises_and_names_training_date(

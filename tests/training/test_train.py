@@ -25,7 +25,7 @@ from preptime.synthetic import SynthesisPlan
 from preptime.training.challenger import train_challenger
 from preptime.training.comparison import Comparison
 from preptime.training.fitting import FitPlan
-from preptime.training.requirements import choose_mode
+from preptime.training.requirements import choose_mode, first_counted_day
 from preptime.training.training_data import TrainingData, rows_as_of
 from preptime.validation.data_gate import GateThresholds, thresholds_from_settings
 from tests.training.factories import (
@@ -33,10 +33,12 @@ from tests.training.factories import (
     SyntheticData,
     TrainedStore,
     bundle_bytes,
+    full_plan,
     june,
     make_synthetic_data,
     quick_plan,
     run_training,
+    with_stray_orders,
 )
 
 
@@ -276,3 +278,55 @@ def test_train_with_labels_of_five_minutes_predicts_them(data: SyntheticData, fo
     predicted = bundle.predict(data.training_data.orders).quantiles
     assert set(np.unique(predicted % 300).tolist()) == {0.0}
     assert document.parity_seconds["quantile"] == 0
+
+
+def with_default_label(data: SyntheticData, before: dt.date) -> SyntheticData:
+    """Return the data with labels of 600 s for all orders that were acknowledged before a date."""
+    acknowledged, is_early = pl.col("order_acknowledged_at"), pl.col("order_acknowledged_at").dt.date() < before
+    changed = data.orders.with_columns(
+        order_ready_at=pl.when(is_early).then(acknowledged + dt.timedelta(minutes=10)).otherwise("order_ready_at"),
+        prep_time_seconds=pl.when(is_early).then(600).otherwise("prep_time_seconds"),
+    )
+    return SyntheticData.from_frames(changed, data.restaurants)
+
+
+@pytest.mark.parametrize("day", [16, 12])
+def test_train_with_constant_labels_predicts_them(data: SyntheticData, folder_store: Store, day: int) -> None:
+    """A till that writes a default time: in all orders, or before 12 June, the second day of the gate."""
+    plan = full_plan()
+    document = run_training(with_default_label(data, june(day)), june(14), folder_store, plan=plan)
+    bundle = fetch_verified(folder_store, document.bundle)
+    assert bundle.manifest.models == tuple(plan.models)
+    assert document.evaluation is not None
+    assert (document.evaluation.scores[0].mae == 0) is (day == 16)
+
+
+@pytest.mark.parametrize("strays", [1, 3, 29])
+def test_stray_old_orders_dont_lengthen_the_window(data: SyntheticData, folder_store: Store, strays: int) -> None:
+    """Seven days of orders have a gate of three days, with or without some orders of the year before."""
+    stray = with_stray_orders(data, june(9), strays)
+    assert stray.training_data.first_day.year == 2014
+    assert first_counted_day(stray.training_data) == june(9)
+    assert choose_mode(stray.training_data, june(16)).gate_days == 3
+    document = run_training(stray, june(16), folder_store, thresholds=GateThresholds(min_days=3, min_orders=100))
+    window = folder_store.read_manifest(document.bundle).window
+    assert (window.gated_from, window.gated_through) == (june(13), june(15))
+
+
+def test_few_days_and_a_stray_order_are_refused_with_its_date(data: SyntheticData, folder_store: Store) -> None:
+    lenient = GateThresholds(min_days=1, min_orders=1, max_unusable_share=1.0)
+    with pytest.raises(DataError) as refused:
+        run_training(with_stray_orders(data, june(14), 1), june(16), folder_store, thresholds=lenient)
+    assert (
+        "Training needs 3 days: 2 to fit on, and 1 to evaluate. The first completed order is of 2014-06-01, and days "
+        "count from 2015-06-14, because there are fewer than 30 orders before it."
+    ) in refused.value.facts
+    assert refused.value.hint == "Provide orders from 2015-06-13 or earlier, or use --date 2015-06-17."
+
+
+def test_reduced_set_with_a_stray_order_names_its_date(data: SyntheticData) -> None:
+    mode = choose_mode(with_stray_orders(data, june(12), 1).training_data, june(16))
+    assert mode.reduced_reason == (
+        "There are 4 days of orders, and all models need 5. The first completed order is of 2014-06-01, and days count "
+        "from 2015-06-12, because there are fewer than 30 orders before it."
+    )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from preptime.domain.validation_reasons import VALIDATION_RULES, Purpose, ValidationReason
 from preptime.errors import DataError
+from preptime.features.kitchen import NEVER
 from preptime.training.training_data import TrainingData, date_from_day_number, day_number, rows_as_of
 from preptime.validation.audit import audit_orders
 from tests.training.factories import SyntheticData, equal_training_data, june
@@ -107,6 +108,20 @@ def test_rows_as_of_ignores_later_rows(data: SyntheticData) -> None:
     assert len(rows_as_of(audited, data.restaurant_index, late)) > len(known)
 
 
+def test_rows_as_of_empties_outcomes_from_midnight_on(data: SyntheticData) -> None:
+    """A training as of a date doesn't depend on whether the outcome of an order that was open at midnight is known."""
+    then, later = (
+        TrainingData.from_orders(rows_as_of(audited, data.restaurant_index, june(10)), data.restaurant_index)
+        for audited in (data.as_of(june(10)).audited, data.audited)
+    )
+    assert then.fingerprint() == later.fingerprint()
+    frame, midnight = data.audited.frame, dt.datetime(2015, 6, 10)
+    open_orders = ((frame["acknowledged_local"] < midnight) & (frame["ready_local"] >= midnight)).sum()
+    assert open_orders > 0
+    assert np.count_nonzero(later.events.ready_utc == NEVER) == open_orders
+    assert len(later) == (data.training_data.ready_day < day_number(june(10))).sum()
+
+
 def test_rows_as_of_keeps_rows_with_unreadable_times(data: SyntheticData) -> None:
     orders = data.orders.with_columns(pl.col("order_acknowledged_at").cast(pl.String))
     orders = orders.with_columns(
@@ -142,9 +157,9 @@ def test_fingerprint_changes_with_any_value(data: SyntheticData) -> None:
     changed_labels[17] += 1
     completed = replace(original.completed, prep_time_seconds=changed_labels)
     assert replace(original, completed=completed).fingerprint() != original.fingerprint()
-    opened = original.events.acknowledged_at.copy()
+    opened = original.events.acknowledged_utc.copy()
     opened[17] -= 1
-    events = replace(original.events, acknowledged_at=opened)
+    events = replace(original.events, acknowledged_utc=opened)
     assert replace(original, events=events).fingerprint() != original.fingerprint()
     assert replace(original).fingerprint() == original.fingerprint()
     assert original.as_of(june(9)).fingerprint() != original.fingerprint()

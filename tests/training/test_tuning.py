@@ -6,27 +6,31 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 
 from preptime.domain.orders import DEFAULT_MODEL
 from preptime.errors import DataError, OperationError, UsageError
 from preptime.evaluation.metrics import quantile_scores
 from preptime.models.catalogue import CATALOGUE
+from preptime.models.catboost_models import CatBoostModel
 from preptime.models.quantile import QuantileModel
 from preptime.schema.schema import ModelSettings
+from preptime.training import tuning
 from preptime.training.as_of_features import FeatureMatrix
-from preptime.training.gate import walk_forward
+from preptime.training.gate import calibrate_by_day, walk_forward
 from preptime.training.search_spaces import SEARCH_SPACES, Choices, NumberRange, default_parameters
 from preptime.training.training_data import day_number
 from preptime.training.tuning import SearchPlan, TrialResult, TuneDocument, TuningDays, tune
 from preptime.training.tuning_study import DailyLosses, StudySettings, open_study
 from tests.requirements import ROOT
-from tests.training.factories import QUANTILE, SyntheticData, june, quick_plan
+from tests.training.factories import QUANTILE, SyntheticData, june, quick_plan, with_stray_orders
 from tests.training.tunable_model import MODEL_SOURCE
 
 DATE = june(13)
@@ -94,6 +98,26 @@ def test_quantile_loss_is_that_of_the_gate(features: FeatureMatrix) -> None:
     assert losses.objective == "pinball"
     assert [number for number, _ in reports] == [0, 1, 2, 3, 4]
     assert all(loss > 0 for _, loss in reports)
+
+
+def test_quantiles_of_a_block_are_values_of_the_labels_before_it(features: FeatureMatrix) -> None:
+    """All labels are multiples of 5 minutes, and from 13 June of 7 minutes, which no prediction is."""
+    data = features.data
+    known, later = (np.maximum(np.round(data.labels / step), 1) * step for step in (300, 420))
+    labels = np.where(data.acknowledged_day >= day_number(june(13)), later, known)
+    completed = replace(data.completed, prep_time_seconds=labels.astype(data.completed.prep_time_seconds.dtype))
+    changed = replace(features, data=replace(data, completed=completed))
+    blocks = ((june(11), june(12)), (june(13), june(14)))
+    predicted: list[NDArray[np.float32]] = []
+
+    def record(*arguments: Any) -> NDArray[np.float32]:
+        predicted.append(calibrate_by_day(*arguments))
+        return predicted[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuning, "calibrate_by_day", record)
+        TuningDays(changed, blocks, 1, 12).evaluate(QUANTILE, lambda *_: None)
+    assert (predicted[0] % 300 == 0).all()
 
 
 def test_search_improves_a_bad_default_and_stops_early(search: Search) -> None:
@@ -206,6 +230,20 @@ def test_failed_trial_is_recorded_and_the_first_is_raised(model_file: Path, sear
         search("other.jsonl", trials=8, models=settings_of(model_file, "Picky", factor=5.0))
 
 
+def test_trial_that_catboost_refuses_is_recorded(features: FeatureMatrix, tmp_path: Path) -> None:
+    settings = StudySettings("cat", june(13), june(14), 2, 12, "0", {}, {"depth": NumberRange(2, 17)})
+    days = TuningDays(features, ((june(13), june(14)),), 1, 12)
+
+    def evaluate(parameters: Mapping[str, Any], report: Any) -> DailyLosses:
+        return days.evaluate(CatBoostModel(tree_count=2, **parameters), report)
+
+    with open_study(tmp_path / "study.jsonl", settings, [{"depth": 2}, {"depth": 17}]) as study:
+        first, second = (study.run_trial(evaluate) for _ in range(2))
+    assert (first.state, second.state) == ("complete", "failed")
+    assert "CatBoost can't fit" in second.error
+    assert "Maximum tree depth is 16" in second.error
+
+
 @pytest.mark.parametrize(
     ("name", "class_name", "message"),
     [
@@ -283,6 +321,14 @@ def test_too_few_days_are_refused_with_the_possible_number(search: Search, data:
     )
     with pytest.raises(DataError, match="nothing to tune"):
         search(data=few, days=2, date=june(14))
+
+
+def test_stray_old_order_doesnt_count_as_days_to_fit_on(search: Search, data: SyntheticData) -> None:
+    """The first fit of a search on 14 days would have only the order of the year before."""
+    with pytest.raises(DataError, match=r"days count from 2015-06-01") as raised:
+        search(data=with_stray_orders(data, june(1), 1), days=14, date=june(15))
+    assert "The first completed order is of 2014-06-01" in raised.value.facts
+    assert "Use --days 12, or provide orders from 2015-05-30 or earlier." in raised.value.hint
 
 
 def test_catalogue_model_has_ranges_around_its_defaults(search: Search) -> None:

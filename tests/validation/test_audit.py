@@ -14,7 +14,8 @@ from preptime.domain.restaurant_ids import UNKNOWN_RESTAURANT_KEY
 from preptime.domain.validation_reasons import Purpose, ValidationReason, reasons_in_mask
 from preptime.errors import DataError
 from preptime.schema.schema import TAKE_HOME_SCHEMA
-from preptime.validation.audit import audit_orders, to_order_columns
+from preptime.validation.audit import audit_orders, to_kitchen_events, to_order_columns
+from preptime.validation.restaurants import read_restaurants
 from tests.validation.factories import make_month, make_order, make_orders, make_restaurant_index
 
 RESTAURANT_INDEX = make_restaurant_index()
@@ -123,6 +124,46 @@ def test_audit_orders_label_across_clock_change() -> None:
     assert audited["prep_time_seconds"].to_list() == [1200]
     assert audited["acknowledged_local"].to_list() == [datetime(2015, 10, 25, 1, 50)]
     assert audited["ready_local"].to_list() == [datetime(2015, 10, 25, 1, 10)]
+
+
+@pytest.mark.parametrize(
+    ("acknowledged", "ready", "local"),
+    [
+        ("2015-10-25T00:50:00Z", "2015-10-25T01:10:00Z", datetime(2015, 10, 25, 1, 10)),  # 01:00 occurs twice
+        ("2015-03-29T00:50:00Z", "2015-03-29T01:10:00Z", datetime(2015, 3, 29, 2, 10)),  # 01:00 is skipped
+    ],
+)
+def test_audit_orders_durations_across_clock_changes(acknowledged: str, ready: str, local: datetime) -> None:
+    """A label as a duration has the ready time of the same label as a time."""
+    both = make_order(order_acknowledged_at=acknowledged, order_ready_at=ready, prep_time_seconds="1200")
+    frames = [
+        audit_orders(make_orders(row), RESTAURANT_INDEX, need_label=True).frame.select("ready_local", "ready_utc")
+        for row in ({**both, "order_ready_at": None}, {**both, "prep_time_seconds": None})
+    ]
+    assert frames[0].equals(frames[1])
+    assert frames[0].row(0) == (local, datetime.fromisoformat(ready).replace(tzinfo=None))
+
+
+def test_kitchens_of_audited_orders_in_a_repeated_hour() -> None:
+    """In Cairo, 24:00 is 23:00 again on October 26, 2023. The first two orders are open when the others are new."""
+    restaurants = read_restaurants(
+        pl.DataFrame({"restaurant_id": [1], "country": ["Egypt"], "city": ["Cairo"], "type_of_food": ["thai"]})
+    )
+    times = ("20:50", "21:10"), ("20:55", "21:20"), ("21:05", "21:30")
+    rows = [
+        make_order(
+            restaurant_id="1",
+            order_acknowledged_at=f"2023-10-26T{acknowledged}:00Z",
+            order_ready_at=f"2023-10-26T{ready}:00Z",
+            prep_time_seconds=None,
+        )
+        for acknowledged, ready in times
+    ]
+    audited = audit_orders(make_orders(*rows), restaurants, need_label=True)
+    assert audited.frame["acknowledged_local"].dt.hour().to_list() == [23, 23, 23]
+    states = to_kitchen_events(audited).replay(to_order_columns(audited.frame, restaurants))
+    assert states.open_orders.tolist() == [0, 1, 2]
+    assert states.recent_orders.tolist() == [0, 0, 0]
 
 
 def test_audit_orders_without_label_column_raises() -> None:

@@ -57,10 +57,11 @@ def test_every_instant_is_valid_exactly_within_its_range(number: int, unit: str,
 
 @settings(deadline=None)
 @given(INT32)
-def test_every_date_is_valid_exactly_within_its_range(day: int) -> None:
-    cells = pl.Series([day], dtype=pl.Int32).cast(pl.Date)
+def test_every_date_is_invalid_as_a_time(day: int) -> None:
+    cells = pl.Series([day, None], dtype=pl.Int32).cast(pl.Date)
     parsed = _parse(cells)
-    assert parsed.invalid.tolist() == [not EARLIEST_SECONDS <= day * 86_400 < LATEST_SECONDS]
+    assert parsed.invalid.tolist() == [True, False]
+    assert parsed.missing.tolist() == [False, True]
     assert cells_as_text(cells)[0] == f"{day} days since 1970" or len(cells_as_text(cells)[0]) == 10
 
 

@@ -96,6 +96,20 @@ def test_derive_reads_features_of_restaurants() -> None:
     assert audit.index.vocabularies.custom == (("Ace",),)
 
 
+def test_derive_counts_all_spellings_of_a_boolean_as_one_value() -> None:
+    schema = parse_schema(
+        _ORDERS_SECTION
+        + '[restaurants]\ntime_zone = "UTC"\n[features]\nchain = { type = "category", of = "restaurant" }\n'
+    )
+    rows = pl.concat([ORDERS.filter(pl.col("store_id") == "b").head(1)] * 7)
+    chains = ["True", "TRUE", "true", "other", "other", "", " "]
+    audit = derive_restaurants(rows.with_columns(chain=pl.Series(chains)), schema)
+    assert audit.index.vocabularies.custom == (("true",),)
+    assert audit.messages == (
+        "chain differs between the orders of 1 of 1 restaurant. The most frequent value is used.",
+    )
+
+
 def test_derive_typed_identifiers_equal_text() -> None:
     ids = [3, 1, 2, 3, 1, 2, 3, 1, 2]
     typed = derive_restaurants(ORDERS.with_columns(store_id=pl.Series(ids)), SCHEMA).index

@@ -42,6 +42,7 @@ def _parsed(cells: pl.Series) -> list[int | ValidationReason]:
 
 @given(st.lists(TEXTS | st.none()))
 @example(["7", "8"])
+@example(["-0.0", "9007199254740992.0", "9007199254740993.0", None])
 def test_parse_text_matches_single_values(texts: list[str | None]) -> None:
     cells, expected = pl.Series("id", texts, pl.String), [parse_restaurant_id(text) for text in texts]
     assert _parsed(cells) == expected

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from preptime.api.parsing import number_parser
 from preptime.api.request_types import RequestTypes
 from preptime.api.schema import FieldDescription, Order
-from preptime.domain.cells import MAX_CATEGORY_CHARACTERS
+from preptime.domain.cells import MAX_CATEGORY_CHARACTERS, category_codes, category_name
 from preptime.domain.orders import UNKNOWN_CODE
-from preptime.domain.restaurant_ids import drop_zero_fraction
 from preptime.domain.timestamps import WHITESPACE
 from preptime.domain.validation_reasons import ValidationReason
 from preptime.features.feature_set import DEFAULT_MAXIMUM, DEFAULT_MINIMUM
@@ -47,6 +46,7 @@ class _Category:
     field: str
     is_required: bool
     codes: dict[str, int]
+    """By value (`category_name`). Other spellings aren't included."""
     restaurant_codes: NDArray[np.int32] | None
     """[R + 1] the code of every restaurant. The last entry is `UNKNOWN_CODE`."""
 
@@ -130,12 +130,12 @@ class CustomFeatureReader:
 def category_text(cell: object) -> str:
     """Return a JSON value as the text of a category, as a column has it. Null, a list, and an object are missing."""
     if type(cell) is str:
-        return drop_zero_fraction(cell.strip(WHITESPACE)[:MAX_CATEGORY_CHARACTERS])
+        return category_name(cell.strip(WHITESPACE)[:MAX_CATEGORY_CHARACTERS])
     if type(cell) is bool:
         return "true" if cell else "false"
     if type(cell) is int:
         return str(cell)[:MAX_CATEGORY_CHARACTERS] if cell.bit_length() <= _MAX_TEXT_BITS else "…"
-    return drop_zero_fraction(_float_text(cell)) if type(cell) is float else ""
+    return category_name(_float_text(cell)) if type(cell) is float else ""
 
 
 def _float_text(number: float) -> str:
@@ -161,7 +161,7 @@ def _build_categories(restaurants: RestaurantIndex, attributes: dict[str, str]) 
             attributes.get(feature.name, ""),
             feature.column,
             feature.required and feature.of == "order",
-            {name: code for code, name in enumerate(vocabulary)},
+            {name: code for name, code in category_codes(vocabulary).items() if name == category_name(name)},
             _restaurant_codes(restaurants, owned.index(feature)) if feature.of == "restaurant" else None,
         )
         for feature, vocabulary in zip(features, restaurants.vocabularies.custom, strict=True)

@@ -6,17 +6,22 @@ from collections.abc import Callable, Iterator
 from zoneinfo import ZoneInfo
 
 from preptime.api.parsing import LocalTimestamp, format_value, number_parser
-from preptime.domain.timestamps import MICROSECONDS
+from preptime.domain.timestamps import MICROSECONDS, SECONDS_PER_DAY
 from preptime.domain.validation_reasons import ValidationReason
 from preptime.features.kitchen import OPEN_SECONDS, count_kitchen
 
 MAX_KITCHEN_ORDERS = 500
 """Orders in each list of a kitchen. A kitchen with more has a wrong list, for example that of a whole city."""
 _MAX_PREP_SECONDS = 1_000_000.0
+_DAY_MICROSECONDS = SECONDS_PER_DAY * MICROSECONDS
+
+_OPEN, _COMPLETED = "kitchen.open_orders", "kitchen.completed_orders"
 
 KitchenRow = tuple[int, int, int]
 """One row of `KitchenStates`."""
 ParseTime = Callable[[object, ZoneInfo], LocalTimestamp | None]
+_Place = tuple[str, int]
+"""The name of a list and an index in it. Only errors need them as text."""
 
 _parse_prep = number_parser((0.0, _MAX_PREP_SECONDS))
 
@@ -25,12 +30,12 @@ class KitchenError(Exception):
     """The state of a kitchen that can't be used. Its text names the field, the value, and the expected value."""
 
 
-def read_kitchen(cell: object, acknowledged_at: int, zone: ZoneInfo, parse_time: ParseTime) -> KitchenRow:
+def read_kitchen(cell: object, acknowledged: LocalTimestamp, zone: ZoneInfo, parse_time: ParseTime) -> KitchenRow:
     """Return the state of a kitchen in a request.
 
     Args:
         cell: The value of the field `kitchen`.
-        acknowledged_at: The order's acknowledgement, in local seconds since 1970-01-01 00:00.
+        acknowledged: The order's acknowledgement.
         zone: The restaurant's time zone.
         parse_time: The parser of the acknowledgements of orders.
 
@@ -43,22 +48,26 @@ def read_kitchen(cell: object, acknowledged_at: int, zone: ZoneInfo, parse_time:
     open_count = 0
     if type(opened) is int:
         if not 0 <= opened <= MAX_KITCHEN_ORDERS:
-            raise _error("kitchen.open_orders", opened, f"a number from 0 to {MAX_KITCHEN_ORDERS}")
+            raise _error(_OPEN, opened, f"a number from 0 to {MAX_KITCHEN_ORDERS}")
         open_count, opened = opened, None
     open_times = [
-        _read_time(order, "acknowledged_at", name, zone, parse_time)
-        for name, order in _iterate_orders("kitchen.open_orders", opened, "a number of orders, or a list of them")
+        _read_time(order, "acknowledged_at", (_OPEN, index), zone, parse_time)[1] // MICROSECONDS
+        for index, order in _iterate_orders(_OPEN, opened, "a number of orders, or a list of them")
     ]
-    completed_orders = [
-        (_read_time(order, "ready_at", name, zone, parse_time), _read_prep(order, name))
-        for name, order in _iterate_orders("kitchen.completed_orders", completed, "a list of orders")
-    ]
-    counted, recent, log_sum = count_kitchen(acknowledged_at, open_times, completed_orders)
+    completed_orders = []
+    for index, order in _iterate_orders(_COMPLETED, completed, "a list of orders"):
+        local, utc = _read_time(order, "ready_at", (_COMPLETED, index), zone, parse_time)
+        prep = _read_prep(order, (_COMPLETED, index))
+        completed_orders.append((utc // MICROSECONDS, local // _DAY_MICROSECONDS, prep))
+    local, utc = acknowledged
+    counted, recent, log_sum = count_kitchen(
+        utc // MICROSECONDS, local // _DAY_MICROSECONDS, open_times, completed_orders
+    )
     return open_count + counted, recent, log_sum
 
 
-def _iterate_orders(name: str, cell: object, expected: str) -> Iterator[tuple[str, dict[str, object]]]:
-    """Yield the name and the value of each order in a list. A missing list has none."""
+def _iterate_orders(name: str, cell: object, expected: str) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield the index and the value of each order in a list. A missing list has none."""
     if cell is None:
         return
     if not isinstance(cell, list):
@@ -68,22 +77,24 @@ def _iterate_orders(name: str, cell: object, expected: str) -> Iterator[tuple[st
     for index, order in enumerate(cell):
         if not isinstance(order, dict):
             raise _error(f"{name}[{index}]", order, "an object")
-        yield f"{name}[{index}]", order
+        yield index, order
 
 
-def _read_time(order: dict[str, object], field: str, name: str, zone: ZoneInfo, parse_time: ParseTime) -> int:
+def _read_time(
+    order: dict[str, object], field: str, place: _Place, zone: ZoneInfo, parse_time: ParseTime
+) -> LocalTimestamp:
     cell = order.get(field)
     timestamp = parse_time(cell, zone)
     if timestamp is None:
-        raise _error(f"{name}.{field}", cell, "a time in the format of the order's acknowledgement")
-    return timestamp[0] // MICROSECONDS
+        raise _error(f"{place[0]}[{place[1]}].{field}", cell, "a time in the format of the order's acknowledgement")
+    return timestamp
 
 
-def _read_prep(order: dict[str, object], name: str) -> int:
+def _read_prep(order: dict[str, object], place: _Place) -> int:
     cell = order.get("prep_time_seconds")
     seconds = _parse_prep(cell)
     if isinstance(seconds, ValidationReason):
-        raise _error(f"{name}.prep_time_seconds", cell, "a number of seconds from 0")
+        raise _error(f"{place[0]}[{place[1]}].prep_time_seconds", cell, "a number of seconds from 0")
     return int(min(seconds, OPEN_SECONDS + 1))
 
 

@@ -224,7 +224,8 @@ class _MetricsCollector:
             "preptime_workers_without_store", "Workers that can't reach the store.", value=without_store
         )
         age = GaugeMetricFamily(
-            "preptime_history_age_seconds", "Age of the oldest active history, from midnight (UTC) of its date."
+            "preptime_history_age_seconds",
+            "Age of the oldest active history, from midnight of its date in the westernmost time zone, including UTC.",
         )
         midnights = [state.history_timestamp for state in self._states if state.ready]
         if midnights:

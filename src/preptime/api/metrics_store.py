@@ -77,7 +77,7 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
     bundle: str = ""
     champion_number: int = 0
     history_timestamp: float = 0.0
-    """Midnight (UTC) of the bundle's as-of date, in seconds since 1970. The history has events before it."""
+    """Midnight of the bundle's as-of date (`last_midnight`). The history has events before it."""
     rejected_bundle: str = ""
     """The latest champion's bundle, if this worker rejected it."""
     champion_error: str = ""

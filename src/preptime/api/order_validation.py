@@ -90,7 +90,7 @@ def read_orders(orders: Sequence[Order], lookup: OrderLookup) -> ParsedOrders:
         else:
             timestamp, row, order_notes = parsed
             if order.kitchen is not None:
-                kitchen = _read_kitchen(order, row[0], lookup)
+                kitchen = _read_kitchen(order, timestamp, lookup)
                 if isinstance(kitchen, str):
                     order_notes = _add_kitchen_error(order_notes, kitchen)
                 else:
@@ -139,11 +139,11 @@ def _read_order(order: Order, lookup: OrderLookup) -> tuple[LocalTimestamp, Orde
     return timestamp, (*row, numbers, codes), OrderNotes(differs, missing) if differs or missing else None
 
 
-def _read_kitchen(order: Order, acknowledged_at: int, lookup: OrderLookup) -> KitchenRow | str:
+def _read_kitchen(order: Order, acknowledged: LocalTimestamp, lookup: OrderLookup) -> KitchenRow | str:
     """Return the state of the kitchen of an order, or why it can't be used."""
     try:
         return read_kitchen(
-            order.kitchen, acknowledged_at, time_zone_of_order(order, lookup), lookup.parsers.acknowledged_at
+            order.kitchen, acknowledged, time_zone_of_order(order, lookup), lookup.parsers.acknowledged_at
         )
     except KitchenError as error:
         return str(error)

@@ -29,6 +29,7 @@ from preptime.api.schema import (
 )
 from preptime.domain.data_dictionary import REQUEST_COLUMNS
 from preptime.domain.dispatch import MAX_TRAVEL_SECONDS
+from preptime.features.feature_set import valid_range
 from preptime.schema.schema import CustomFeature, Schema, SchemaColumn
 
 _ALSO_ACCEPTED = {
@@ -289,7 +290,8 @@ def expected_feature(feature: CustomFeature) -> str:
     """Return the expected content of a custom feature, for messages."""
     if feature.type == "category":
         return "a text"
-    return f"a number from {feature.range[0]:,.10g} to {feature.range[1]:,.10g}" if feature.range else "a number"
+    _, _, expected = valid_range(feature)
+    return expected
 
 
 def field_schema(field: FieldDescription, schema: Schema) -> JsonObject:

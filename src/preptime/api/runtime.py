@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 import os
 import threading
@@ -21,6 +20,7 @@ from preptime.api.service import Service
 from preptime.api.telemetry import OtlpTraceExporter, open_trace_exporter
 from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.store import CheckLimits, Store
+from preptime.domain.time_zones import last_midnight
 from preptime.keys import Keys
 from preptime.settings import Settings
 
@@ -140,5 +140,5 @@ def _worker_state(service: Service, watcher: ChampionWatcher, limits: dict[str, 
         ready=True,
         bundle=manifest.id,
         champion_number=state.active_model.entry.number,
-        history_timestamp=dt.datetime.combine(manifest.date, dt.time(), dt.UTC).timestamp(),
+        history_timestamp=last_midnight(manifest.date, manifest.vocabularies.time_zone),
     )

@@ -1,12 +1,12 @@
 """The meaning of one cell, shared by the parsers of one order (`api`) and of columns (`validation`).
 
-Defines missing values, formats of numbers, exact whole numbers, and category codes.
+Defines missing values, formats of numbers, exact whole numbers, and the names and codes of categories.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,6 +22,11 @@ MAX_CATEGORY_CHARACTERS = 200
 _MAX_CODE_DIGITS = 10
 MAX_EXACT_FLOAT = 2.0**53
 """The largest magnitude at which a 64-bit float still distinguishes whole numbers."""
+WHOLE_FLOAT_PATTERN = r"^-?(?:0|[1-9][0-9]{0,15})\.0$"
+"""A whole number as pandas writes it in a column of floats."""
+OTHER_SPELLING_PATTERN = rf"{WHOLE_FLOAT_PATTERN}|^(?:True|TRUE|False|FALSE)$"
+"""The texts that `category_name` changes: pandas writes `1.0` and `True`, and spreadsheets write `TRUE`."""
+_OTHER_SPELLING = re.compile(OTHER_SPELLING_PATTERN)
 
 
 THOUSANDS_MARKS = ("", ",", ".", " ", "'")
@@ -177,6 +182,27 @@ def _currency_names(currency: str) -> str:
         return ""
     names = {currency, *_CURRENCY_SIGNS.get(currency, currency).split("|")}
     return f"(?:{'|'.join(map(re.escape, sorted(names, key=lambda name: (-len(name), name))))})"
+
+
+def category_name(text: str) -> str:
+    """Return the value of a custom category in a text. All spellings of a whole number and of a Boolean are one value.
+
+    Example:
+        >>> category_name("1.0"), category_name("True"), category_name("1.5"), category_name("v2.0")
+        ('1', 'true', '1.5', 'v2.0')
+    """
+    return text.removesuffix(".0").lower() if _OTHER_SPELLING.fullmatch(text) else text
+
+
+def category_codes(vocabulary: Sequence[str]) -> dict[str, int]:
+    """Return the codes of a custom category by value and by spelling: an older bundle can have `True`, not `true`.
+
+    Example:
+        >>> category_codes(("False", "True"))
+        {'false': 0, 'true': 1, 'False': 0, 'True': 1}
+    """
+    codes = {category_name(spelling): code for code, spelling in enumerate(vocabulary)}
+    return codes | {spelling: code for code, spelling in enumerate(vocabulary)}
 
 
 def parse_category_text(text: str, codes_by_name: Mapping[str, int]) -> int:

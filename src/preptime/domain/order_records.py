@@ -47,6 +47,14 @@ class LazyFrame(Protocol):
         """Run the query and return the rows."""
 
 
+class PandasIndex(Protocol):
+    """The index of a pandas data frame."""
+
+    @property
+    def names(self) -> Iterable[object]:
+        """The names of its levels."""
+
+
 @runtime_checkable
 class PandasFrame(Protocol):
     """A pandas data frame."""
@@ -54,6 +62,13 @@ class PandasFrame(Protocol):
     @property
     def columns(self) -> Iterable[object]:
         """The labels of the columns."""
+
+    @property
+    def index(self) -> PandasIndex:
+        """The labels of the rows."""
+
+    def reset_index(self, levels: list[str], /) -> Self:
+        """Return the frame with these levels of its index as columns."""
 
     def __getitem__(self, names: list[str], /) -> Self:
         """Return these columns."""
@@ -160,7 +175,11 @@ def _rows(orders: Orders, columns: RequestColumns) -> Iterable[object]:
     if isinstance(orders, PolarsFrame):
         return orders.select(_request_columns(orders.columns, columns)).to_dicts()
     if isinstance(orders, PandasFrame):
-        return orders[_request_columns(orders.columns, columns)].to_dict("records")
+        labels = [*orders.columns]
+        levels = [name for name in orders.index.names if isinstance(name, str) and name not in labels]
+        levels = [name for name in levels if name in columns.expected]
+        names = _request_columns([*labels, *levels], columns)
+        return (orders.reset_index(levels) if levels else orders)[names].to_dict("records")
     if isinstance(orders, PandasSeries):
         values = orders.to_dict()
         return values.values() if columns.expected.keys().isdisjoint(values) else [values]

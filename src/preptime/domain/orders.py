@@ -50,6 +50,8 @@ class OrderColumns:
     """[N, K] custom numbers of orders, in the order of the schema. NaN means missing. None if the schema has none."""
     categories: NDArray[np.int32] | None = None
     """[N, C] codes of the custom categories of orders and restaurants, in the order of the schema. None without any."""
+    acknowledged_utc: NDArray[np.int64] | None = None
+    """[N] the acknowledgement in seconds since 1970-01-01 in UTC. Only replaying the states of kitchens needs it."""
 
     def __len__(self) -> int:
         return len(self.restaurant_id)
@@ -66,6 +68,7 @@ class OrderColumns:
             self.type_of_food[rows],
             None if self.numbers is None else self.numbers[rows],
             None if self.categories is None else self.categories[rows],
+            None if self.acknowledged_utc is None else self.acknowledged_utc[rows],
         )
 
 

@@ -19,7 +19,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from struct import Struct
 
-from preptime.domain.cells import MAX_EXACT_FLOAT
+from preptime.domain.cells import MAX_EXACT_FLOAT, WHOLE_FLOAT_PATTERN
 from preptime.domain.timestamps import WHITESPACE
 from preptime.domain.validation_reasons import ValidationReason
 
@@ -31,8 +31,6 @@ EXPECTED_ID = f"an identifier of 1 to {MAX_ID_CHARACTERS} characters"
 """The expected content of a cell, for messages."""
 LARGEST_KEY = 2**63 - 1
 """The largest integer that is its own key."""
-WHOLE_FLOAT_PATTERN = r"^-?(?:0|[1-9][0-9]{0,15})\.0$"
-"""A whole number as pandas writes it in a column of floats."""
 CACHED_TEXTS = 2**14
 """Number of texts of requests whose keys are kept, because the orders of a restaurant repeat its identifier. They need
 4 MB as UUIDs, and at most 17 MB. `benchmarks/restaurant_ids.py` has the times."""
@@ -68,16 +66,6 @@ def restaurant_id_text(text: str) -> str:
     if text[-2:] == ".0" and _WHOLE_FLOAT.match(text) and abs(int(text[:-2])) <= MAX_EXACT_FLOAT:
         return str(int(text[:-2]))
     return text
-
-
-def drop_zero_fraction(text: str) -> str:
-    """Return the name of a category without the `.0` of a whole number: pandas writes market 1 as `1.0`.
-
-    Example:
-        >>> drop_zero_fraction("1.0"), drop_zero_fraction("1.5"), drop_zero_fraction("v2.0")
-        ('1', '1.5', 'v2.0')
-    """
-    return text[:-2] if text[-2:] == ".0" and _WHOLE_FLOAT.match(text) else text
 
 
 def parse_restaurant_id(cell: object) -> int | ValidationReason:

@@ -8,11 +8,14 @@ are left out on purpose, because a wrong guess would shift every hour feature of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from functools import lru_cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -202,6 +205,45 @@ def load_time_zone(name: str) -> ZoneInfo:
         raise DataError(
             f"The time zone {name!r} is unknown.", "Use an IANA name, such as Europe/London or Asia/Tokyo."
         ) from error
+
+
+def country_of_zone(name: str) -> str:
+    """Return the ISO 3166 code of the country of an IANA zone or of its alias, or an empty string if it's unknown.
+
+    A zone without a place, such as `UTC` or `CET`, has no country.
+
+    Example:
+        >>> country_of_zone("Asia/Calcutta"), country_of_zone("America/Monterrey"), country_of_zone("Etc/UTC")
+        ('IN', 'MX', '')
+    """
+    countries, zones = _zone_tables()
+    is_abbreviation = name.isupper() and name.endswith("T")  # CET is an alias of Europe/Brussels
+    return "" if is_abbreviation else countries.get(name) or countries.get(zones.get(name, ""), "")
+
+
+@lru_cache(maxsize=1)
+def _zone_tables() -> tuple[dict[str, str], dict[str, str]]:
+    """Return the country of each zone and the zone of each alias, from the time zone data of `zoneinfo`."""
+    places = [line.split("\t") for line in _time_zone_text("zone.tab").splitlines() if not line.startswith("#")]
+    links = [line.split() for line in _time_zone_text("tzdata.zi").splitlines() if line.startswith("L ")]
+    return {place[2]: place[0] for place in places}, {alias: zone for _, zone, alias in links}
+
+
+def _time_zone_text(file_name: str) -> str:
+    """Return a table of the system's time zone data or of the package tzdata, or an empty string without either."""
+    folders = [*map(Path, TZPATH)] + ([resources.files("tzdata") / "zoneinfo"] if find_spec("tzdata") else [])
+    files = (folder / file_name for folder in folders)
+    return next((file.read_text(encoding="utf-8") for file in files if file.is_file()), "")
+
+
+def last_midnight(day: date, zone_names: Iterable[str]) -> float:
+    """Return when midnight of `day` has passed in every zone and in UTC, in seconds since 1970.
+
+    The age of a date counts from here. Its jobs run later, in the time zone of the westernmost restaurant or in UTC
+    (docs/daily-run.md).
+    """
+    zones = (UTC, *map(load_time_zone, zone_names))
+    return max(datetime.combine(day, time(), zone).timestamp() for zone in zones)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,12 @@ the fill value unambiguous. Models therefore need no support for missing values.
 """
 
 
+def valid_range(feature: CustomFeature) -> tuple[float, float, str]:
+    """Return the smallest and the largest valid value of a number, and what is expected, in words."""
+    minimum, maximum = feature.range or (DEFAULT_MINIMUM, DEFAULT_MAXIMUM)
+    return minimum, maximum, f"a number from {minimum:,.10g} to {maximum:,.10g}".replace("e+", "e")
+
+
 @dataclass(frozen=True)
 class FeatureSet:
     """The columns of a feature matrix: the base features of a schema, followed by its custom features.

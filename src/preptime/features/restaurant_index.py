@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.domain.cells import category_codes, category_name
 from preptime.domain.orders import UNKNOWN_CODE, OrderColumns
 from preptime.features.feature_set import TAKE_HOME_FEATURES, FeatureSet
 from preptime.features.restaurant_names import NO_NAMES, RestaurantNames
@@ -277,8 +278,11 @@ def _recode_categories(
 
 
 def recode(codes: NDArray[np.int32], source: tuple[str, ...], target: tuple[str, ...]) -> NDArray[np.int32]:
-    """Return codes of the vocabulary `source` as codes of `target`. A value it lacks becomes `UNKNOWN_CODE`."""
-    target_codes = {value: code for code, value in enumerate(target)}
+    """Return codes of the vocabulary `source` as codes of `target`. A value it lacks becomes `UNKNOWN_CODE`.
+
+    A value that `target` has only in another spelling (`category_name`) is the same value.
+    """
+    by_spelling = category_codes(target)
+    target_codes = (by_spelling.get(value, by_spelling.get(category_name(value), UNKNOWN_CODE)) for value in source)
     # UNKNOWN_CODE is -1, so it reads the last entry.
-    table = np.array([*(target_codes.get(value, UNKNOWN_CODE) for value in source), UNKNOWN_CODE], np.int32)
-    return table[codes]
+    return np.array([*target_codes, UNKNOWN_CODE], np.int32)[codes]

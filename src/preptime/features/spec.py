@@ -20,9 +20,9 @@ TIME_SLOT_STARTS = np.array([0, 12.5, 14.5, 17, 19, 21, 22.5]) * 3600
 TIME_SLOT_COUNT = len(TIME_SLOT_STARTS)
 
 DINNER_START_SECOND = 16 * 3600 + 2700
-"""16:45, the quietest quarter of an hour between lunch and dinner. Orders ready before it are lunch, from it dinner."""
+"""16:45, the quietest quarter of an hour between lunch and dinner. Orders ready from it on are dinner."""
 NIGHT_END_SECOND = 5 * 3600
-"""05:00. Orders ready before it belong to the dinner of the previous day."""
+"""05:00. Orders ready before it belong to the dinner of the previous day, those from it to 16:45 are lunch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +97,22 @@ HISTORY_FEATURES = (
         "Mean value of an order, shrunken",
     ),
     Feature(
-        "restaurant_lunch_share", "0-1", "restaurant's lunch share", "Share of orders ready before 16:45, shrunken"
+        "restaurant_lunch_share",
+        "0-1",
+        "restaurant's lunch share",
+        "Share of orders ready from 05:00 to 16:45, shrunken",
     ),
     Feature(
         "restaurant_first_lunch_second",
         "s",
         "restaurant's first lunch order",
-        "Earliest time of day at which a lunch order was ready, shrunken",
+        "Earliest time of day from 05:00 to 16:45 at which an order was ready, shrunken",
     ),
     Feature(
         "restaurant_first_dinner_second",
         "s",
         "restaurant's first dinner order",
-        "Earliest time of day at which a dinner order was ready, shrunken",
+        "Earliest time of day from 16:45 to midnight at which an order was ready, shrunken",
     ),
 )
 

@@ -21,7 +21,7 @@ from preptime.scoring.scorer import (
 from preptime.scoring.travel_column import DISPATCH_COLUMNS
 
 _FILE_SUFFIX = " (file)"
-_RESULT_COLUMNS = frozenset(
+RESULT_COLUMNS = frozenset(
     (
         *(PREDICTED_SECONDS, PREDICTED_READY_AT, FALLBACK_LEVEL, RESTAURANT_DIFFERS),
         *(PREDICTION_REASON, PREDICTION_BUNDLE, PREDICTION_LIVE),
@@ -30,6 +30,7 @@ _RESULT_COLUMNS = frozenset(
         *(model_column(name) for name in CATALOGUE if name != DEFAULT_MODEL),
     )
 )
+"""The columns that scoring can write, without those of explanations and of custom models."""
 
 
 def is_result_column(name: str, models: Collection[str] = ()) -> bool:
@@ -39,7 +40,7 @@ def is_result_column(name: str, models: Collection[str] = ()) -> bool:
     if `travel` is in `models`.
     """
     is_of_model = name in {model_column(model) for model in models}
-    return name in _RESULT_COLUMNS or is_explanation_column(name) or is_of_model
+    return name in RESULT_COLUMNS or is_explanation_column(name) or is_of_model
 
 
 def unique_name(name: str, taken: Collection[str], *, prefix: str = "", suffix: str = "") -> str:

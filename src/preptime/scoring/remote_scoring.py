@@ -38,7 +38,7 @@ from preptime.scoring.scorer import (
 )
 from preptime.scoring.travel_column import TravelColumn, count_without_dispatch
 from preptime.sources.parallel import map_in_order
-from preptime.validation.audit import audit_orders
+from preptime.validation.audit import REJECT_SURPLUS, audit_orders, has_surplus
 from preptime.validation.cell_text import cells_as_text, format_times
 
 _LOCAL_TIME_LENGTH = len("2015-06-01 12:28:28")
@@ -125,10 +125,10 @@ class RemoteScorer:
         return columns.hstack(_dispatch_columns(self.travel, rows[self.travel.name], self.schema, columns))
 
     def _without_malformed_lines(self, rows: pl.DataFrame, columns: pl.DataFrame) -> pl.DataFrame:
-        if SURPLUS_COLUMN not in rows.columns:
-            return columns
         # A request has cells instead of lines, so the server can't detect a line with too many cells.
-        is_malformed = rows[SURPLUS_COLUMN].is_not_null()
+        is_malformed = pl.Series(has_surplus(rows, SURPLUS_COLUMN) | has_surplus(rows, REJECT_SURPLUS))
+        if not is_malformed.any():
+            return columns
         values = [pl.when(is_malformed).then(None).otherwise(pl.col(name)).alias(name) for name in columns.columns]
         reason = (
             pl.when(is_malformed)
@@ -222,7 +222,7 @@ def _typed_times(cells: pl.Series, timestamp_format: TimestampFormat) -> pl.Seri
     A naive timestamp is local time in the format's time zone. Without one, it's text in the format.
     """
     if cells.dtype == pl.Date:
-        cells = cells.cast(pl.Datetime("us"))
+        return _as_text(cells)  # without a clock time, it isn't a time
     if not isinstance(cells.dtype, pl.Datetime):
         return cells
     has_zone = cells.dtype.time_zone is not None

@@ -31,7 +31,7 @@ from preptime.scoring.scorer import (
 )
 from preptime.sources.parallel import map_in_order
 from preptime.sources.results import PREDICTIONS_FILE, SCORE_FILE, ResultsFolder
-from preptime.sources.source import DataSource, batches_for_dates
+from preptime.sources.source import DataSource, batches_for_dates, concat_files, file_of
 from preptime.validation.audit import audit_orders
 from preptime.validation.duplicates import ORDER_KEY, order_keys
 
@@ -237,7 +237,7 @@ def read_day_orders(
     source: DataSource, day: dt.date, restaurants: RestaurantIndex, progress: ProgressCallback | None = None
 ) -> DayOrders:
     """Return the orders acknowledged on a date in the time zones of `restaurants`, reading in bounded memory."""
-    day_parts, instants, keys = list[pl.DataFrame](), list[pl.Series](), list[pl.Series]()
+    day_parts, instants, keys = list[tuple[str, pl.DataFrame]](), list[pl.Series](), list[pl.Series]()
     unreadable_time_rows = rows_read = 0
     report_rows = row_progress(source, f"Reading the orders of {day}", progress)
     for rows in batches_for_dates(source, day, day, CHUNK_ROWS):
@@ -247,14 +247,14 @@ def read_day_orders(
         is_on_day = (acknowledged_local.dt.date() == day).fill_null(value=False)
         if is_on_day.any():
             day_rows, parsed_rows = rows.filter(is_on_day), frame.filter(is_on_day)
-            day_parts.append(day_rows)
+            day_parts.append((file_of(rows), day_rows))
             instants.append(parsed_rows["acknowledged_utc"])
             keys.append(order_keys(parsed_rows))
         rows_read += len(rows)
         report_rows(rows_read)
     if not day_parts:
         return DayOrders(pl.DataFrame(), pl.Series(ORDER_KEY, [], pl.String), 0, unreadable_time_rows)
-    all_rows = pl.concat(day_parts, how="diagonal_relaxed")
+    all_rows = concat_files(source, day_parts)
     order_index = pl.DataFrame({"utc": pl.concat(instants), ORDER_KEY: pl.concat(keys)}).with_row_index("position")
     # Orders without a key can't be recognized as duplicates.
     unique_orders = order_index.filter(pl.col(ORDER_KEY).is_null() | pl.col(ORDER_KEY).is_first_distinct())

@@ -23,7 +23,7 @@ from preptime.formatting import shorten
 from preptime.schema.schema import Schema
 from preptime.scoring.explanation_columns import explanation_columns, is_explanation_column
 from preptime.scoring.travel_column import DISPATCH_COLUMNS, TravelColumn, count_without_dispatch
-from preptime.sources.source import DataSource, incompatible_types_error
+from preptime.sources.source import DataSource, concat_files
 from preptime.validation.audit import PLACE_COLUMNS, AuditedOrders, audit_orders, to_order_columns
 from preptime.validation.cell_text import fits_csv, to_csv_cells
 
@@ -124,10 +124,7 @@ class PassthroughColumns:
 
         Raises `DataError` if the types of a column are incompatible, or if CSV can't represent one.
         """
-        try:
-            schema = pl.concat(_first_rows(source), how="vertical_relaxed").schema
-        except pl.exceptions.PolarsError as error:
-            raise incompatible_types_error(source.name, error) from error
+        schema = concat_files(source, _first_rows(source)).schema
         unsupported = [name for name, dtype in schema.items() if not fits_csv(dtype)]
         if for_csv and unsupported:
             raise DataError(
@@ -144,13 +141,16 @@ class PassthroughColumns:
         return to_csv_cells(columns) if self.for_csv else columns
 
 
-def _first_rows(source: DataSource) -> list[pl.DataFrame]:
-    """Return one row of each partition. Skip empty or invalid partitions, because reading them reports the error."""
+def _first_rows(source: DataSource) -> list[tuple[str, pl.DataFrame]]:
+    """Return the name and one row of each partition.
+
+    Skip empty or invalid partitions, because reading them reports the error.
+    """
     first_rows = []
     for partition in source.partitions():
         with suppress(DataError):
-            first_rows.append(next(partition.batches(1)).select(source.columns))
-    return first_rows or [next(source.batches(1)).select(source.columns)]
+            first_rows.append((partition.name, next(partition.batches(1)).select(source.columns)))
+    return first_rows or [(source.name, next(source.batches(1)).select(source.columns))]
 
 
 def with_results(rows: pl.DataFrame, results: pl.DataFrame) -> pl.DataFrame:

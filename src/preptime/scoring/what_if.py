@@ -20,6 +20,8 @@ from preptime.scoring.scorer import PREDICTED_SECONDS, quantile_column
 from preptime.validation.restaurants import order_time_zones
 
 VariableKind = Literal["hour", "weekday", "items", "number", "category"]
+HOUR, WEEKDAY = "local hour", "local weekday"
+"""The names of variables that aren't values of an order. The name of a feature has no space."""
 MAX_CATEGORIES = 8
 """Bars of a category: its most frequent values, and that of the order."""
 _NUMBER_STEPS = 25
@@ -68,7 +70,7 @@ class Variable:
     """A property of an order that a chart varies."""
 
     name: str
-    """`hour`, `weekday`, or the name in `OrderInput.values`."""
+    """`HOUR`, `WEEKDAY`, or the name in `OrderInput.values`."""
     kind: VariableKind
     title: str
     unit: str
@@ -140,8 +142,8 @@ def list_variables(order: OrderInput, schema: Schema, values: Mapping[str, Field
     """Return what the charts vary: the hour, the weekday, value, items, and the custom features of orders."""
     time = order.acknowledged_at
     variables = [
-        Variable("hour", "hour", "hour", "", float(time.hour), tuple(map(float, range(24)))),
-        Variable("weekday", "weekday", "weekday", "", float(time.weekday()), tuple(map(float, range(7)))),
+        Variable(HOUR, "hour", "hour", "", float(time.hour), tuple(map(float, range(24)))),
+        Variable(WEEKDAY, "weekday", "weekday", "", float(time.weekday()), tuple(map(float, range(7)))),
     ]
     if schema.has("number_of_items"):
         items = _number(order.values.get("number_of_items")) or 1

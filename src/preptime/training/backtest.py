@@ -147,8 +147,10 @@ def _check_backtest_days(data: TrainingData, first_day: dt.date, last_day: dt.da
             f"The backtest starts on {first_day} and ends on {last_day}.", f"Use --to {first_day} or later."
         )
     if not data.first_day < first_day or last_day > data.last_day:
+        needed = "because an earlier day is needed to fit on"
         raise UsageError(
             f"The backtest covers {first_day} to {last_day}. The orders cover {data.first_day} to {data.last_day}.",
-            f"Use --from {data.first_day + ONE_DAY} or later, because an earlier day is needed to fit on, and --to "
-            f"{data.last_day} or earlier.",
+            f"Use --from {data.first_day + ONE_DAY} or later, {needed}, and --to {data.last_day} or earlier."
+            if data.first_day < data.last_day
+            else f"Provide orders of at least two days, {needed}.",
         )

@@ -170,13 +170,15 @@ def conformal_scores(
     """Return the shift of each predicted quantile at which the label is at or under it, [N, 4].
 
     A shift is relative to the quantile, or to `MIN_SCALED_SECONDS` if it's smaller. `predicted` is [N, 4] uncalibrated
-    seconds. With few label values, a quantile reaches a label when it passes the border under it (`quantile.snap`).
+    seconds. With few label values, a quantile reaches a label when it passes the border under it (`quantile.snap`). It
+    never reaches a label above all values, whose score is that of a quantile that isn't snapped.
     """
     quantiles = predicted.astype(np.float64)
     reached = y
     if len(label_values):
         borders = np.concatenate([[-np.inf], snap_borders(label_values).astype(np.float64) + _BORDER_MARGIN_SECONDS])
-        reached = borders[np.searchsorted(label_values, y)]
+        position = np.searchsorted(label_values, y)
+        reached = np.where(position < len(borders), borders[np.minimum(position, len(borders) - 1)], y)
     scores = (reached[:, None] - quantiles) / np.maximum(quantiles, MIN_SCALED_SECONDS)
     return np.maximum(scores, MIN_SCORE)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog, LogEntry
-from preptime.bundle.isolated_check import load_checked
+from preptime.bundle.isolated_check import load_checked, load_stored
 from preptime.bundle.manifest import bundle_date, to_json_object
 from preptime.bundle.store import Store
 from preptime.errors import DataError, UsageError
@@ -183,7 +183,7 @@ def _roll_back(result: ChampionReview, data: TrainingData, store: Store, date: d
     """
     if result.champion is None or result.previous is None or result.comparison is None:
         return
-    log = ChampionLog(store, check=lambda store, bundle_id: load_checked(store, bundle_id).manifest)
+    log = ChampionLog(store, check=lambda store, bundle_id: load_stored(store, bundle_id).manifest)
     reviewed_models, previous_models = (
         training_bundle_of(store, result.champion),
         training_bundle_of(store, result.previous),

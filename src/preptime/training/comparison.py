@@ -17,14 +17,16 @@ from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import LogEntry, training_by_refresh
 from preptime.bundle.manifest import Manifest
 from preptime.domain.orders import upper_outlier_limit
+from preptime.errors import UsageError
 from preptime.evaluation.documents import Interval, WaitingCost
 from preptime.evaluation.evaluated_orders import GLOBAL_MEDIAN, LOOKUP, EvaluatedOrders, waiting_costs
 from preptime.evaluation.metrics import MAE, Seconds, compute_interval, coverage_in_band, segment_regressions
 from preptime.evaluation.paired import PairedDifference, paired_difference
 from preptime.evaluation.segments import score_segments
-from preptime.evaluation.summary_text import format_minutes
+from preptime.evaluation.summary_text import format_minutes, has_ties
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.formatting import format_count
+from preptime.schema.schema import Target
 from preptime.sources.source import DataSource
 from preptime.training.as_of_features import build_feature_matrix
 from preptime.training.backtest import evaluate_graphs
@@ -35,10 +37,9 @@ MIN_SEGMENT_ORDERS = 200
 """With fewer orders, a segment's MAE changes by more than 5% from week to week by chance."""
 MAX_SEGMENT_REGRESSION = 0.05
 _MAX_LISTED_SEGMENTS = 5
-_MIN_SHOWN_TIES = 0.01
-"""From this share of labels that are equal to p10 or p90, the coverage is shown with and without them."""
 CHAMPION = "champion"
 REFERENCE_TITLES = {CHAMPION: "the champion", LOOKUP: "the restaurant lookup", GLOBAL_MEDIAN: "the global median"}
+_NO_LABELS = "no labels"
 _COVERAGE_ERRORS = 2.0
 """Standard errors by which the coverage of a reduced set can be outside of the band."""
 
@@ -74,6 +75,8 @@ class Comparison(msgspec.Struct, frozen=True):
     """The challenger's waiting costs. The gate doesn't depend on them."""
     reduced: bool = False
     """Whether the challenger is a reduced set, for which the first promotion has weaker conditions."""
+    notes: tuple[str, ...] = ()
+    """Sentences about bundles that couldn't be used."""
 
     @property
     def passed(self) -> bool:
@@ -82,9 +85,9 @@ class Comparison(msgspec.Struct, frozen=True):
 
     @property
     def summary(self) -> str:
-        """The failed conditions, or all conditions if none failed, as text."""
+        """The failed conditions, or all conditions if none failed, and the notes, as text."""
         failed_checks = [check for check in self.checks if not check.passed]
-        details = " ".join(f"{check.rule}: {check.result}" for check in failed_checks or self.checks)
+        details = " ".join((*(f"{check.rule}: {check.result}" for check in failed_checks or self.checks), *self.notes))
         return f"Failed: {details}" if failed_checks else f"Passed. {details}"
 
 
@@ -97,25 +100,53 @@ def compare_bundles_on_orders(
 ) -> Comparison:
     """Compare two bundles on the orders of a data source, without a promotion.
 
-    `last_day` defaults to the last day that has orders. Raises `DataError` if the orders can't be read or used.
+    `last_day` defaults to the last day that has orders. Raises `DataError` if the orders can't be read or used, and
+    `UsageError` as `compare_bundles`.
     """
     audited = audit_orders(orders.frame(), restaurants, need_label=True, schema=orders.schema)
     data = TrainingData.from_orders(audited, restaurants)
-    return compare_bundles(data, challenger, champion, min(last_day or data.last_day, data.last_day))
+    return compare_bundles(data, challenger, champion, last_day, target=orders.schema.target)
 
 
-def compare_bundles(data: TrainingData, challenger: Bundle, champion: Bundle, last_day: dt.date) -> Comparison:
-    """Compare two bundles on the days through `last_day` that neither was fitted on, each as of its day."""
+def compare_bundles(
+    data: TrainingData, challenger: Bundle, champion: Bundle, last_day: dt.date | None = None, *, target: Target
+) -> Comparison:
+    """Compare two bundles on the days through `last_day` that neither was fitted on, each as of its day.
+
+    `last_day` defaults to the last day that has orders. `target` is that of the orders. Raises `UsageError` if it isn't
+    the target of both bundles.
+    """
     challenger_manifest, champion_manifest = challenger.manifest, champion.manifest
+    check_same_target(challenger_manifest, champion_manifest, "Compare bundles that predict the same target.")
+    if target.name != challenger_manifest.schema.target.name:
+        predicted = challenger_manifest.schema.target
+        raise UsageError(
+            f"The orders have the target {target.name} ({target.title}), and both bundles predict {predicted.name} "
+            f"({predicted.title}).",
+            f"Use the orders and the schema of {predicted.name} (--orders, --schema).",
+        )
     first_day = first_comparable_day(challenger_manifest, champion_manifest)
+    last_day = min(last_day or data.last_day, data.last_day)
     if first_day > last_day:
-        return incomparable_bundles(challenger_manifest.id, champion_manifest.id, first_day - ONE_DAY)
+        ids = challenger_manifest.id, champion_manifest.id
+        return incomparable_bundles(*ids, first_day - ONE_DAY, data.last_day)
     return compare_evaluations(
         evaluate_bundle(data, challenger, first_day, last_day),
         evaluate_bundle(data, champion, first_day, last_day),
         bundle_ids=(challenger_manifest.id, champion_manifest.id),
         days=(first_day, last_day),
     )
+
+
+def check_same_target(challenger: Manifest, champion: Manifest, hint: str) -> None:
+    """Raise `UsageError` if two bundles predict different targets, whose errors can't be compared."""
+    targets = challenger.schema.target, champion.schema.target
+    if targets[0].name != targets[1].name:
+        raise UsageError(
+            f"The challenger {challenger.id} predicts {targets[0].name} ({targets[0].title}), and the champion "
+            f"{champion.id} predicts {targets[1].name} ({targets[1].title}).",
+            hint,
+        )
 
 
 def evaluate_bundle(data: TrainingData, bundle: Bundle, first_day: dt.date, last_day: dt.date) -> EvaluatedOrders:
@@ -133,13 +164,14 @@ def compare_evaluations(
     days: tuple[dt.date, dt.date],
     reduced: bool = False,
     missing_models: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> Comparison:
     """Compare the predictions of two bundles for the same orders.
 
     `bundle_ids` are the challenger's and the champion's. `champion` can have fewer days, because it didn't serve on
     the others, or none. Without a champion, the challenger only has to beat the better baseline and to meet the target
     coverage. `reduced` says that the challenger is a reduced set. `missing_models` are models of the champion that the
-    user left out of the challenger.
+    user left out of the challenger. `notes` are sentences about bundles that couldn't be used.
     """
     is_first = bundle_ids[1] is None
     baseline = _compare_with_baseline(challenger)
@@ -152,7 +184,8 @@ def compare_evaluations(
         common = challenger if champion is None else challenger.take(np.isin(challenger.day, champion.day))
         difference = None if champion is None else _difference(CHAMPION, common, champion.default_predictions)
         differences.insert(0, difference)
-        checks.insert(0, _check_better(difference, "the champion"))
+        missing = "no day on which it served" if champion is None else _NO_LABELS
+        checks.insert(0, _check_better(difference, REFERENCE_TITLES[CHAMPION], missing))
         if champion is not None and len(champion):
             checks.append(_check_segments(common, champion))
     if missing_models:
@@ -172,6 +205,7 @@ def compare_evaluations(
         differences=tuple(difference for difference in differences if difference is not None),
         waiting_costs=waiting_costs(challenger),
         reduced=reduced,
+        notes=tuple(notes),
     )
 
 
@@ -225,28 +259,36 @@ def first_comparable_day(first: Manifest, second: Manifest) -> dt.date:
     return max(first.window.fitted_through, second.window.fitted_through) + ONE_DAY
 
 
-def incomparable_bundles(challenger: str, champion: str, fitted_through: dt.date) -> Comparison:
-    """Return the failed comparison of two bundles that together were fitted on all days through `fitted_through`."""
+def incomparable_bundles(challenger: str, champion: str, fitted_through: dt.date, last_day: dt.date) -> Comparison:
+    """Return the failed comparison of two bundles that together were fitted on all days through `fitted_through`.
+
+    `last_day` is the last day that has orders.
+    """
+    first_day = fitted_through + ONE_DAY
+    remedy = (
+        f"Compare them again after the orders of {first_day} are complete."
+        if last_day < first_day
+        else f"Use --to {first_day} or later: there are orders through {last_day}."
+    )
     detail = (
-        f"none. One of the bundles was fitted on days through {fitted_through}. Compare them again after the orders of "
-        f"{fitted_through + ONE_DAY} are complete. `preptime bundles show` has the gate's comparison."
+        f"none. One of the bundles was fitted on days through {fitted_through}. {remedy} `preptime bundles show` has "
+        "the gate's comparison."
     )
     check = PromotionCheck("Days that neither bundle was fitted on", detail, passed=False)
     return Comparison(challenger, champion, None, None, 0, None, None, None, None, (check,))
 
 
-def _check_better(difference: PairedDifference | None, reference: str) -> PromotionCheck:
+def _check_better(difference: PairedDifference | None, reference: str, missing: str = _NO_LABELS) -> PromotionCheck:
     rule = f"Significantly better than {reference}"
     if difference is None:
-        no_days = "no day on which it served" if reference == REFERENCE_TITLES[CHAMPION] else "no labels"
-        return PromotionCheck(rule, f"{no_days}.", passed=False)
+        return PromotionCheck(rule, f"{missing}.", passed=False)
     return PromotionCheck(rule, describe_difference(difference), difference.is_better)
 
 
 def _check_not_worse(difference: PairedDifference | None) -> PromotionCheck:
     rule = "Not significantly worse than the better baseline (reduced set, and there is no champion)"
     if difference is None:
-        return PromotionCheck(rule, "no labels.", passed=False)
+        return PromotionCheck(rule, f"{_NO_LABELS}.", passed=False)
     return PromotionCheck(rule, describe_difference(difference), not difference.is_worse)
 
 
@@ -257,13 +299,21 @@ def describe_difference(difference: PairedDifference) -> str:
         >>> describe_difference(PairedDifference("champion", 7, 6_812, 428.0, 432.0, -4.0, 1.2))
         'MAE 7.13 min compared with 7.20 min of the champion, on 6,812 orders of 7 days (-4.0 s, standard error 1.2 s).'
     """
-    error = difference.standard_error
-    uncertainty = "no standard error for one day" if error is None else f"standard error {error:.1f} s"
     return (
         f"MAE {format_minutes(difference.mae, 2)} min compared with {format_minutes(difference.reference_mae, 2)} min "
         f"of {REFERENCE_TITLES[difference.reference]}, on {format_count(difference.orders, 'order')} of "
-        f"{format_count(difference.days, 'day')} ({difference.difference:+.1f} s, {uncertainty})."
+        f"{format_count(difference.days, 'day')} ({difference.difference:+.1f} s, {_uncertainty(difference)})."
     )
+
+
+def _uncertainty(difference: PairedDifference) -> str:
+    """Return the standard error. If the days are too few for one, return that of independent orders."""
+    if difference.has_enough_days:
+        return f"standard error {difference.standard_error:.1f} s"
+    days = "one day" if difference.days == 1 else f"{difference.counted_days:.1f} effective days"
+    order_error = difference.order_standard_error
+    over_orders = "" if order_error is None else f", over orders {order_error:.1f} s"
+    return f"no standard error for {days}{over_orders}"
 
 
 def _check_coverage(orders: EvaluatedOrders, *, is_lenient: bool) -> PromotionCheck:
@@ -280,8 +330,8 @@ def _check_coverage(orders: EvaluatedOrders, *, is_lenient: bool) -> PromotionCh
 
 def _coverage_text(interval: Interval) -> str:
     if interval.coverage is None or interval.coverage_inside is None:
-        return "no labels"
-    if interval.coverage - interval.coverage_inside < _MIN_SHOWN_TIES:
+        return _NO_LABELS
+    if not has_ties(interval.coverage, interval.coverage_inside):
         return f"{interval.coverage:.1%}"
     return f"{interval.coverage_inside:.1%} without and {interval.coverage:.1%} with the labels at its ends"
 

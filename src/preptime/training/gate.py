@@ -7,7 +7,7 @@ day represent it: their lag is that of the champion's models on the day after it
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,30 +81,39 @@ def _predict_each_day(
         )
         return calibrated.predict(X[held_out_rows])
 
+    label_values: dict[int, NDArray[np.float64]] = {}
+
     def predict(number: int) -> NDArray[np.float32]:
         is_fitted = fitted_rows(features, date_from_day_number(number) - ONE_DAY)
+        label_values[number] = few_label_values(labels[is_fitted])
         fitted = model.fit(X[is_fitted], labels[is_fitted], threads=plan.threads, seed=plan.seed)
         return fitted.predict_raw(X[held_out_rows[day == number]])
 
     raw = np.concatenate([predict(number) for number in days.tolist()])
     is_label = features.data.is_fitting[held_out.rows]
-    return calibrate_by_day(raw, labels[held_out_rows], day, is_label)
+    return calibrate_by_day(raw, labels[held_out_rows], day, is_label, label_values)
 
 
 def calibrate_by_day(
-    raw: NDArray[np.float32], y: NDArray[np.float64], day: NDArray[np.int64], is_label: NDArray[np.bool_]
+    raw: NDArray[np.float32],
+    y: NDArray[np.float64],
+    day: NDArray[np.int64],
+    is_label: NDArray[np.bool_],
+    label_values: Mapping[int, NDArray[np.float64]],
 ) -> NDArray[np.float32]:
     """Return quantiles [N, 4] that are calibrated on the other days, so that no day is calibrated on itself.
 
     `raw` [N, 4] are uncalibrated seconds, `y` [N] labels, and `is_label` [N] which labels can be used. A day stays
-    uncalibrated if no other day has labels.
+    uncalibrated if no other day has labels. `label_values` has the few label values (`few_label_values`) of the orders
+    that each day's model was fitted on, as in a bundle of that day. The labels of the predicted days don't change them.
     """
-    label_values = few_label_values(y[is_label])
-    scores = conformal_scores(order_quantiles(raw), y, label_values)
+    ordered = order_quantiles(raw)
     calibrated = np.empty_like(raw)
-    for number in np.unique(day):
-        is_day = day == number
-        others = scores[~is_day & is_label]
-        scale: Sequence[float] = conformal_scale(others) if len(others) else (0.0,) * raw.shape[1]
-        calibrated[is_day] = shift_quantiles(raw[is_day], np.array(scale))
-    return order_quantiles(snap(calibrated, label_values))
+    for number in np.unique(day).tolist():
+        is_day, values = day == number, label_values[number]
+        others = ~is_day & is_label
+        scale: Sequence[float] = (0.0,) * raw.shape[1]
+        if others.any():
+            scale = conformal_scale(conformal_scores(ordered[others], y[others], values))
+        calibrated[is_day] = snap(shift_quantiles(raw[is_day], np.array(scale)), values)
+    return order_quantiles(calibrated)

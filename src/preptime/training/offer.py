@@ -32,7 +32,7 @@ from preptime.training.offered_graph import as_model, check_offered_graph, with_
 from preptime.training.publishing import AuditActor
 from preptime.training.requirements import GATE_DAYS, choose_mode
 from preptime.training.train import TrainDocument, train
-from preptime.training.training_data import ONE_DAY, TrainingData, rows_as_of
+from preptime.training.training_data import ONE_DAY, TrainingData, date_from_day_number, rows_as_of
 from preptime.validation.audit import AuditedOrders
 from preptime.validation.data_gate import GateThresholds
 
@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 MIN_HELD_OUT_DAYS = 2
 """With one day, the comparison has no standard error, so nothing could be promoted."""
 CHECKED_DAYS = 3
-"""The latest days, whose orders the graph predicts in the separate process."""
+"""The latest days with orders, whose orders the graph predicts in the separate process."""
 CHECKED_ROWS = 500
+"""The number of these orders. If the days have fewer, orders of earlier days are predicted too."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,10 @@ def _checked_model(offered: Offer, features: FeatureMatrix, date: dt.date, store
 def _latest_features(
     audited: AuditedOrders, restaurants: RestaurantIndex, date: dt.date, schema: Schema
 ) -> FeatureMatrix:
-    """Return the features of the latest days as of `date`. Raises `DataError` if there are too few orders."""
+    """Return the features of the latest days with orders as of `date`. Raises `DataError` if there are too few orders.
+
+    Late data isn't an error here: the data gate decides about it.
+    """
     index = replace(restaurants, feature_set=FeatureSet.from_schema(schema))
     data = TrainingData.from_orders(rows_as_of(audited, restaurants, date), index).as_of(date)
     mode = choose_mode(data, date)
@@ -164,7 +168,9 @@ def _latest_features(
             f"A graph can only be offered if there are enough orders for all models. {mode.reduced_reason}",
             "Provide more orders.",
         )
-    return build_feature_matrix(data.with_common_categories(date), date - CHECKED_DAYS * ONE_DAY, date - ONE_DAY)
+    days = data.acknowledged_day[data.is_fitting]
+    first_day = date_from_day_number(int(min(np.unique(days)[-CHECKED_DAYS:][0], days[-CHECKED_ROWS:][0])))
+    return build_feature_matrix(data.with_common_categories(date), first_day, date - ONE_DAY)
 
 
 def _check_name(name: str, plan: FitPlan) -> None:

@@ -15,13 +15,13 @@ import msgspec
 
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import Action, ChampionLog, LogEntry
-from preptime.bundle.isolated_check import load_checked
+from preptime.bundle.isolated_check import load_checked, load_stored
 from preptime.bundle.manifest import Manifest, bundle_date
 from preptime.bundle.store import Store
 from preptime.errors import BundleVerificationError, UsageError
 from preptime.evaluation.evaluated_orders import EvaluatedOrders
 from preptime.training.backtest import concatenate_evaluated
-from preptime.training.comparison import Comparison, compare_evaluations, evaluate_bundle
+from preptime.training.comparison import Comparison, check_same_target, compare_evaluations, evaluate_bundle
 from preptime.training.publishing import (
     REFRESH_REASON_PREFIX,
     AuditActor,
@@ -46,6 +46,16 @@ class PromotionDecision:
     outcome: PromotionOutcome
     reason: str
     comparison: Comparison | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServedChampions:
+    """The predictions of the champions that served on the gate's days."""
+
+    evaluated: EvaluatedOrders | None = None
+    """None if no day is left."""
+    damaged: tuple[str, ...] = ()
+    """IDs of bundles that failed verification."""
 
 
 def decide_promotion(
@@ -83,7 +93,8 @@ def decide_promotion(
         return PromotionDecision("unchanged", "The bundle already is the champion.")
     champion = None if entry is None else _fetch_champion(store, entry.bundle, challenger_id=challenger.id)
     if champion is not None:
-        _check_same_target(challenger, champion.manifest)
+        hint = f"Use another store for {challenger.schema.target.name} (--store)."
+        check_same_target(challenger, champion.manifest, hint)
     comparison = _compare_with_champion(
         challenger, evaluated, champion, data, store, reduced=reduced, left_out=left_out
     )
@@ -156,20 +167,9 @@ def _different_bundle_hint(bundle_id: str) -> str:
 
 def _load_if_valid(store: Store, bundle_id: str) -> Bundle | None:
     try:  # the local cache can have a copy of a bundle that isn't in the store
-        return load_checked(store, bundle_id) if store.has_bundle(bundle_id) else None
+        return load_stored(store, bundle_id) if store.has_bundle(bundle_id) else None
     except BundleVerificationError:  # a damaged bundle is rebuilt too
         return None
-
-
-def _check_same_target(challenger: Manifest, champion: Manifest) -> None:
-    """Raise `UsageError` if two bundles predict different targets, whose errors can't be compared."""
-    targets = challenger.schema.target, champion.schema.target
-    if targets[0].name != targets[1].name:
-        raise UsageError(
-            f"The challenger {challenger.id} predicts {targets[0].name} ({targets[0].title}), and the champion "
-            f"{champion.id} predicts {targets[1].name} ({targets[1].title}).",
-            f"Use another store for {targets[0].name} (--store).",
-        )
 
 
 def _compare_with_champion(
@@ -185,42 +185,43 @@ def _compare_with_champion(
     window = challenger.window
     days = (window.gated_from or challenger.date - ONE_DAY, window.gated_through or challenger.date - ONE_DAY)
     champion_id = None if champion is None else champion.manifest.id
-    served = None if champion is None else evaluate_served_champions(data, store, days)
+    served = ServedChampions() if champion is None else evaluate_served_champions(data, store, days)
     missing = () if champion is None else tuple(name for name in left_out if name in champion.manifest.models)
     return compare_evaluations(
         evaluated,
-        served,
+        served.evaluated,
         bundle_ids=(challenger.id, champion_id),
         days=days,
         reduced=reduced,
         missing_models=missing,
+        notes=[f"{bundle} is damaged in the store, so it isn't compared." for bundle in served.damaged],
     )
 
 
-def evaluate_served_champions(
-    data: TrainingData, store: Store, days: tuple[dt.date, dt.date]
-) -> EvaluatedOrders | None:
+def evaluate_served_champions(data: TrainingData, store: Store, days: tuple[dt.date, dt.date]) -> ServedChampions:
     """Return the predictions of the champions that served from the first to the last of `days`, each for its days.
 
-    A day is left out if no champion served on it, if its bundle isn't in the store, or if its models were fitted on the
-    day. Returns None if no day is left.
-
-    Raises:
-        BundleVerificationError: A champion failed verification.
+    A day is left out if no champion served on it, if its models were fitted on the day, or if no bundle of the period
+    with these models is intact in the store.
     """
     log, parts = ChampionLog(store), []
+    damaged: list[str] = []
     models_of = log.training_by_refresh()
     served_days = [(day, entry.bundle) for day in iterate_days(*days) if (entry := log.as_of(day)) is not None]
     for _, group in groupby(served_days, key=lambda served: models_of.get(served[1], served[1])):
         period = list(group)
-        available = next((bundle_id for _, bundle_id in period if store.has_bundle(bundle_id)), None)
-        if available is None:
+        bundle = None
+        for bundle_id in dict.fromkeys(bundle_id for _, bundle_id in period if store.has_bundle(bundle_id)):
+            bundle = _load_if_valid(store, bundle_id)
+            if bundle is not None:
+                break
+            damaged.append(bundle_id)
+        if bundle is None:
             continue
-        bundle = load_checked(store, available)
         first_day = max(period[0][0], bundle.manifest.window.fitted_through + ONE_DAY)
         if first_day <= period[-1][0]:
             parts.append(evaluate_bundle(data, bundle, first_day, period[-1][0]))
-    return concatenate_evaluated(parts) if parts else None
+    return ServedChampions(concatenate_evaluated(parts) if parts else None, tuple(dict.fromkeys(damaged)))
 
 
 def _earlier_decision(log: ChampionLog, challenger: Manifest) -> PromotionDecision | None:

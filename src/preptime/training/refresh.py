@@ -36,7 +36,13 @@ from preptime.training.publishing import AuditActor, publish_refresh
 from preptime.training.saved_state import SavedState
 from preptime.training.training_data import rows_as_of
 from preptime.validation.data_gate import GateThresholds, gate_error
-from preptime.validation.duplicates import find_later_duplicates, identity_columns, isin_sorted, repeated_values
+from preptime.validation.duplicates import (
+    find_later_duplicates,
+    hash_identities,
+    identity_columns,
+    isin_sorted,
+    repeated_values,
+)
 from preptime.validation.gate_checks import evaluate_history
 from preptime.validation.label_counts import LabelCounts, LabelRows
 from preptime.validation.order_counts import OrderCounts, OrderRows
@@ -312,9 +318,8 @@ def _read_batch(batch: pl.DataFrame, *, restaurants: RestaurantIndex, as_of: dt.
     is_history = audited.usable_for(Purpose.HISTORY)
     identities = identity_columns(audited.frame)
     is_first = (audited.reasons & np.uint32(ValidationReason.DUPLICATE.bit)) == 0
-    identified_rows = np.flatnonzero(
-        is_first & identities.select(pl.all_horizontal(pl.all().is_not_null())).to_series().to_numpy()
-    )
+    identified_rows, keys = hash_identities(identities)
+    is_kept = is_first[identified_rows]
     return _AuditedBatch(
         file=str(batch[FILE_COLUMN][0]) if FILE_COLUMN in batch.columns else "",
         completed=completed_orders(audited, restaurants, is_history),
@@ -324,5 +329,5 @@ def _read_batch(batch: pl.DataFrame, *, restaurants: RestaurantIndex, as_of: dt.
             positions[~is_first]
         ),
         positions=positions,
-        batch_keys=_BatchKeys(identities, identified_rows, identities.hash_rows().to_numpy()[identified_rows]),
+        batch_keys=_BatchKeys(identities, identified_rows[is_kept], keys[is_kept]),
     )

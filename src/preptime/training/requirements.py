@@ -26,6 +26,8 @@ LONG_WINDOW_DAYS = 14
 """A week to fit the first models of the gate on, and the week of the gate."""
 MIN_FITTED_DAYS = 2
 """The features of a window's first day have no history, so one day is too few to fit on."""
+MIN_FITTED_ORDERS = 30
+"""Days count from the day of this order. Fewer orders, such as one with a wrong year, aren't days to fit on."""
 MIN_TRAINING_DAYS = MIN_FITTED_DAYS + 1
 """The least days for the reduced set, whose gate has one day."""
 
@@ -50,15 +52,35 @@ class TrainingMode:
         return MIN_REDUCED_CALIBRATION_ORDERS if self.is_reduced else MIN_CALIBRATION_ORDERS
 
 
+def first_counted_day(data: TrainingData) -> dt.date:
+    """Return the first day by whose end there are `MIN_FITTED_ORDERS` orders that can be used for fitting.
+
+    With a corpus, returns the first day of its window. With fewer orders, which calibration reports, returns the first
+    day of all orders.
+    """
+    days = data.acknowledged_day[data.is_fitting]
+    if data.earlier is not None or len(days) < MIN_FITTED_ORDERS:
+        return data.first_day
+    return date_from_day_number(int(days[MIN_FITTED_ORDERS - 1]))
+
+
+def first_orders_text(data: TrainingData) -> str:
+    """Return the days of the first completed order, and of the order from which days count if it's another day."""
+    first, counted = data.first_day, first_counted_day(data)
+    text = f"The first completed order is of {first}"
+    if counted == first:
+        return f"{text}."
+    return f"{text}, and days count from {counted}, because there are fewer than {MIN_FITTED_ORDERS} orders before it."
+
+
 def choose_mode(data: TrainingData, date: dt.date) -> TrainingMode:
     """Return the mode for the orders known as of `date`: the reduced set if they're too few for all models."""
-    window_days = (date - data.first_day).days
+    first_day = first_counted_day(data)
+    window_days = (date - first_day).days
     gate_days = GATE_DAYS if window_days >= LONG_WINDOW_DAYS else SHORT_GATE_DAYS
     if window_days < gate_days + MIN_FITTED_DAYS:
-        return TrainingMode(
-            1,
-            f"There are {window_days} days of orders, and all models need {gate_days + MIN_FITTED_DAYS}.",
-        )
+        reason = f"There are {window_days} days of orders, and all models need {gate_days + MIN_FITTED_DAYS}."
+        return TrainingMode(1, reason if first_day == data.first_day else f"{reason} {first_orders_text(data)}")
     shortfall = fit_shortfall(data, date - ONE_DAY)
     return TrainingMode(gate_days, None if shortfall is None else shortfall.message)
 
@@ -76,19 +98,20 @@ def find_shortfalls(audited: AuditedOrders, restaurants: RestaurantIndex, date: 
     last_day, first_gate_day = date - ONE_DAY, date - mode.gate_days * ONE_DAY
     least_days = mode.gate_days + MIN_FITTED_DAYS
     shortfalls = []
-    if data.first_day > first_gate_day - MIN_FITTED_DAYS * ONE_DAY:
+    first_day = first_counted_day(data)
+    if first_day > first_gate_day - MIN_FITTED_DAYS * ONE_DAY:
+        remedy = f"Provide orders from {date - least_days * ONE_DAY} or earlier"
+        later_date = f", or use --date {first_day + least_days * ONE_DAY}" if first_day > data.first_day else ""
         shortfalls.append(
             Shortfall(
-                f"Training needs {least_days} days: {MIN_FITTED_DAYS} to fit on, and {mode.gate_days} to evaluate. The "
-                f"first completed order is of {data.first_day}.",
-                f"Provide orders from {date - least_days * ONE_DAY} or earlier.",
+                f"Training needs {least_days} days: {MIN_FITTED_DAYS} to fit on, and {mode.gate_days} to evaluate. "
+                f"{first_orders_text(data)}",
+                f"{remedy}{later_date}.",
                 least_days=least_days,
             )
         )
     elif (fit := fit_shortfall(data, last_day, mode.min_calibration_orders)) is not None:
         shortfalls.append(fit)
-    elif (gate := fit_shortfall(data, first_gate_day - ONE_DAY, 1)) is not None:
-        shortfalls.append(gate)
     if not data.is_evaluation[data.acknowledged_day >= day_number(first_gate_day)].any():
         shortfalls.append(
             Shortfall(

@@ -22,7 +22,14 @@ from preptime.features.history_state import CompletedOrders, HistoryState
 from preptime.features.kitchen import KitchenEvents
 from preptime.features.restaurant_index import RestaurantIndex, recode_orders
 from preptime.features.spec import local_day
-from preptime.validation.audit import AuditedOrders, audit_orders, to_kitchen_events, to_order_columns, trailing_undated
+from preptime.validation.audit import (
+    LABEL_COLUMNS,
+    AuditedOrders,
+    audit_orders,
+    to_kitchen_events,
+    to_order_columns,
+    trailing_undated,
+)
 from preptime.validation.custom_features import feature_column
 
 EPOCH = dt.date(1970, 1, 1)
@@ -239,15 +246,22 @@ class TrainingData:
             self.is_history,
             self.is_evaluation,
             self.events.restaurant_id,
-            self.events.acknowledged_at,
-            self.events.ready_at,
+            self.events.acknowledged_utc,
+            self.events.ready_utc,
+            self.events.ready_day,
             self.events.prep_time_seconds,
         ):
             digest.update(np.ascontiguousarray(array).tobytes())
         if restaurants.feature_set.custom:
             digest.update(repr((restaurants.feature_set.custom, restaurants.vocabularies.custom)).encode())
-        for custom in (restaurants.numbers, restaurants.categories, orders.numbers, orders.categories):
-            digest.update(b"" if custom is None else np.ascontiguousarray(custom).tobytes())
+        for optional in (
+            restaurants.numbers,
+            restaurants.categories,
+            orders.numbers,
+            orders.categories,
+            orders.acknowledged_utc,
+        ):
+            digest.update(b"" if optional is None else np.ascontiguousarray(optional).tobytes())
         if self.earlier is not None:
             digest.update(repr((self.earlier.first_day, self.earlier.sample)).encode())
             for name, sums in sorted(self.earlier.state.arrays().items()):
@@ -282,17 +296,21 @@ def _common_values(values: tuple[str, ...], codes: NDArray[np.int32]) -> tuple[s
 def rows_as_of(audited: AuditedOrders, restaurants: RestaurantIndex, date: dt.date) -> AuditedOrders:
     """Return the audit of the rows known as of `date`, including rows without a readable time.
 
+    An order that wasn't ready before that midnight loses its outcome: it's an open order, as it was then.
     The remaining rows are audited again, because validation depends on other rows: a duplicate on its first
     occurrence, opening hours on all orders. Rows without a readable time after the last known row are dropped: in a
     growing table they arrived later, and a backfill must read the same rows as the original run.
     """
     midnight = dt.datetime.combine(date, dt.time())
-    frame = audited.frame
-    is_later = ((frame["acknowledged_local"] >= midnight) | (frame["ready_local"] >= midnight)).fill_null(value=False)
+    frame, schema = audited.frame, audited.schema
+    is_later = (frame["acknowledged_local"] >= midnight).fill_null(value=False)
     is_later |= trailing_undated(frame, frame["acknowledged_local"].is_not_null() & ~is_later)
-    if not is_later.any():
+    is_open = ~is_later & (frame["ready_local"] >= midnight).fill_null(value=False)
+    if not (is_later | is_open).any():
         return audited
-    return audit_orders(audited.raw.filter(~is_later), restaurants, need_label=True, schema=audited.schema)
+    outcomes = {schema.orders[name].column for name in LABEL_COLUMNS if schema.has(name)} & {*audited.raw.columns}
+    known = audited.raw.with_columns(pl.when(~is_open).then(pl.col(name)).alias(name) for name in sorted(outcomes))
+    return audit_orders(known.filter(~is_later), restaurants, need_label=True, schema=schema)
 
 
 def _sort_order(completed: CompletedOrders, masks: list[NDArray[np.bool_]]) -> NDArray[np.intp]:
@@ -300,6 +318,7 @@ def _sort_order(completed: CompletedOrders, masks: list[NDArray[np.bool_]]) -> N
     orders = completed.orders
     return np.lexsort(
         (
+            *([] if orders.acknowledged_utc is None else [orders.acknowledged_utc]),
             *([] if orders.categories is None else orders.categories.T),
             *([] if orders.numbers is None else orders.numbers.T),
             *masks,

@@ -30,9 +30,10 @@ from preptime.progress import ProgressCallback, no_progress
 from preptime.schema.schema import ModelSettings
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
 from preptime.training.backtest import select_days
-from preptime.training.fitting import fit_shortfall, fitted_rows
+from preptime.training.calibration import few_label_values
+from preptime.training.fitting import fitted_rows
 from preptime.training.gate import calibrate_by_day
-from preptime.training.requirements import MIN_FITTED_DAYS, choose_mode
+from preptime.training.requirements import MIN_FITTED_DAYS, choose_mode, first_counted_day, first_orders_text
 from preptime.training.search_spaces import (
     Parameters,
     SearchSpace,
@@ -142,11 +143,14 @@ class TuningDays:
         data, rows = self.features.data, held_out.rows
         day, labels, is_evaluation = data.acknowledged_day[rows], data.labels[rows], data.is_evaluation[rows]
         predicted: list[NDArray[np.float32]] = []
+        label_values: dict[int, NDArray[np.float64]] = {}
         for number, (start, end) in enumerate(self.blocks):
             block = select_days(self.features, start, end)
             if not len(block):
                 continue
-            predicted.append(self._predict(model, start, block))
+            X, y = self._fitted(start)
+            predicted.append(_predict_raw(model.fit(X, y, threads=self.threads, seed=self.seed), block.X))
+            label_values |= dict.fromkeys(data.acknowledged_day[block.rows].tolist(), few_label_values(y))
             seconds = np.concatenate(predicted)
             is_evaluated = is_evaluation[: len(seconds)]
             if number < len(self.blocks) - 1 and is_evaluated.any():
@@ -154,7 +158,7 @@ class TuningDays:
                 report(number, _mean_loss(labels[: len(seconds)][is_evaluated], ordered[is_evaluated]))
         seconds = np.concatenate(predicted)
         if seconds.ndim == 2:
-            seconds = calibrate_by_day(seconds, labels, day, data.is_fitting[rows])
+            seconds = calibrate_by_day(seconds, labels, day, data.is_fitting[rows], label_values)
         return _daily_losses(labels[is_evaluation], seconds[is_evaluation], day[is_evaluation])
 
     def try_model(self, model: Model, name: str) -> None:
@@ -167,11 +171,6 @@ class TuningDays:
         features = self.features
         is_fitted = fitted_rows(features, start - ONE_DAY)
         return features.X[is_fitted], features.data.labels[features.rows][is_fitted]
-
-    def _predict(self, model: Model, start: dt.date, block: FeatureMatrix) -> NDArray[np.float32]:
-        """Return the predictions of a block of days from `start`: [N], or uncalibrated quantiles [N, 4], seconds."""
-        fitted = model.fit(*self._fitted(start), threads=self.threads, seed=self.seed)
-        return _predict_raw(fitted, block.X)
 
 
 @dataclass(frozen=True)
@@ -323,12 +322,13 @@ def _check_days(data: TrainingData, date: dt.date, days: int) -> None:
     """Raise `DataError` if there are too few days or orders for the search, before anything is fitted."""
     first_day = date - days * ONE_DAY
     earliest = first_day - MIN_FITTED_DAYS * ONE_DAY
-    if data.first_day > earliest:
-        available = (date - data.first_day).days - MIN_FITTED_DAYS
+    counted = first_counted_day(data)
+    if counted > earliest:
+        available = (date - counted).days - MIN_FITTED_DAYS
         fewer = f"Use --days {available}, or provide" if available >= MIN_DAYS else "Provide"
         raise DataError(
             f"A search on {days} days needs {days + MIN_FITTED_DAYS} days of orders, because the first fit needs "
-            f"{MIN_FITTED_DAYS}. The first completed order is of {data.first_day}, and the date is {date}.",
+            f"{MIN_FITTED_DAYS}. The date is {date}. {first_orders_text(data)}",
             f"{fewer} orders from {earliest} or earlier.",
         )
     mode = choose_mode(data, date)
@@ -337,9 +337,6 @@ def _check_days(data: TrainingData, date: dt.date, days: int) -> None:
             f"{mode.reduced_reason} With fewer, training uses a fixed small quantile, so there is nothing to tune.",
             "Provide more orders.",
         )
-    shortfall = fit_shortfall(data, first_day - ONE_DAY, 1)
-    if shortfall is not None:
-        raise DataError(shortfall.message, shortfall.remedy)
     if not data.is_evaluation[data.acknowledged_day >= day_number(first_day)].any():
         raise DataError(
             f"No order from {first_day} to {date - ONE_DAY} has a label for the evaluation.",
@@ -356,6 +353,7 @@ def _blocks(first_day: dt.date, last_day: dt.date, length: int) -> tuple[tuple[d
 
 
 def _predict_raw(fitted: FittedModel, X: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return predictions in seconds: [N], or uncalibrated quantiles [N, 4]."""
     return fitted.predict_raw(X) if isinstance(fitted, FittedQuantileModel) else fitted.predict(X)
 
 

@@ -25,6 +25,7 @@ from preptime.domain.validation_reasons import Purpose, ValidationReason, exclus
 from preptime.errors import DataError
 from preptime.features.kitchen import NEVER, KitchenEvents
 from preptime.features.restaurant_index import RestaurantIndex
+from preptime.features.spec import local_day
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 from preptime.schema.toml_file import assumed_origin
 from preptime.validation.cell_text import cells_as_text
@@ -52,6 +53,9 @@ from preptime.validation.row_checks import (
 
 LABEL_COLUMNS = ("order_ready_at", TARGET)
 CATEGORY_COLUMNS = ("country", "city", "type_of_food")
+REJECT_SURPLUS = "reject_surplus"
+"""The column of a file of rejected rows with the surplus text of a malformed line. The row stays malformed until the
+cell is empty."""
 PLACE_COLUMNS = ("country", "city")
 """The columns that say where a restaurant is."""
 
@@ -66,7 +70,7 @@ class AuditedOrders:
     """Parsed columns, null where a cell is missing or invalid: `restaurant_id`, `acknowledged_local`,
     `acknowledged_utc` (microseconds, no zone), `order_value`, `number_of_items`, the codes `country`, `city`, and
     `type_of_food`, the custom features (`preptime.validation.custom_features`), and the bit masks `reasons`. With
-    labels, also `ready_local` and `prep_time_seconds` (whole seconds). Values are in canonical units."""
+    labels, also `ready_local`, `ready_utc`, and `prep_time_seconds` (whole seconds). Values are in canonical units."""
     findings: tuple[Finding, ...]
     """The evidence for the reasons: rows, column, and expected content."""
     schema: Schema = TAKE_HOME_SCHEMA
@@ -149,8 +153,9 @@ def audit_orders(
         labels = parse_labels(findings, cells, acknowledged, zone_codes, zone_names, schema=schema)
         columns[TARGET] = _null_where(pl.Series(labels.seconds), ~labels.is_known)
         columns["ready_local"] = _to_datetimes(labels.ready_local, ~labels.is_known | is_undated)
+        columns["ready_utc"] = _to_datetimes(labels.ready_utc, ~labels.is_known | is_undated)
         if opening_times is None:
-            opening_times = _infer_opening(findings, columns, restaurant_index, len(restaurants))
+            opening_times = _infer_opening(findings, columns, restaurant_index, restaurants)
         is_early = is_before_opening(acknowledged.local, restaurant_index, opening_times) & ~is_undated
         findings.add(
             ValidationReason.BEFORE_OPENING, acknowledged_column.source, is_early, "a time when the restaurant is open"
@@ -164,12 +169,11 @@ def to_order_columns(frame: pl.DataFrame, restaurants: RestaurantIndex) -> Order
     """Convert audited rows to the columns that features are computed from, without a copy where nothing is null.
 
     Rows that are excluded from scoring have nulls. They become zeros, or an unknown restaurant, and their predictions
-    have no meaning. The codes of custom categories are those of `restaurants`.
+    have no meaning. The codes of custom categories are those of `restaurants`. Times in UTC are optional.
     """
-    local = frame["acknowledged_local"].to_physical().fill_null(0).to_numpy()
     numbers, categories = custom_columns(frame, restaurants)
     return OrderColumns(
-        local // MICROSECONDS,
+        _seconds(frame["acknowledged_local"]).fill_null(0).to_numpy(),
         frame["restaurant_id"].fill_null(UNKNOWN_RESTAURANT_KEY).to_numpy(),
         frame["order_value"].fill_null(0.0).to_numpy(),
         frame["number_of_items"].fill_null(0).to_numpy(),
@@ -178,6 +182,7 @@ def to_order_columns(frame: pl.DataFrame, restaurants: RestaurantIndex) -> Order
         frame["type_of_food"].to_numpy(),
         numbers,
         categories,
+        _seconds(frame["acknowledged_utc"]).fill_null(0).to_numpy() if "acknowledged_utc" in frame.columns else None,
     )
 
 
@@ -190,15 +195,19 @@ def to_kitchen_events(audited: AuditedOrders) -> KitchenEvents:
     frame = audited.frame.filter(
         pl.col("restaurant_id").is_not_null() & pl.col("acknowledged_local").is_not_null() & ~pl.Series(is_repeated)
     )
-    acknowledged, ready = (frame[name].to_physical() // MICROSECONDS for name in ("acknowledged_local", "ready_local"))
     columns = (
         frame["restaurant_id"].to_numpy(),
-        acknowledged.to_numpy(),
-        ready.fill_null(NEVER).to_numpy(),
+        _seconds(frame["acknowledged_utc"]).to_numpy(),
+        _seconds(frame["ready_utc"]).fill_null(NEVER).to_numpy(),
+        local_day(_seconds(frame["ready_local"]).fill_null(0).to_numpy()),
         frame[TARGET].cast(pl.Int64).fill_null(0).to_numpy(),
     )
     in_order = np.lexsort(columns[::-1])
     return KitchenEvents(*(column[in_order] for column in columns))
+
+
+def _seconds(times: pl.Series) -> pl.Series:
+    return times.to_physical() // MICROSECONDS
 
 
 def trailing_undated(frame: pl.DataFrame, is_known: pl.Series) -> pl.Series:
@@ -243,10 +252,16 @@ def _read_number(
 
 
 def _check_line_length(findings: FindingCollector, orders: pl.DataFrame) -> None:
-    if SURPLUS_COLUMN in orders.columns:
-        has_surplus = orders[SURPLUS_COLUMN].is_not_null().to_numpy()
-        expected = "as many cells as the header has, and a closing mark for each quoted cell"
-        findings.add(ValidationReason.MALFORMED_LINE, SURPLUS_COLUMN, has_surplus, expected)
+    line = "as many cells as the header has, and a closing mark for each quoted cell"
+    for name, expected in ((SURPLUS_COLUMN, line), (REJECT_SURPLUS, "an empty cell, in a row that you have corrected")):
+        findings.add(ValidationReason.MALFORMED_LINE, name, has_surplus(orders, name), expected)
+
+
+def has_surplus(orders: pl.DataFrame, column: str) -> NDArray[np.bool_]:
+    """Return [N] which rows have text in a column of surplus text, `SURPLUS_COLUMN` or `REJECT_SURPLUS`."""
+    if column not in orders.columns:
+        return np.zeros(len(orders), np.bool_)
+    return ~is_empty_text(cells_as_text(orders[column]))
 
 
 def _find_restaurants(
@@ -322,7 +337,7 @@ def _infer_opening(
     findings: FindingCollector,
     columns: dict[str, pl.Series],
     restaurant_index: NDArray[np.int64],
-    restaurant_count: int,
+    restaurants: RestaurantIndex,
 ) -> NDArray[np.float64]:
     # An order that was left open overnight carries no information about when its food was ready.
     is_trusted = (findings.reason_masks & np.uint32(exclusion_mask(Purpose.EVALUATION))) == 0
@@ -330,7 +345,7 @@ def _infer_opening(
     label_seconds = columns[TARGET].fill_null(0).to_numpy()
     city_codes = columns["city"].to_numpy()
     return infer_opening_times(
-        restaurant_count,
+        restaurants.city,
         restaurant_index[is_trusted],
         city_codes[is_trusted],
         ready_local[is_trusted],

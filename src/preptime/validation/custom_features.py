@@ -10,12 +10,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.domain.cells import MAX_CATEGORY_CHARACTERS
+from preptime.domain.cells import MAX_CATEGORY_CHARACTERS, OTHER_SPELLING_PATTERN, category_codes, category_name
 from preptime.domain.orders import UNKNOWN_CODE
-from preptime.domain.restaurant_ids import WHOLE_FLOAT_PATTERN
 from preptime.domain.timestamps import WHITESPACE
 from preptime.domain.validation_reasons import ValidationReason
-from preptime.features.feature_set import DEFAULT_MAXIMUM, DEFAULT_MINIMUM
+from preptime.features.feature_set import valid_range
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.schema.schema import CustomFeature, Schema
 from preptime.validation.cell_text import cells_as_text
@@ -69,18 +68,17 @@ def custom_columns(
 
 
 def category_values(cells: pl.Series) -> pl.Series:
-    """Return the cells of a category as text, without whitespace around it, and without the `.0` of a whole number.
-
-    A missing cell is an empty text.
-    """
+    """Return the cells of a category as text, as `category_name` spells it. A missing cell is an empty text."""
     texts = cells_as_text(cells).str.strip_chars(WHITESPACE).str.head(MAX_CATEGORY_CHARACTERS).fill_null("")
-    is_whole = texts.str.contains(WHOLE_FLOAT_PATTERN)
-    return texts.zip_with(~is_whole, texts.str.head(-2)) if is_whole.any() else texts
+    is_other = texts.str.contains(OTHER_SPELLING_PATTERN)
+    if not is_other.any():
+        return texts
+    spellings = texts.filter(is_other).unique()
+    return texts.replace(spellings, [category_name(spelling) for spelling in spellings])
 
 
 def _read_number(findings: FindingCollector, orders: pl.DataFrame, schema: Schema, feature: CustomFeature) -> pl.Series:
-    minimum, maximum = feature.range or (DEFAULT_MINIMUM, DEFAULT_MAXIMUM)
-    expected = f"a number from {minimum:,.10g} to {maximum:,.10g}" if feature.range else "a number"
+    minimum, maximum, expected = valid_range(feature)
     if feature.column not in orders.columns:
         is_missing = np.ones(len(orders), np.bool_)
         values, is_invalid, is_outside = np.zeros(len(orders)), ~is_missing, ~is_missing
@@ -130,7 +128,5 @@ def _codes(frame: pl.DataFrame, feature: CustomFeature, vocabulary: tuple[str, .
     name = feature_column(feature)
     if name not in frame.columns or not vocabulary:
         return np.full(len(frame), UNKNOWN_CODE, np.int32)
-    codes = frame[name].replace_strict(
-        list(vocabulary), list(range(len(vocabulary))), default=UNKNOWN_CODE, return_dtype=pl.Int32
-    )
-    return codes.to_numpy()
+    codes = category_codes(vocabulary)
+    return frame[name].replace_strict(codes, default=UNKNOWN_CODE, return_dtype=pl.Int32).to_numpy()

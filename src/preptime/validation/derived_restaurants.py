@@ -16,6 +16,7 @@ from preptime.features.restaurant_index import RestaurantIndex
 from preptime.formatting import format_count
 from preptime.schema.schema import Schema
 from preptime.schema.toml_file import assumed_origin
+from preptime.validation.custom_features import category_values
 from preptime.validation.restaurant_ids import distinct_values, parse_restaurant_ids, restaurant_id_texts
 from preptime.validation.restaurants import (
     EXAMPLE_ZONE_LINES,
@@ -49,9 +50,12 @@ def derive_restaurants(orders: pl.DataFrame, schema: Schema) -> RestaurantAudit:
     first_rows = first_rows[np.argsort(order_keys[first_rows])]
     keys = order_keys[first_rows]
     positions = np.searchsorted(keys, order_keys)
+    category_columns = {feature.column for feature in schema.restaurant_features if feature.type == "category"}
     columns, notes = {}, []
     for column in {*sources.values(), *(feature.column for feature in schema.restaurant_features)}:
-        columns[column], differing = _most_frequent(text_column(orders, column).gather(rows), positions, len(keys))
+        texts = text_column(orders, column).gather(rows)
+        values = category_values(texts).set(texts.is_null(), None) if column in category_columns else texts
+        columns[column], differing = _most_frequent(values, positions, len(keys))
         if differing:
             notes.append(_difference_note(column, differing, len(keys)))
     no_values = pl.Series([None] * len(keys), dtype=pl.String)

@@ -223,7 +223,7 @@ def parse_timestamps(
     zone_names: Sequence[str],
     timestamp_format: TimestampFormat = ISO_TIMESTAMPS,
 ) -> ParsedTimestamps:
-    """Parse a column of texts, epochs, dates, or datetimes.
+    """Parse a column of texts, epochs, or datetimes. A date without a clock time is invalid, as it is in text.
 
     `zone_codes` [N] are the rows' indexes in the IANA names `zone_names`. Text that doesn't match the pattern of
     `timestamp_format` is invalid.
@@ -279,22 +279,21 @@ def _parse_cells(cells: pl.Series, pattern: str) -> tuple[NDArray[np.int64], NDA
     """Return (microseconds, one of the three kinds) for each cell."""
     if cells.dtype == pl.String:
         return _parse_text(cells.str.strip_chars(WHITESPACE), pattern)
-    if isinstance(cells.dtype, pl.Datetime | pl.Date):
-        has_zone = isinstance(cells.dtype, pl.Datetime) and cells.dtype.time_zone is not None
-        return _physical_microseconds(cells), np.full(len(cells), _INSTANT if has_zone else _LOCAL_TIME, np.int8)
+    if isinstance(cells.dtype, pl.Datetime):
+        kind = _INSTANT if cells.dtype.time_zone is not None else _LOCAL_TIME
+        return _physical_microseconds(cells, cells.dtype.time_unit), np.full(len(cells), kind, np.int8)
     if cells.dtype.is_numeric():
         microseconds, is_valid = _parse_epochs(cells)
         return microseconds, np.where(is_valid, np.int8(_INSTANT), np.int8(_INVALID))
     return np.zeros(len(cells), np.int64), np.full(len(cells), _INVALID, np.int8)
 
 
-def _physical_microseconds(cells: pl.Series) -> NDArray[np.int64]:
-    """Return the microseconds since 1970 of datetimes or dates. A time that doesn't fit becomes an extreme value."""
-    numbers = cells.to_physical().fill_null(0).cast(pl.Int64).to_numpy()
-    unit = cells.dtype.time_unit if isinstance(cells.dtype, pl.Datetime) else "days"
+def _physical_microseconds(cells: pl.Series, unit: str) -> NDArray[np.int64]:
+    """Return the microseconds since 1970 of datetimes. A time that doesn't fit becomes an extreme value."""
+    numbers = cells.to_physical().fill_null(0).to_numpy()
     if unit == "ns":
         return cast(NDArray[np.int64], numbers // 1_000)
-    scale = {"us": 1, "ms": 1_000, "days": SECONDS_PER_DAY * MICROSECONDS}[unit]
+    scale = {"us": 1, "ms": 1_000}[unit]
     # Without a limit, the product can overflow and become a plausible time.
     limit = np.iinfo(np.int64).max // scale
     return cast(NDArray[np.int64], np.clip(numbers, -limit, limit) * scale)

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from preptime.domain.cells import WHOLE_FLOAT_PATTERN
 from preptime.domain.data_dictionary import (
     RESTAURANTS_DICTIONARY,
     ROW_COLUMN,
@@ -24,11 +25,11 @@ from preptime.domain.data_dictionary import (
     required_columns,
 )
 from preptime.domain.orders import UNKNOWN_CODE
-from preptime.domain.restaurant_ids import EXPECTED_ID, WHOLE_FLOAT_PATTERN
+from preptime.domain.restaurant_ids import EXPECTED_ID
 from preptime.domain.time_zones import resolve_time_zone
 from preptime.domain.timestamps import WHITESPACE
 from preptime.errors import DataError
-from preptime.features.feature_set import DEFAULT_MAXIMUM, DEFAULT_MINIMUM, FeatureSet
+from preptime.features.feature_set import FeatureSet, valid_range
 from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
 from preptime.features.restaurant_names import RestaurantNames
 from preptime.formatting import format_count
@@ -290,7 +291,7 @@ def _read_numbers(cells: Mapping[str, pl.Series], schema: Schema) -> tuple[NDArr
 
 
 def _read_number(cells: pl.Series, schema: Schema, feature: CustomFeature) -> NDArray[np.float64]:
-    minimum, maximum = feature.range or (DEFAULT_MINIMUM, DEFAULT_MAXIMUM)
+    minimum, maximum, _ = valid_range(feature)
     parsed = parse_floats(cells, schema.number_format)
     is_valid = ~parsed.missing & ~parsed.invalid & (parsed.values >= minimum) & (parsed.values <= maximum)
     return np.where(is_valid, parsed.values, np.nan)

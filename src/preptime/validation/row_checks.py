@@ -19,6 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from preptime.domain.data_dictionary import TARGET
+from preptime.domain.time_zones import build_offset_table
 from preptime.domain.timestamps import MICROSECONDS, SECONDS_PER_DAY
 from preptime.domain.validation_reasons import MAX_LABEL_SECONDS, SHORT_LABEL_SECONDS, ValidationReason
 from preptime.schema.schema import Schema, SchemaColumn
@@ -117,6 +118,8 @@ class ParsedLabels:
     seconds: NDArray[np.int64]
     ready_local: NDArray[np.int64]
     """Local time at the restaurant, in microseconds since 1970-01-01 00:00."""
+    ready_utc: NDArray[np.int64]
+    """The same time in UTC."""
     is_known: NDArray[np.bool_]
 
 
@@ -144,11 +147,13 @@ def parse_labels(
     has_given_label = ~(given_seconds.missing | given_seconds.invalid)
     elapsed = (ready.utc - acknowledged.utc) // MICROSECONDS
     seconds = np.where(has_given_label, given_seconds.values, elapsed)
-    bounded_seconds = np.clip(seconds, -_MAX_LABEL_SECONDS, _MAX_LABEL_SECONDS)
-    ready_local = np.where(
-        ready.missing | ready.invalid, acknowledged.local + bounded_seconds * MICROSECONDS, ready.local
-    )
-
+    ready_local, ready_utc = ready.local, ready.utc
+    has_only_duration = has_given_label & ~has_times & ~no_start
+    if has_only_duration.any():
+        bounded_seconds = np.clip(seconds, -_MAX_LABEL_SECONDS, _MAX_LABEL_SECONDS)
+        ready_utc = np.where(has_only_duration, acknowledged.utc + bounded_seconds * MICROSECONDS, ready_utc)
+        offsets = _offsets_after(acknowledged.utc, seconds, zone_codes, zone_names)
+        ready_local = np.where(has_only_duration, ready_utc + offsets, ready_local)
     columns = {name: schema.column(name) for name in (READY_COLUMN, TARGET) if name in orders.columns}
     label_column = columns[TARGET if TARGET in columns else READY_COLUMN].source
     is_missing = ready.missing & given_seconds.missing
@@ -169,7 +174,16 @@ def parse_labels(
     findings.add(ValidationReason.LABEL_CONTRADICTS_TIMES, label_column, is_contradictory, expected)
     is_known = has_times | has_given_label
     _check_label_range(findings, label_column, seconds, is_known)
-    return ParsedLabels(seconds, ready_local, is_known)
+    return ParsedLabels(seconds, ready_local, ready_utc, is_known)
+
+
+def _offsets_after(
+    utc: NDArray[np.int64], seconds: NDArray[np.int64], zone_codes: NDArray[np.int32], zone_names: tuple[str, ...]
+) -> NDArray[np.int64]:
+    """Return [N] UTC offsets in microseconds after a duration, in which the clocks can change."""
+    # A longer duration isn't a label, and searching centuries for changes of the clocks is slow.
+    moments = utc + np.clip(seconds, 0, SECONDS_PER_DAY) * MICROSECONDS
+    return build_offset_table(moments, zone_names).offset_at_utc(zone_codes, moments)
 
 
 def _parse_given_labels(orders: pl.DataFrame, schema: Schema) -> ParsedIntegers:
@@ -206,7 +220,7 @@ def seconds_since_day_start(local: NDArray[np.int64]) -> NDArray[np.int32]:
 
 
 def infer_opening_times(
-    restaurant_count: int,
+    restaurant_city: NDArray[np.int32],
     restaurant_index: NDArray[np.int64],
     city_codes: NDArray[np.int32],
     ready_local: NDArray[np.int64],
@@ -214,7 +228,9 @@ def infer_opening_times(
 ) -> NDArray[np.float64]:
     """Return [R] the usual opening time of each restaurant, in seconds since 05:00; NaN where it's unknown.
 
-    `restaurant_index` is each order's index in the restaurant index. Pass only orders whose label is reliable.
+    A restaurant with few orders has that of its city, or else that of all orders. `restaurant_city` [R] is the city of
+    each restaurant, `restaurant_index` [N] is each order's index in the restaurant index, and `city_codes` [N] is its
+    city. Pass only orders whose label is reliable.
     """
     orders = pl.DataFrame(
         {
@@ -225,12 +241,11 @@ def infer_opening_times(
         }
     )
     opening_expr = (pl.col("ready").quantile(OPENING_QUANTILE) - pl.col("label").median()).alias("opening")
-    by_restaurant = orders.group_by("restaurant_index").agg(
-        opening_expr, pl.col("city").first(), pl.len().alias("orders")
-    )
+    by_restaurant = orders.group_by("restaurant_index").agg(opening_expr, pl.len().alias("orders"))
     by_city = orders.group_by("city").agg(opening_expr.alias("city_opening"), pl.len().alias("city_orders"))
     overall_opening = orders.select(opening_expr).item()
-    joined = by_restaurant.filter(pl.col("restaurant_index") >= 0).join(by_city, on="city", how="left")
+    restaurants = pl.DataFrame({"restaurant_index": np.arange(len(restaurant_city)), "city": restaurant_city})
+    joined = restaurants.join(by_restaurant, on="restaurant_index").join(by_city, on="city", how="left")
     openings = joined.select(
         "restaurant_index",
         pl.when(pl.col("orders") >= MIN_ORDERS)
@@ -240,7 +255,7 @@ def infer_opening_times(
         .otherwise(pl.lit(overall_opening, pl.Float64))
         .alias("opening"),
     )
-    opening_times = np.full(restaurant_count, np.nan)
+    opening_times = np.full(len(restaurant_city), np.nan)
     opening_times[openings["restaurant_index"].to_numpy()] = openings["opening"].to_numpy()
     return opening_times
 
