@@ -164,6 +164,7 @@ def test_predict_dicts_returns_predictions_and_errors_in_order(client: Client) -
     assert first.prep_time_seconds == round(first.p50)
     assert first.fallback_level == "restaurant"
     assert set(first.models) == {"rf"}
+    assert client.predict(orders, models="rf") == response
     assert bad.error is not None
     assert bad.error.field == "order_acknowledged_at"
     assert "soon" in bad.error.message
