@@ -130,14 +130,12 @@ def test_api_interrupted_download_is_retried(fake: FakeGcs) -> None:
     api = Api()
     api.poll()
     second = promote(fake, 2.0)
-    objects, fake.objects = (
-        fake.objects,
-        {name: fake.objects[name] for name in fake.objects if "model.onnx" not in name},
-    )
+    fake.unreachable_suffix = "model.onnx"
     api.poll()
     assert api.predicting_bundle() == first
     assert api.runtime.watcher.state.rejected is None
-    fake.objects = objects
+    assert api.workers_without_store() == 1
+    fake.unreachable_suffix = ""
     api.poll()
     assert api.predicting_bundle() == second
 

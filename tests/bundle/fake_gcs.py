@@ -48,6 +48,8 @@ class FakeGcs:
     read_only: bool = False
     is_unreachable: bool = False
     """Whether every connection is closed without a response."""
+    unreachable_suffix: str = ""
+    """Suffix of object names whose download is closed without a response."""
     blocked_suffix: str = ""
     """Suffix of object names whose download blocks until `unblock` is set."""
     is_blocked: threading.Event = field(default_factory=threading.Event)
@@ -220,6 +222,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._respond_error(404, f"No such object: {BUCKET}/{name}")
         elif metadata_only:
             self._respond(_metadata(self.storage, name))
+        elif self.storage.unreachable_suffix and name.endswith(self.storage.unreachable_suffix):
+            self.close_connection = True
         else:
             if self.storage.blocked_suffix and name.endswith(self.storage.blocked_suffix):
                 self.storage.is_blocked.set()

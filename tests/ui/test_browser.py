@@ -16,7 +16,7 @@ from preptime.bundle.bundle import Bundle, fetch_verified
 from preptime.bundle.champion_log import resolve_bundle_id
 from preptime.scoring.score_file import score_file
 from preptime.scoring.scorer import PREDICTED_READY_AT, PREDICTION_BUNDLE, PREDICTION_REASON
-from preptime.ui.predictors import API_MODE
+from preptime.ui.predictors import API_MODE, LOCAL_MODE
 from preptime.ui.upload_session import FOLDER_PREFIX
 from tests.api.processes import Server
 from tests.scoring.factories import mixed_rows
@@ -58,7 +58,10 @@ def test_local_and_api_predictions_and_downloads_match_score(
         csv = _download_bytes(page, "csv")
         local_numbers = _metric_values(page)
         page.get_by_text("Advanced").click()
-        page.get_by_text(API_MODE).click()
+        # With the keyboard, because the choices move while they're expanded, and a click can miss.
+        page.get_by_role("radio", name=LOCAL_MODE).focus()
+        page.keyboard.press("ArrowRight")
+        expect(page.get_by_role("radio", name=API_MODE)).to_be_checked()
         wait_until_idle(page)
         page.get_by_label("API key").fill(API_KEY)
         page.keyboard.press("Enter")
