@@ -17,7 +17,7 @@ from preptime.domain.cells import MAX_CATEGORY_CHARACTERS, category_codes, categ
 from preptime.domain.orders import UNKNOWN_CODE
 from preptime.domain.timestamps import WHITESPACE
 from preptime.domain.validation_reasons import ValidationReason
-from preptime.features.feature_set import DEFAULT_MAXIMUM, DEFAULT_MINIMUM
+from preptime.features.feature_set import valid_range
 from preptime.features.restaurant_index import RestaurantIndex
 
 _MAX_TEXT_BITS = 4096
@@ -72,7 +72,7 @@ class CustomFeatureReader:
                     attributes[feature.name],
                     feature.column,
                     feature.required,
-                    number_parser(feature.range or (DEFAULT_MINIMUM, DEFAULT_MAXIMUM), schema.number_format),
+                    number_parser(valid_range(feature)[:2], schema.number_format),
                 )
                 for feature in features.order_numbers
             ),

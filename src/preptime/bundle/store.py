@@ -179,7 +179,7 @@ class Store:
         return folder
 
     def update_cached_copy(self, bundle_id: str) -> bool:
-        """Replace the cached copy of a remote bundle if it isn't the bundle in the store. Return whether it was.
+        """Replace the cached copy of a remote bundle if it differs from the store, and return whether it did.
 
         All files in the store are read and verified. A store in a folder has no copies. Raises the errors of `fetch`.
         """
