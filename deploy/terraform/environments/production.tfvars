@@ -17,7 +17,7 @@ budget = { billing_account = "000000-000000-000000", amount = 300 }
 # From: gh api repos/OWNER/NAME --jq '.id, .owner.id'
 repository = { id = "123456789", owner_id = "1234567" }
 
-# Two instances, so that one can be replaced. One predicts about 300,000 orders a minute (docs/benchmarks-api.md).
+# Two instances, so that one can be replaced. Each is planned for 300,000 orders a minute (docs/deploy-gcp.md#size).
 api = {
   cpu           = 1
   memory        = "1Gi"
