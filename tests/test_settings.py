@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from preptime.cli.options import server_environment
 from preptime.env_file import COMPOSE_SETTINGS, find_expanded_values, read_env_file
-from preptime.errors import UsageError
+from preptime.errors import StoreError, UsageError
 from preptime.network import find_service_links
 from preptime.setting_specs import SettingSpec
 from preptime.settings import Settings, iter_settings
@@ -146,6 +146,11 @@ def test_load_invalid_port_isnt_a_service_link(tmp_path: Path) -> None:
 )
 def test_local_store_is_the_folder_of_a_local_store(store: str, folder: str | None) -> None:
     assert Settings(store=store).local_store == (None if folder is None else Path(folder))
+
+
+def test_local_store_without_an_absolute_path_raises() -> None:
+    with pytest.raises(StoreError, match="file://models names no absolute folder"):
+        assert Settings(store="file://models").local_store
 
 
 def test_settings_text_hides_secrets() -> None:

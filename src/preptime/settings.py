@@ -10,14 +10,13 @@ import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from preptime.env_file import DAG_SETTING_NAMES, read_variables
 from preptime.errors import UsageError
-from preptime.network import find_service_links, is_loopback
+from preptime.network import find_service_links, is_loopback, local_store_folder
 from preptime.setting_specs import FOLDER_PATTERN, PREFIX, SettingSpec, iter_specs
 
 TEST_SETTING_NAMES = frozenset({"PREPTIME_REQUIRE", "PREPTIME_REAL_DATA"})
@@ -348,15 +347,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @property
     def local_store(self) -> Path | None:
-        """The folder of the store, or None if the store isn't a local folder."""
-        scheme, separator, _ = self.store.partition("://")
-        if not separator:
-            return Path(self.store)
-        if scheme not in {"file", "local"}:
-            return None
-        from urllib.request import url2pathname  # imported here, because it takes 20 ms
+        """The folder of the store, or None if the store isn't a local folder.
 
-        return Path(url2pathname(urlsplit(self.store).path))
+        Raises `StoreError` for a `file://` URL without an absolute path.
+        """
+        return local_store_folder(self.store)
 
     def remember_secrets(self) -> None:
         """Hide the secrets in the settings from every message and log of this process."""

@@ -66,8 +66,8 @@ def logged_request_ids(folder: Path) -> list[str]:
     return sorted((str(json.loads(line)["request_id"]) for line in lines), key=int)
 
 
-def run_failing_start(folder: Path, **settings: str) -> str:
-    """Return the standard error of `preptime serve` when it fails to start."""
+def run_failing_start(folder: Path, status: int = 2, **settings: str) -> str:
+    """Return the standard error of `preptime serve` when it fails to start with this exit status."""
     completed = subprocess.run(
         [sys.executable, *SERVE_COMMAND],
         cwd=folder,
@@ -76,7 +76,7 @@ def run_failing_start(folder: Path, **settings: str) -> str:
         text=True,
         check=False,
     )
-    assert completed.returncode == 2, completed.stderr
+    assert completed.returncode == status, completed.stderr
     return completed.stderr
 
 
@@ -229,6 +229,18 @@ def test_server_whose_workers_fail_at_start_exits(tmp_path: Path) -> None:
     messages = [str(document["message"]) for document in documents]
     assert "Every worker ended soon after its start. See the earlier messages." in messages
     assert messages[-1] == "Stopped."
+
+
+def test_serve_unknown_kind_of_store_is_logged_as_a_sentence(tmp_path: Path) -> None:
+    """Only a worker imports the drivers of stores."""
+    with running_server(tmp_path, SERVE_COMMAND, PREPTIME_STORE="dir://x") as server:
+        assert server.process.wait(START_SECONDS) == 1
+    failures = [document for document in json_lines(server) if document["severity"] == "CRITICAL"]
+    assert len(failures) == 2
+    for failure in failures:
+        assert str(failure["message"]).startswith("dir://x: ")
+        assert "Use a folder or a gs:// URL" in str(failure["message"])
+        assert "traceback" not in failure
 
 
 def test_slow_headers_dont_affect_the_health_port(tmp_path: Path) -> None:
@@ -479,6 +491,13 @@ def test_serve_invalid_settings_fail_before_start(tmp_path: Path, settings: dict
     stderr = run_failing_start(tmp_path, **settings)
     assert text in stderr
     assert "hidden-value" not in stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_serve_store_url_with_two_slashes_fails_before_start(tmp_path: Path) -> None:
+    stderr = run_failing_start(tmp_path, status=3, AIKEY="x", PREPTIME_STORE="file://models")
+    hint = f"Use the path models, or {(tmp_path / 'models').as_uri()}."
+    assert stderr.splitlines() == [f"Error: file://models names no absolute folder. {hint}"]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -294,6 +294,14 @@ def test_doctor_file_url_is_a_local_store(environment: Environment, monkeypatch:
     assert run_doctor("--role", "jobs")["disk: the store"].state == "ok"
 
 
+@pytest.mark.parametrize("role", ["serve", "jobs"])
+def test_doctor_file_url_without_an_absolute_path_is_error(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    monkeypatch.setenv("PREPTIME_STORE", "file://models")
+    assert "file://models names no absolute folder." in only_error("store", "--role", role)
+
+
 def test_doctor_damaged_champion_is_error(environment: Environment) -> None:
     model = environment.store.fetch(environment.bundle) / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1] + b"!")

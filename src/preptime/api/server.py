@@ -60,7 +60,7 @@ def serve(settings: Settings, application_spec: str = DEFAULT_APPLICATION) -> No
     """Serve until SIGTERM or SIGINT. Then stop accepting requests, finish running ones within the timeout, and return.
 
     `application_spec` is the `module:function` that builds the WSGI application of a service in every worker. Raises
-    `UsageError` before anything starts, for example if a port is in use or a key is invalid.
+    `UsageError` or `StoreError` before anything starts, for example if a port is in use or a key is invalid.
     """
     check_limits(settings)
     check_costs(settings)

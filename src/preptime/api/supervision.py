@@ -19,6 +19,7 @@ from preptime.api.json_logs import log_uncaught_exceptions
 from preptime.api.metrics_files import REPLACEMENT_CAUSES, read_heartbeats
 from preptime.api.metrics_store import MetricsStore
 from preptime.api.worker import WorkerApplicationLoader
+from preptime.errors import PreptimeError
 from preptime.signals import wake_main_thread
 
 EARLY_EXIT_SECONDS = 5.5
@@ -216,6 +217,8 @@ class WorkerServer(MPServer):
             status = 0
         except KeyboardInterrupt:
             pass  # Ctrl-C before the worker handles signals. The main process stops too.
+        except PreptimeError as error:
+            logger.critical("%s", error)
         except BaseException:  # Also a panic of a Rust library, which isn't an `Exception`.
             logger.critical("The worker failed.", exc_info=True)
         finally:

@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from preptime.api.limits import check_limits
@@ -52,13 +53,17 @@ def configured_api_keys(settings: Settings) -> Keys:
 
 
 def require_store_folder(settings: Settings) -> None:
-    """Raise `UsageError` for a URL with credentials, and for a folder that doesn't exist, such as a typing error."""
-    folder = settings.local_store
-    if has_secret(settings.store) and (folder is None or not folder.is_dir()):
+    """Raise an error for a store that can't be opened, before anything starts.
+
+    Raises `UsageError` for a URL with credentials, and for a folder that doesn't exist, such as a typing error, or
+    `StoreError` for a `file://` URL without an absolute path.
+    """
+    if has_secret(settings.store) and ("://" in settings.store or not Path(settings.store).is_dir()):
         raise UsageError(
             f"PREPTIME_STORE: {redact_address(settings.store)} can't be the URL of a store.",
             "Use a folder or a gs:// URL without credentials. For credentials, see docs/operations.md.",
         )
+    folder = settings.local_store
     if folder is not None and not folder.is_dir():
         raise UsageError(
             f"The store {folder} doesn't exist.",

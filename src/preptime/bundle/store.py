@@ -10,8 +10,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import platformdirs
 
@@ -26,6 +24,7 @@ from preptime.bundle.manifest import (
     refused_bundle_error,
 )
 from preptime.errors import StoreError, UsageError
+from preptime.network import local_store_folder
 from preptime.redaction import has_secret, redact_address, remember_secrets
 
 BUNDLES_FOLDER = "bundles"
@@ -278,20 +277,9 @@ def open_backend(url: str) -> StorageBackend:
     scheme, separator, _ = url.partition("://")
     if has_secret(url) and (separator or not Path(url).exists()):
         raise StoreError(f"{redact_address(url)} can't be the URL of a store.", _STORE_URL_HINT)
-    if not separator:
-        return LocalBackend(Path(url))
-    if scheme in {"file", "local"}:
-        return LocalBackend(_folder_of(url))
+    if (folder := local_store_folder(url)) is not None:
+        return LocalBackend(folder)
     return _open_gcs_backend(url) if scheme in {"gs", "gcs"} else open_fsspec_backend(url)
-
-
-def _folder_of(url: str) -> Path:
-    """Return the folder of a `file://` URL. Raises `StoreError` for two slashes, after which a host would follow."""
-    parts = urlsplit(url)
-    if parts.path and parts.netloc in {"", "localhost"}:
-        return Path(url2pathname(parts.path))
-    meant = Path(parts.netloc + url2pathname(parts.path))
-    raise StoreError(f"{url} names no absolute folder.", f"Use the path {meant}, or {meant.absolute().as_uri()}.")
 
 
 def _open_gcs_backend(url: str) -> StorageBackend:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
@@ -82,6 +83,7 @@ def _writable_folders(settings: Settings, role: Role) -> dict[str, Path]:
         folders["the prediction log"] = Path(settings.prediction_log_folder)
     if role == "jobs":
         folders["results"] = Path(settings.results)
-        if settings.local_store is not None:
-            folders["the store"] = settings.local_store
+        with suppress(StoreError):  # The check of the store reports an invalid URL.
+            if settings.local_store is not None:
+                folders["the store"] = settings.local_store
     return folders
