@@ -36,7 +36,7 @@ def collected(frame: Any) -> pl.DataFrame:
 
 def written(folder: str | Path) -> pl.DataFrame:
     """Return the rows of the files that Spark wrote to a folder."""
-    return pl.concat([pl.read_parquet(path) for path in sorted(Path(folder).glob("part-*.parquet"))])
+    return pl.concat([pl.read_parquet(path, glob=False) for path in sorted(Path(folder).glob("part-*.parquet"))])
 
 
 def spark_score(orders: Path | str, out: Path | str, store: Store, *options: str | Path) -> CommandResult:

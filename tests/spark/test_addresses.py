@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from preptime.domain.data_dictionary import FILE_COLUMN, ROW_COLUMN
 from preptime.errors import DataError, UsageError
+from preptime.sources.files import open_files
 from preptime.spark import session
 from preptime.spark.addresses import Address, parse_address, read_rows
 from preptime.spark.failures import describe_failure
@@ -84,6 +87,90 @@ def test_files_are_split_by_rows(spark: Any, tmp_path: Path, monkeypatch: pytest
     assert read(spark, tmp_path / "orders.parquet").rdd.getNumPartitions() >= 4
 
 
+def write(path: Path, rows: pl.DataFrame = ROWS) -> Path:
+    """Write rows to a file in a new folder, and return the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows.write_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["d[1]", "{1,2}", "a?*", "back\\slash", "h=12%3A00", "é +#"])
+def test_existing_path_is_no_pattern(spark: Any, tmp_path: Path, name: str) -> None:
+    """As on one machine. Read as a pattern, the first three names match the other folders."""
+    for other in ("d1", "1", "2", "a12"):
+        write(tmp_path / other / "a.parquet")
+    path = write(tmp_path / name / "in [x]" / "[a].parquet", ROWS[:1])
+    for location in (tmp_path / name, path):
+        assert collected(read(spark, location)).equals(ROWS[:1])
+    assert len(collected(read(spark, tmp_path / "*" / "a.parquet"))) == 12
+
+
+def test_pattern_next_to_a_colon_is_refused(spark: Any, tmp_path: Path) -> None:
+    """A folder with such a name can be read."""
+    write(tmp_path / "in 10:00" / "a.parquet")
+    assert collected(read(spark, tmp_path / "in 10:00")).equals(ROWS)
+    message = r"can't search a folder that has a name with a colon \(in 10:00\)\. Use the path of a folder"
+    with pytest.raises(DataError, match=message):
+        read(spark, tmp_path / "*" / "a.parquet")
+
+
+def test_files_without_rows_and_other_files(spark: Any, tmp_path: Path) -> None:
+    """One machine skips both. Spark skips files of 0 bytes, and names the others."""
+    write(tmp_path / "a.parquet")
+    (tmp_path / "0.parquet").touch()
+    assert collected(read(spark, tmp_path)).equals(ROWS)
+    (tmp_path / "READ me.txt").write_text("x")
+    with pytest.raises(DataError, match=r"READ me\.txt isn't a Parquet file, or it's damaged\. Move other files"):
+        read(spark, tmp_path)
+
+
+FOLDERS = {
+    "non-ASCII characters": ("city=K%C3%B6ln", "city=Köln", "city=S%c3%a3o Paulo", "city=東京"),
+    "escapes": ("x=12%3A00", "x=100%25", "x=a+b", "x=%2525", "x=", "x=__HIVE_DEFAULT_PARTITION__", "x=007"),
+    "a column of the files": ("n=7", "n=8"),
+    "other names": ("a.b=1/c%20d=2/e f=3/(g)=a=b", "a.b=2/c%20d=2/e f=3/(g)=a=c"),
+    "a repeated name": ("x=1/y=2/x=3", "x=1/y=2/x=4"),
+}
+
+
+@pytest.mark.parametrize("folders", FOLDERS.values(), ids=FOLDERS)
+def test_columns_in_names_equal_one_machine(spark: Any, tmp_path: Path, folders: tuple[str, ...]) -> None:
+    """Also with a pattern, and below a folder that has a column in its own name."""
+    base = tmp_path / "x=0" / "orders"
+    for number, folder in enumerate(folders):
+        write(base / folder / "a.parquet", ROWS.with_columns(row=number * 10 + pl.col("n")))
+    pattern = base / "*=*" / "a.parquet"
+    for location in (base, pattern) if any(base.glob("*=*/a.parquet")) else (base,):
+        expected = open_files(str(location)).frame().drop(FILE_COLUMN, ROW_COLUMN)
+        assert collected(read(spark, location)).sort("row").equals(expected.sort("row"))
+        assert len(expected) == 3 * len(folders)
+
+
+@pytest.mark.parametrize("folder", ["x=100%", "x=%zz", "x=%E9"])
+def test_values_with_invalid_escapes_are_refused(spark: Any, tmp_path: Path, folder: str) -> None:
+    write(tmp_path / folder / "a.parquet")
+    with pytest.raises(DataError, match=f"The value of x in the folder name {folder} isn't encoded correctly"):
+        read(spark, tmp_path)
+
+
+def test_file_that_only_spark_would_read_is_refused(spark: Any, tmp_path: Path) -> None:
+    for name in ("a.parquet", "_day=1/a.parquet"):
+        write(tmp_path / name)
+    with pytest.raises(DataError, match=r"Only one of Spark and preptime score reads the file .*/_day=1/a\.parquet\."):
+        read(spark, tmp_path)
+
+
+@pytest.mark.parametrize("value", [pl.lit("2015-06-01").str.to_datetime(), pl.lit([dt.datetime(2015, 6, 1)])])
+def test_times_of_type_int96_are_refused(spark: Any, tmp_path: Path, value: pl.Expr) -> None:
+    """The type that Spark writes by default. One machine takes such times as local ones."""
+    path = tmp_path / "a.parquet"
+    options = {"use_deprecated_int96_timestamps": True}
+    ROWS.with_columns(t=value).write_parquet(path, use_pyarrow=True, pyarrow_options=options)
+    message = r"INT96 in the column t, .* with spark\.sql\.parquet\.outputTimestampType=TIMESTAMP_MICROS\.$"
+    with pytest.raises(DataError, match=message):
+        read(spark, path)
+
+
 REFUSED: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], str]] = {
     "nanoseconds": (
         lambda rows: rows.with_columns(t=pl.lit(0).cast(pl.Datetime("ns", "UTC"))),
@@ -132,7 +219,19 @@ An error occurred while calling o5.parquet.
 	at y
 Caused by: java.io.IOException: No space left on device
 ---
-Caused by: java.io.FileNotFoundException: File file:/data/or%20ders/p.parquet does not exist
+X: [FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file file:///data/or%20ders/p.parquet. File does \
+not exist. It is possible the underlying files have been updated.
+Caused by: java.io.FileNotFoundException: File file:/data/or ders/p.parquet does not exist
+---
+[FAILED_READ_FILE.NO_HINT] Encountered error while reading file file:///data/or%20ders/h=12%253A00/p.parquet. \
+ SQLSTATE: 1
+---
+X: [FAILED_READ_FILE.CANNOT_READ_FILE_FOOTER] Encountered error while reading file gs://b/or [1] 5%25/p.parquet. Could \
+not read footer. Please ensure that the file is in either ORC or Parquet format.
+---
+java.lang.RuntimeException: file:/data/or ders/h=12%3A00/p.parquet is not a Parquet file. Expected magic number at tail
+---
+[PATH_NOT_FOUND] Path does not exist: file:/data/out [x]. 1/run-1/staged. SQLSTATE: 42K03
 """
 """Texts of Spark."""
 SENTENCES = """\
@@ -141,6 +240,10 @@ Scoring a failed, because Spark lost its executors. Increase spark.executor.memo
 gs://b/models: timeout. Check the network.
 Scoring a failed: java.io.IOException: No space left on device. For the whole log, run it with spark-submit.
 There is no file /data/or ders/p.parquet. Check the path. A file must not be deleted while it's read.
+/data/or ders/h=12%3A00/p.parquet is a damaged Parquet file. Export it again. It's possibly truncated.
+gs://b/or [1] 5%25/p.parquet is a damaged Parquet file. Export it again. It's possibly truncated.
+/data/or ders/h=12%3A00/p.parquet is a damaged Parquet file. Export it again. It's possibly truncated.
+There is no file /data/out [x]. 1/run-1/staged. Check the path. A file must not be deleted while it's read.
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,12 @@ import polars as pl
 import pytest
 
 from preptime.bundle.store import Store
+from preptime.cli.inputs import Dataset, read_training_rows
+from preptime.cli.output import Output
+from preptime.domain.data_dictionary import TARGET
 from preptime.errors import DataError, UsageError
 from preptime.schema.schema import TAKE_HOME_SCHEMA
+from preptime.schema.toml_file import parse_schema
 from preptime.sources.files import open_files
 from preptime.spark import corpus as corpus_module
 from preptime.spark.addresses import parse_address
@@ -154,6 +159,44 @@ def test_table_in_another_order_has_the_same_orders(spark: Any, tmp_path: Path) 
     assert corpora[1].select(columns).equals(corpora[0].select(columns))
     assert corpora[1]["order_id"].is_unique().all()
     assert (documents[1].rows, documents[1].sample) == (documents[0].rows, documents[0].sample)
+
+
+OTHER_SCHEMA = """
+[orders]
+order_acknowledged_at = { column = "ack" }
+restaurant_id = { column = "rid" }
+prep_time = { column = "mins", unit = "min" }
+"""
+
+
+@pytest.mark.parametrize("is_canonical", [True, False])
+def test_corpus_is_read_with_the_schema_of_its_rows(spark: Any, tmp_path: Path, is_canonical: bool) -> None:
+    """Rows of a database have canonical columns and units. The sample, and names with dots and brackets, are kept."""
+    data = make_synthetic_data()
+    (tmp_path / "schema.toml").write_text(OTHER_SCHEMA)
+    schema = parse_schema(OTHER_SCHEMA)
+    names = ["order_acknowledged_at", "restaurant_id", "prep_time_seconds"]
+    rows = data.orders.select(*names, pl.lit("x").alias("a.b"))
+    if not is_canonical:
+        minutes = pl.col("prep_time_seconds") / 60
+        rows = rows.with_columns(minutes).rename(dict(zip(names, ("ack", "rid", "mins"), strict=True)))
+    orders, out = tmp_path / "orders [x].parquet", tmp_path / "corpus [x] 5%25"
+    rows.write_parquet(orders)
+    data.restaurants.write_csv(tmp_path / "restaurants.csv")
+    places = ("--orders", orders, "--restaurants", tmp_path / "restaurants.csv", "--out", out)
+    options = ("--schema", tmp_path / "schema.toml", "--date", str(DATE), "--days", "9", "--rows", "900", "--json")
+    document = preptime("spark", "corpus", *places, *options).succeeded().document(CorpusDocument)
+    assert (document.is_canonical, document.sample is not None) == (is_canonical, True)
+    with Output(json=True) as output:
+        audited, restaurants, earlier = read_training_rows(output, Dataset("", None, schema, ""), str(out), DATE)
+    row_schema = schema.canonical() if is_canonical else schema
+    whole = audit_orders(open_files(str(orders), row_schema).frame(), restaurants, need_label=True, schema=row_schema)
+    labels = whole.frame.filter(
+        (pl.col("acknowledged_local") < dt.datetime(2015, 6, 13)) & (pl.col("ready_local") >= dt.datetime(2015, 6, 4))
+    )[TARGET]
+    assert audited.frame[TARGET].sort().equals(labels.sort())
+    assert {"a.b", "_sampled"} <= {*read_corpus(str(out), DATE, schema).orders.columns}
+    assert earlier is not None
 
 
 def test_failed_corpus_of_table_leaves_no_files(spark: Any, tmp_path: Path) -> None:

@@ -64,6 +64,25 @@ def test_folders_of_killed_runs_stay_for_a_day(spark: Any, tmp_path: Path) -> No
     assert names(out) == sorted(["other", run.name, "run-000000000002", "score.json"])
 
 
+def test_runs_of_other_commands_stay(spark: Any, tmp_path: Path) -> None:
+    """Their documents name them, whatever their age is."""
+    documents = ("score.json", "state.json", "corpus.json")
+    runs = [publish(open_output(spark, str(tmp_path), document), "a.bin") for document in documents]
+    for run in runs:
+        os.utime(run.address, (0, 0))
+    second = publish(open_output(spark, str(tmp_path), "state.json"), "a.bin")
+    kept = [run.name for run in (runs[0], second, runs[2])]
+    assert names(tmp_path) == sorted([*documents, *kept])
+
+
+def test_any_name_is_that_of_the_folder(spark: Any, tmp_path: Path) -> None:
+    for name in ("out [x]", "h=12%3A00", "{a,b} 100%25", "é+#"):
+        output = open_output(spark, str(tmp_path / name), "score.json")
+        run = publish(output, "a.bin")
+        assert (output.address, run.address) == (str(tmp_path / name), str(tmp_path / name / run.name))
+        assert names(tmp_path / name) == [run.name, "score.json"]
+
+
 def test_document_is_replaced_by_a_rename_of_hadoop(spark: Any, tmp_path: Path) -> None:
     """As on HDFS."""
     output = open_output(spark, str(tmp_path), "score.json")

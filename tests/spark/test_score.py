@@ -18,7 +18,7 @@ from preptime.domain.dispatch import dispatch_level
 from preptime.scoring.score_document import ScoreDocument
 from preptime.scoring.score_file import score_file
 from preptime.scoring.travel_column import TravelColumn
-from preptime.spark import score
+from preptime.spark import score, scoring
 from preptime.synthetic import synthesize_frames
 from preptime.validation.restaurants import read_restaurants
 from tests.bundle.fake_gcs import BUCKET, closing_clients, run_fake_gcs
@@ -117,6 +117,26 @@ def test_custom_features_equal_score(spark: Any, store: Store, custom_bundle: Bu
     score_file(str(source), expected, custom_bundle, restaurants=index)
     scored = score(spark.read.parquet(str(source)), store=store.url, bundle=custom_bundle.manifest.id, restaurants=more)
     assert_same_cells(collected(scored), pl.read_parquet(expected))
+
+
+def test_any_names_of_columns_and_folders(spark: Any, store: Store, bundle: Bundle, tmp_path: Path) -> None:
+    """Spark takes a dot as a field of a struct, and brackets as a pattern."""
+    rows = numbered(mixed_rows()).with_columns(pl.lit(1).alias("a.b"), pl.lit("x").alias("c`d"), pl.lit(2).alias("e f"))
+    expected = tmp_path / "expected.parquet"
+    folder = write_parts(tmp_path / "in [1] {2,3} 100%25", rows)
+    score_file(str(folder), expected, bundle)
+    (tmp_path / "in 1 2 100%").mkdir()
+    document = spark_score(folder, tmp_path / "out [1] 100%25", store).succeeded().document(ScoreDocument)
+    assert_same_cells(written(document.out), pl.read_parquet(expected))
+    assert Path(document.out).parent == tmp_path / "out [1] 100%25"
+
+
+def test_errors_of_spark_while_scoring_are_one_sentence(
+    spark: Any, orders: Path, store: Store, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "scored_rows", lambda frame, _: frame.select("none"))
+    facts = refused(spark_score(orders, orders.parent / "unwritten", store), "OperationError").facts
+    assert facts.startswith(f"Scoring {orders} failed: [UNRESOLVED_COLUMN")
 
 
 def test_reads_a_table_of_the_catalog(spark: Any, orders: Path, store: Store, bundle: Bundle, tmp_path: Path) -> None:

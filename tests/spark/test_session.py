@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from preptime.errors import UsageError
+from preptime.errors import UsageError, install_hint
 from preptime.spark import score, session
 from preptime.spark.session import REQUIRED_SETTINGS, check_settings, open_session
 from tests.cli.run_command import CommandResult, run_process
@@ -48,7 +48,7 @@ def one_sentence(result: CommandResult) -> str:
 
 def test_missing_packages_are_named(spark_environment: dict[str, str], tmp_path: Path) -> None:
     missing = one_sentence(run_process(*COMMAND, str(tmp_path), PYTHONPATH=""))
-    expected = "Error: Spark needs the package {}, which isn't installed. To install it: pip install 'preptime[spark]'."
+    expected = f"Error: Spark needs the package {{}}, which isn't installed. {install_hint('spark')}"
     assert missing == expected.format("pyspark")
     missing = one_sentence(run_process(*COMMAND, str(tmp_path), program=WITHOUT_PANDAS, **spark_environment))
     assert missing == expected.format("pandas")

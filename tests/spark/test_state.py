@@ -149,6 +149,17 @@ def test_state_doesnt_depend_on_batches_and_tasks(spark: Any, orders: Path, tmp_
         spark.conf.set(name, rows)
 
 
+def test_state_with_any_names_equals_one_machine(spark: Any, orders: Path, tmp_path: Path) -> None:
+    """Of columns, folders, and partitions."""
+    folder = tmp_path / "in [x]" / "orders {1,2}"
+    for number, path in enumerate(sorted(orders.rglob("*.parquet"))):
+        (folder / f"h=12%3A0{number}").mkdir(parents=True)
+        part = pl.read_parquet(path).with_columns(pl.lit(1).alias("a.b"))
+        part.write_parquet(folder / f"h=12%3A0{number}" / "part [0].parquet")
+    restaurants = make_restaurants()
+    assert_same(count(spark, folder, restaurants, tmp_path / "out [x]"), one_machine(folder, restaurants))
+
+
 def test_state_of_table_counts_smallest_repeated_row(spark: Any, tmp_path: Path) -> None:
     """A table has no order of rows, so the first row is the earliest one. Equal rows count once."""
     late, early = make_order(7, restaurant=2, day=9), make_order(7, restaurant=1, day=3)

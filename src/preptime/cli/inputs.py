@@ -65,7 +65,7 @@ def read_training_rows(
         return *read_completed_orders(output, dataset), None
     output.progress("Reading the corpus", 0.0)
     found = read_corpus(corpus, date, dataset.schema)
-    audited = audit_orders(found.orders, found.restaurants, need_label=True, schema=dataset.schema)
+    audited = audit_orders(found.orders, found.restaurants, need_label=True, schema=found.schema)
     output.progress("Reading the corpus", 1.0)
     return audited, found.restaurants, found.earlier
 

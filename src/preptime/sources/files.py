@@ -11,7 +11,7 @@ same as before. Otherwise, reading fails, because the rows may be from different
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from glob import has_magic
 from pathlib import Path
@@ -41,7 +41,7 @@ from preptime.sources.source import concat_files
 _SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _CHANGED_HINT = "Run the command again. Write new files under another name, and rename them when they are complete."
 _PARTITION_FOLDER = re.compile(r"([^=]+)=(.*)")
-_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,8 @@ class InputFile:
         state = FileState.of(path)
         header = None if is_parquet(path) else read_csv_header(path, schema.source.delimiter, _known_columns(schema))
         columns = parquet_columns(path) if header is None else header.names
-        partition = {name: value for name, value in _partition_values(path, base) if name not in columns}
+        folders = path.relative_to(base).parts[:-1]
+        partition = {name: value for name, value in partition_values(folders) if name not in columns}
         return cls(path, state, columns, header, partition)
 
     def check_unchanged(self) -> None:
@@ -241,11 +242,11 @@ def _known_columns(schema: Schema) -> frozenset[str]:
     return frozenset((*orders, *restaurants, *(feature.column for feature in schema.features)))
 
 
-def _partition_values(path: Path, base: Path) -> Iterator[tuple[str, str | None]]:
-    """Yield the column and the value in each folder name between `base` and a file. Spark writes such folders."""
-    for folder in path.relative_to(base).parts[:-1]:
+def partition_values(folders: Iterable[str]) -> Iterator[tuple[str, str | None]]:
+    """Yield the column and the value in each name of a folder, such as `city=K%C3%B6ln`. Spark writes such folders."""
+    for folder in folders:
         if match := _PARTITION_FOLDER.fullmatch(folder):
-            yield match[1], None if match[2] == _NULL_PARTITION else unquote(match[2])
+            yield match[1], None if match[2] == NULL_PARTITION else unquote(match[2])
 
 
 def _check_same_columns(name: str, first: InputFile, file: InputFile) -> None:
@@ -273,11 +274,18 @@ def _check_same_columns(name: str, first: InputFile, file: InputFile) -> None:
         )
 
 
+def data_files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder that are read, in no order, also those of 0 bytes."""
+    for path in folder.rglob("*"):
+        if _is_data_file(path.relative_to(folder)) and path.is_file():
+            yield path
+
+
 def _resolve_paths(path: Path) -> tuple[Path, ...]:
     if path.is_file():
         return (path,)
     if path.is_dir():
-        candidates = [candidate for candidate in path.rglob("*") if _is_data_file(candidate.relative_to(path))]
+        candidates = list(data_files(path))
         hint = "Use a folder that contains .csv, .csv.gz, or .parquet files."
     elif has_magic(str(path)):
         candidates = _glob_paths(path)

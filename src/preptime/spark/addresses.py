@@ -19,8 +19,9 @@ from preptime.domain.data_dictionary import READER_COLUMNS
 from preptime.errors import DataError, UsageError
 from preptime.formatting import join_names, shorten
 from preptime.redaction import has_secret, redact_address, remember_secrets
-from preptime.spark.failures import spark_errors
-from preptime.spark.parquet_files import ParquetFile, list_parquet_files, read_footers
+from preptime.sources.files import NULL_PARTITION, partition_values
+from preptime.spark.failures import decoded_path, spark_errors
+from preptime.spark.parquet_files import ParquetFile, is_pattern, list_parquet_files, parquet_reader, read_footers
 from preptime.spark.session import split_by_rows
 
 AddressKind = Literal["parquet", "table", "bigquery"]
@@ -29,6 +30,10 @@ _PREFIXES: dict[str, AddressKind] = {"table": "table", "bigquery": "bigquery"}
 _BIGQUERY_TABLE = re.compile(r"[\w:.-]+\.\w+\.[\w$-]+")
 _CATALOG_TABLE = re.compile(r"[^.\s]+(\.[^.\s]+){0,3}")
 _DATABASE_SCHEMES = {"postgresql", "postgres", "bigquery", "mysql", "jdbc", "logging"}
+_INT96 = re.compile(r"^int96\b|(?:required|optional|repeated) int96\b")
+_INVALID_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_PLAIN_FOLDER = re.compile(r"[\w.:=-]*", re.ASCII)
+"""Names without escapes, also in a URL."""
 _HINT = "Use a path of Parquet files, table:CATALOG.NAME, or bigquery:PROJECT.DATASET.TABLE."
 
 
@@ -133,27 +138,65 @@ def check_names(names: list[str], subject: str) -> None:
 
 
 def _read_parquet(session: Any, location: str) -> Any:
-    files = list_parquet_files(session, location)
-    footers = read_footers(session, files)
-    _check_types(footers[0])
-    for footer in footers[1:]:
-        _check_same_columns(footers[0], footer)
-    split_by_rows(session, sum(file.size_bytes for file in footers), sum(file.rows for file in footers))
-    # Without partition folders such as date=2015-06-01, Spark ignores files in subfolders unless this option is set.
-    has_partitions = any(file.partitions for file in files)
-    frame = session.read.option("recursiveFileLookup", str(not has_partitions).lower()).parquet(location)
-    _check_all_are_read(frame, files, location)
-    return frame
+    listed = list_parquet_files(session, location)
+    # A file of 0 bytes has no rows, as on one machine.
+    files = read_footers(session, [file for file in listed if file.size_bytes] or listed)
+    _check_types(files[0])
+    for file in files[1:]:
+        _check_same_columns(files[0], file)
+    _check_folders(files)
+    split_by_rows(session, sum(file.size_bytes for file in files), sum(file.rows for file in files))
+    schema = parquet_reader(session).parquet(files[0].status.getPath().toString()).schema
+    reader = parquet_reader(session, is_pattern=is_pattern(session, location)).schema(schema)
+    frame = reader.parquet(location)
+    _check_same_files(frame, listed)
+    return _with_partitions(frame, files)
+
+
+def _with_partitions(frame: Any, files: list[ParquetFile]) -> Any:
+    """Return the rows with the columns in the names of folders, as `partition_values` of one machine reads them.
+
+    Spark's own columns differ: they replace columns of the files, and non-ASCII characters are wrong.
+    """
+    from pyspark.sql import functions
+
+    path, columns = functions.col("_metadata.file_path"), []
+    for name, place in files[0].partitions.items():
+        folder = functions.substring_index(functions.substring_index(path, "/", -place - 1), "/", 1)
+        value = functions.substr(folder, functions.instr(folder, "=") + 1)
+        value = functions.nullif(value, functions.lit(NULL_PARTITION))
+        if not all(_PLAIN_FOLDER.fullmatch(file.folders[-place]) for file in files):
+            for _ in ("the URL", "the name of the folder"):  # `url_decode` also decodes + as a space
+                value = functions.url_decode(functions.replace(value, functions.lit("+"), functions.lit("%2B")))
+        columns.append(value.alias(name))
+    return frame.select("*", *columns) if columns else frame
 
 
 def _check_types(file: ParquetFile) -> None:
-    """Raise `DataError` for a column of times in nanoseconds, which Spark doesn't read."""
-    name = next((name for name, kind in file.columns.items() if "NANOS" in kind), None)
-    if name is not None:
-        raise DataError(
-            f"{file.path} has times in nanoseconds in the column {shorten(name)}, which Spark can't read.",
-            "Write them in microseconds.",
-        )
+    """Raise `DataError` for a column of times that Spark doesn't read, or not as one machine does."""
+    for name, kind in file.columns.items():
+        if "NANOS" in kind:
+            raise DataError(
+                f"{file.path} has times in nanoseconds in the column {shorten(name)}, which Spark can't read.",
+                "Write them in microseconds.",
+            )
+        if _INT96.search(kind):
+            raise DataError(
+                f"{file.path} has times of the type INT96 in the column {shorten(name)}, which Spark reads in UTC, and "
+                "preptime score as local times.",
+                "Write them in Spark with spark.sql.parquet.outputTimestampType=TIMESTAMP_MICROS.",
+            )
+
+
+def _check_folders(files: list[ParquetFile]) -> None:
+    """Raise `DataError` for the name of a folder that Spark decodes in another way than one machine does."""
+    for folder in {folder for file in files for folder in file.folders}:
+        for name, value in partition_values((folder,)):
+            if _INVALID_ESCAPE.search(folder.partition("=")[2]) or "\ufffd" in (value or ""):
+                raise DataError(
+                    f"The value of {shorten(name)} in the folder name {shorten(folder)} isn't encoded correctly.",
+                    "Write % as %25, and other characters in UTF-8.",
+                )
 
 
 def _check_same_columns(first: ParquetFile, file: ParquetFile) -> None:
@@ -167,7 +210,7 @@ def _check_same_columns(first: ParquetFile, file: ParquetFile) -> None:
     if file.partitions != first.partitions:
         raise DataError(
             f"The folders of {file.path} and {first.path} have different partitions in their names.",
-            "Use either only folders such as date=2015-06-01, or none.",
+            "Use either only folders such as date=2015-06-01, in the same order, or none.",
         )
     other = next((name for name, kind in first.columns.items() if file.columns[name] != kind), None)
     if other is not None:
@@ -178,11 +221,12 @@ def _check_same_columns(first: ParquetFile, file: ParquetFile) -> None:
         )
 
 
-def _check_all_are_read(frame: Any, files: list[ParquetFile], location: str) -> None:
-    """Raise `DataError` if Spark doesn't read one of the files, for example in a folder without a partition."""
-    read = len(frame.inputFiles())
-    if read != len(files):
+def _check_same_files(frame: Any, files: list[ParquetFile]) -> None:
+    """Raise `DataError` if Spark reads other files, for example one in the folder `_day=1`."""
+    read = set(map(decoded_path, frame.inputFiles()))
+    other = sorted(read.symmetric_difference(file.path for file in files))
+    if other:
         raise DataError(
-            f"{location} has {len(files):,} Parquet files, and Spark reads {read:,} of them.",
-            "Use either only folders such as date=2015-06-01, or none.",
+            f"Only one of Spark and preptime score reads the file {other[0]}.",
+            "Move it. Names that start with a dot or an underscore are for temporary files.",
         )

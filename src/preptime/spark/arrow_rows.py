@@ -5,12 +5,37 @@ Polars writes text, bytes, and lists with 64-bit offsets. Spark reads lists only
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
+
+    BatchFunction = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+
+
+def map_batches(frame: Any, function: BatchFunction, schema: Any) -> Any:
+    """Return the rows that a function yields for the batches of a DataFrame of Spark. `schema` is that of these rows.
+
+    Spark's `mapInArrow` fails for a column such as `restaurant.id`, because it takes the dot as a field of a struct.
+    """
+    places = frame.toDF(*map(str, range(len(frame.columns))))
+    return places.mapInArrow(_NamedBatches(function, tuple(frame.columns)), schema)
+
+
+@dataclass(frozen=True)
+class _NamedBatches:
+    """Calls a function with batches whose columns have their names again. Spark sends it to the workers."""
+
+    function: BatchFunction
+    columns: tuple[str, ...]
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield what the function yields."""
+        return self.function(batch.rename_columns(self.columns) for batch in batches)
 
 
 def from_arrow(rows: pa.RecordBatch | pa.Table) -> pl.DataFrame:

@@ -17,10 +17,11 @@ from preptime.errors import DataError
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.schema.schema import Schema
 from preptime.spark.addresses import Address
-from preptime.spark.arrow_rows import from_arrow, to_arrow
+from preptime.spark.arrow_rows import from_arrow, map_batches, to_arrow
 from preptime.spark.duplicates import without_duplicates
 from preptime.spark.failures import spark_errors
 from preptime.spark.output import StagedRun, open_output, staged_run
+from preptime.spark.parquet_files import parquet_reader
 from preptime.spark.state import (
     STAGED_FOLDER,
     PlacedRows,
@@ -108,7 +109,7 @@ def save_corpus(
         window = _find_window(run, judged, restaurants, every, days=days, sampled_rows=sampled_rows)
         files = {RESTAURANTS_FILE: content, **window.files}
         _write_orders(session, placed, window, run.address)
-        written = session.read.parquet(f"{run.address}/{ORDERS_FOLDER}")
+        written = parquet_reader(session).parquet(f"{run.address}/{ORDERS_FOLDER}")
         rows, is_sample = written.count(), window.share is not None
         _check_rows(rows, window, orders)
         for name, file_content in files.items():
@@ -122,6 +123,7 @@ def save_corpus(
             earlier=described.get(EARLIER_FILE),
             rows=rows,
             schema=schema.without_models(),
+            is_canonical=schema_of_rows(placed[0].columns, schema) != schema,
             out=run.address,
             orders=_part_names(run),
             restaurants=described[RESTAURANTS_FILE],
@@ -177,14 +179,14 @@ def _write_orders(session: Any, placed: PlacedRows, window: _Window, folder: str
     columns = [name for name in frame.columns if name not in READER_COLUMNS]
     chosen = replace(window.filter, files=files, schema=schema_of_rows(columns, window.filter.schema))
     schema = chosen.selected_schema(to_arrow_schema(frame.schema, timestamp_utc=True))
-    kept = frame.mapInArrow(chosen, from_arrow_schema(schema, prefer_timestamp_ntz=True))
+    kept = map_batches(frame, chosen, from_arrow_schema(schema, prefer_timestamp_ntz=True))
     if window.share is not None:
-        duplicates = session.read.parquet(f"{folder}/{STAGED_FOLDER}/duplicates")
+        duplicates = parquet_reader(session).parquet(f"{folder}/{STAGED_FOLDER}/duplicates")
         step = functions.pmod(functions.xxhash64(KEY_COLUMN), functions.lit(SAMPLE_STEPS))
         kept = kept.join(duplicates, [FILE_COLUMN, ROW_COLUMN], "left_anti")
         kept = kept.withColumn(SAMPLED_COLUMN, step < window.share)
-        columns = [*columns, SAMPLED_COLUMN]
-    kept.orderBy(FILE_COLUMN, ROW_COLUMN).select(*columns).write.parquet(f"{folder}/{ORDERS_FOLDER}")
+    ordered = kept.orderBy(FILE_COLUMN, ROW_COLUMN).drop(FILE_COLUMN, ROW_COLUMN, KEY_COLUMN)
+    ordered.write.parquet(f"{folder}/{ORDERS_FOLDER}")
 
 
 def _check_rows(rows: int, window: _Window, orders: Address) -> None:

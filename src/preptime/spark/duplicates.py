@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from preptime.domain.data_dictionary import FILE_COLUMN, ROW_COLUMN
+from preptime.spark.parquet_files import parquet_reader
 from preptime.training.history_rows import IDENTITY_PREFIX
 
 _PLACE = (FILE_COLUMN, ROW_COLUMN)
@@ -33,4 +34,4 @@ def without_duplicates(session: Any, rows: Any, folder: str, *, by_file: bool) -
     ranked = identified.join(suspects, "key", "left_semi").withColumn("rank", functions.row_number().over(first))
     ranked.where("rank > 1").select(*_PLACE, "is_usable", "is_open").write.parquet(folder)
     # Spark knows the size of written rows, so it sends few of them to all workers instead of sorting all orders.
-    return rows.join(session.read.parquet(folder).select(*_PLACE), list(_PLACE), "left_anti")
+    return rows.join(parquet_reader(session).parquet(folder).select(*_PLACE), list(_PLACE), "left_anti")

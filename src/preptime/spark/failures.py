@@ -13,17 +13,22 @@ from urllib.parse import unquote
 from preptime import errors
 from preptime.errors import DataError, OperationError, PreptimeError, UsageError
 
-_FILE = r"((?:file:|[a-z][a-z0-9]*://)\S+?)"
+_FILE = r"((?:file:/|[a-z][a-z0-9]*://).+?)"
+_END = r"(?: does not exist|\. (?:Please|SQLSTATE)|\.?$)"
+"""What follows a path, which can have spaces."""
 _FILE_PATTERNS = tuple(
     re.compile(pattern)
     for pattern in (
-        rf"Encountered error while reading file {_FILE}\.(?:\s|$)",
-        rf"Could not read footer for file: {_FILE}(?:\.?\s|\.?$)",
+        rf"Encountered error while reading file {_FILE}\. Could not read footer",
+        rf"(?m)Could not read footer for file: {_FILE}(?: is not a Parquet file|{_END})",
         rf"{_FILE} is not a Parquet file",
-        rf"(?:FileNotFoundException|File does not exist|Path does not exist):? (?:File )?{_FILE}(?:\.?\s|\.?$)",
+        rf"(?m)(?:FileNotFoundException|File does not exist|Path does not exist):? (?:File )?{_FILE}{_END}",
         rf"(?i)could not read footer for file .*?path={_FILE};",
     )
 )
+"""Texts with a path of Hadoop."""
+_URL_PATTERN = re.compile(rf"Encountered error while reading file {_FILE}\.(?:\s|$)")
+"""A text with an encoded path."""
 _WORKER_ERROR = re.compile(r"^(?:.*: )?preptime\.errors\.(\w+): (.+)$", re.MULTILINE)
 _CAUSES: dict[str, tuple[type[PreptimeError], str, str]] = {
     r"ExecutorLostFailure|Master removed our application|All masters are unresponsive": (
@@ -51,10 +56,10 @@ _CAUSES: dict[str, tuple[type[PreptimeError], str, str]] = {
         "{subject} failed, because this Spark has no connector for {0}://.",
         "Add its package with spark.jars.packages, or copy the files to a folder.",
     ),
-    r"CONFLICTING_DIRECTORY_STRUCTURES": (
+    r"Relative path in absolute URI: ([^\n]+)": (
         DataError,
-        "{subject} failed, because only some folders have a partition in their name, such as date=2015-06-01.",
-        "Use one of both.",
+        "{subject} failed, because Hadoop can't search a folder that has a name with a colon ({0}).",
+        "Use the path of a folder instead of a pattern.",
     ),
 }
 """Causes by pattern: the error, its facts, and its hint."""
@@ -93,12 +98,21 @@ def _find_file(text: str) -> str | None:
     for pattern in _FILE_PATTERNS:
         if (found := pattern.search(text)) is not None:
             return plain_path(found[1])
-    return None
+    found = _URL_PATTERN.search(text)
+    return decoded_path(found[1]) if found else None
 
 
 def plain_path(address: str) -> str:
     """Return the path of a local file, and any other address unchanged."""
-    return unquote(re.sub(r"^file:(?://)?(?=/)", "", address))
+    return re.sub(r"^file:(?://)?(?=/)", "", address)
+
+
+def decoded_path(url: str) -> str:
+    """Return the path of a local file, or another address, for a URL that Spark has encoded.
+
+    The results of `inputFiles` and `_metadata.file_path` are encoded. Hadoop's paths aren't (`plain_path`).
+    """
+    return unquote(plain_path(url))
 
 
 def _file_error(file: str, text: str) -> DataError:
@@ -109,6 +123,8 @@ def _file_error(file: str, text: str) -> DataError:
             f"{file} has a column with another type than the other files.",
             "Write each column with the same type in every file.",
         )
+    if not file.lower().endswith((".parquet", ".parq")):
+        return DataError(f"{file} isn't a Parquet file, or it's damaged.", "Move other files to another folder.")
     return DataError(f"{file} is a damaged Parquet file.", "Export it again. It's possibly truncated.")
 
 

@@ -22,11 +22,15 @@ import msgspec
 
 from preptime.atomic_write import ABANDONED_SECONDS, write_bytes
 from preptime.errors import OperationError, UsageError
+from preptime.sources.results import SCORE_FILE
 from preptime.spark.addresses import Address, parse_address
 from preptime.spark.failures import plain_path, spark_errors
 from preptime.spark.parquet_files import file_system
 from preptime.spark.session import hadoop_configuration, java
+from preptime.training.corpus import CORPUS_FILE
+from preptime.training.saved_state import STATE_FILE
 
+_DOCUMENTS = (SCORE_FILE, STATE_FILE, CORPUS_FILE)
 _RUN_NAME = re.compile(r"run-[0-9a-f]{12}")
 _OBJECT_STORES = {"gs", "s3", "s3a", "s3n", "abfs", "abfss", "wasb", "wasbs"}
 """Schemes of stores in which a new object replaces an existing one in one step, when it's complete."""
@@ -66,16 +70,22 @@ class OutputFolder:
         """Return the address of a file or a folder in this folder, for Spark and for messages."""
         return plain_path(self.child(name).toString())
 
-    def published_run(self) -> str | None:
-        """Return the name of the run folder that the document names, or None without a document."""
-        path = self.child(self.document)
+    def published_runs(self) -> dict[str, str]:
+        """Return the names of the run folders that the documents in this folder name, by document.
+
+        Several commands can have the same folder.
+        """
+        return {name: run for name in _DOCUMENTS if (run := self._published_run(name)) is not None}
+
+    def _published_run(self, document: str) -> str | None:
+        path = self.child(document)
         if not self.system.exists(path):
             return None
         try:
             out = msgspec.json.decode(read_bytes(self.session, path.toString()), type=_PublishedRun).out
         except msgspec.DecodeError as error:
             raise OperationError(
-                f"{self.address_of(self.document)} isn't a document of preptime ({error}).",
+                f"{self.address_of(document)} isn't a document of preptime ({error}).",
                 "Use another folder: --out.",
             ) from error
         return out.rstrip("/").rpartition("/")[2]
@@ -102,11 +112,15 @@ class OutputFolder:
         context.rename(temporary, target, overwrite)
 
     def remove_old_runs(self, current: str, previous: str | None) -> None:
-        """Remove the folder of the previous run, and those of killed runs that are older than a day."""
+        """Remove the folder of the previous run, and those of killed runs that are older than a day.
+
+        Folders that another command's document names stay.
+        """
+        published = {current, *self.published_runs().values()}
         newest_ms = self.system.getFileStatus(self.child(current)).getModificationTime()
         for status in self.system.listStatus(self.path):
             name = status.getPath().getName()
-            if name == current or not _RUN_NAME.fullmatch(name):
+            if name in published or not _RUN_NAME.fullmatch(name):
                 continue
             if name == previous or newest_ms - status.getModificationTime() > ABANDONED_SECONDS * 1000:
                 self.system.delete(status.getPath(), True)
@@ -177,7 +191,7 @@ def staged_run(output: OutputFolder) -> Iterator[StagedRun]:
             run.publish(Document(out=run.address))
     """
     with spark_errors(f"Reading {output.address}"):
-        run = StagedRun(output, f"run-{secrets.token_hex(6)}", output.published_run())
+        run = StagedRun(output, f"run-{secrets.token_hex(6)}", output.published_runs().get(output.document))
     try:
         yield run
     except BaseException:

@@ -5,15 +5,19 @@ The driver's Java has the connectors of the cluster, for example for `gs://`. It
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 from preptime.errors import DataError
+from preptime.sources.files import partition_values
 from preptime.spark.failures import plain_path, spark_errors
 from preptime.spark.session import hadoop_configuration, java
 
 _FOOTERS_AT_ONCE = 16
+_WILDCARDS = re.compile(r"[\\*?\[\]{}]")
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class ParquetFile:
     """The path of a local file, else its URL."""
     size_bytes: int
     folders: tuple[str, ...]
-    """The names of the folders between the address and the file."""
+    """The names of the folders between the address, or its part without wildcards, and the file."""
     status: Any = field(repr=False, compare=False)
     """Hadoop's description of the file."""
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -32,9 +36,14 @@ class ParquetFile:
     rows: int = 0
 
     @property
-    def partitions(self) -> tuple[str, ...]:
-        """The columns in the names of its folders, such as `date` for `date=2015-06-01`."""
-        return tuple(name.partition("=")[0] for name in self.folders if "=" in name)
+    def partitions(self) -> dict[str, int]:
+        """The columns in the names of its folders, such as `date=2015-06-01`, that the file itself doesn't have.
+
+        The values are the places of the folders, counted from the file. Of the same names, the last one counts.
+        """
+        places = ((len(self.folders) - place, folder) for place, folder in enumerate(self.folders))
+        named = ((name, place) for place, folder in places for name, _ in partition_values((folder,)))
+        return {name: place for name, place in named if name not in self.columns}
 
 
 def file_system(session: Any, location: str) -> tuple[Any, Any]:
@@ -44,6 +53,22 @@ def file_system(session: Any, location: str) -> tuple[Any, Any]:
     return system, system.makeQualified(path)
 
 
+def parquet_reader(session: Any, *, is_pattern: bool = False) -> Any:
+    """Return Spark's reader of all Parquet files below a path. It doesn't add columns in the names of folders.
+
+    By default, Spark takes every path as a glob, so it would read `d1` instead of `d[1]`. Not all file systems know
+    escapes. The option is that of Spark's own catalog.
+    """
+    reader = session.read.option("__globPaths__", str(is_pattern).lower())
+    return reader.option("recursiveFileLookup", "true")
+
+
+def is_pattern(session: Any, location: str) -> bool:
+    """Return whether a location is a glob. An existing file or folder isn't, whatever its name is."""
+    system, path = file_system(session, location)
+    return not system.exists(path)
+
+
 def list_parquet_files(session: Any, location: str) -> list[ParquetFile]:
     """Return the files of a file, a folder, or a glob, in the order of their paths. Raises `DataError` without one.
 
@@ -51,8 +76,11 @@ def list_parquet_files(session: Any, location: str) -> list[ParquetFile]:
     """
     with spark_errors(f"Listing {location}"):
         system, path = file_system(session, location)
-        roots = [status.getPath() for status in system.globStatus(path) or ()]
-        files = [file for root in roots for file in _iter_files(system, root)]
+        roots, base = [path], path.toString()
+        if not system.exists(path):
+            roots = [status.getPath() for status in system.globStatus(path) or ()]
+            base = "/".join(takewhile(lambda part: not _WILDCARDS.search(part), base.split("/")))
+        files = [file for root in roots for file in _iter_files(system, root, base)]
     if not roots:
         raise DataError(f"There is no file {location}.", "Check the path.")
     if not files:
@@ -60,15 +88,17 @@ def list_parquet_files(session: Any, location: str) -> list[ParquetFile]:
     return sorted(files, key=lambda file: file.path)
 
 
-def _iter_files(system: Any, root: Any) -> Iterator[ParquetFile]:
-    base = root.toString().rstrip("/")
-    found = system.listFiles(root, True)
+def _iter_files(system: Any, root: Any, base: str) -> Iterator[ParquetFile]:
+    found, root_text = system.listFiles(root, True), root.toString()
     while found.hasNext():
         status = found.next()
         address = status.getPath().toString()
-        *folders, name = address.removeprefix(base).strip("/").split("/")
-        if not any(part[:1] in {".", "_"} for part in (*(folder for folder in folders if "=" not in folder), name)):
-            yield ParquetFile(plain_path(address), status.getLen(), tuple(folders), status)
+        if not any(part[:1] in {".", "_"} for part in _parts_below(root_text, address)):
+            yield ParquetFile(plain_path(address), status.getLen(), _parts_below(base, address)[:-1], status)
+
+
+def _parts_below(folder: str, address: str) -> tuple[str, ...]:
+    return tuple(address.removeprefix(folder.rstrip("/")).strip("/").split("/"))
 
 
 def read_footers(session: Any, files: list[ParquetFile]) -> list[ParquetFile]:

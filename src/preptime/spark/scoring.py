@@ -27,9 +27,10 @@ from preptime.sources.frames import FrameSource
 from preptime.sources.registry import open_source
 from preptime.sources.results import SCORE_FILE
 from preptime.spark.addresses import Address, check_names, read_rows
-from preptime.spark.arrow_rows import from_arrow
+from preptime.spark.arrow_rows import from_arrow, map_batches
 from preptime.spark.failures import spark_errors
 from preptime.spark.output import open_output, staged_run
+from preptime.spark.parquet_files import parquet_reader
 from preptime.spark.session import check_settings, list_accumulator, require_pyspark
 from preptime.spark.worker_bundles import OrderScorer, ScoringJob, scored_schema
 from preptime.training.saved_state import encode_restaurants
@@ -120,12 +121,12 @@ def score_orders(
     job = scoring_job(frame, bundle, store, name=orders.text, restaurants=restaurants, travel=travel, explain=explain)
     counts = ScoreCounts()
     progress("Scoring", 0.0)
-    with staged_run(output) as run:
+    with staged_run(output) as run, spark_errors(f"Scoring {orders.text}"):
         task_counts = list_accumulator(session)
         run.write_parquet(scored_rows(frame, OrderScorer(job, task_counts)), subject=f"Scoring {orders.text}")
         for content in task_counts.value:
             counts.add_encoded(content)
-        _check_counts(counts, orders, session.read.parquet(run.address).count())
+        _check_counts(counts, orders, parquet_reader(session).parquet(run.address).count())
         document = counts.to_document(orders.text, run.address, bundle.manifest.id)
         run.publish(document)
     progress("Scoring", 1.0)
@@ -181,7 +182,7 @@ def scored_rows(frame: Any, scorer: OrderScorer) -> Any:
     from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
     schema = scored_schema(scorer.job, to_arrow_schema(frame.schema, timestamp_utc=True))
-    return frame.mapInArrow(scorer, from_arrow_schema(schema, prefer_timestamp_ntz=True))
+    return map_batches(frame, scorer, from_arrow_schema(schema, prefer_timestamp_ntz=True))
 
 
 def read_restaurant_rows(session: Any, address: Address) -> pl.DataFrame:

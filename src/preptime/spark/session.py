@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from preptime.errors import OperationError, UsageError
+from preptime.errors import OperationError, UsageError, install_hint
 
 DEFAULT_MASTER = "local[2]"
 """Spark on two threads of this machine."""
@@ -70,7 +70,6 @@ STARTUP_SETTINGS = {
 """Settings of a session that a command starts. In a session of `spark-submit`, the cluster has its own."""
 
 _JAVA_VERSION = re.compile(r'version "(\d+)')
-_PYSPARK_HINT = "To install it: pip install 'preptime[spark]'."
 _JAVA_HINT = f"Install Java {MIN_JAVA} or later, and set JAVA_HOME to its folder if java isn't on the PATH."
 
 
@@ -84,7 +83,7 @@ def require_pyspark() -> None:
         package = (error.name or "").partition(".")[0]
         if package not in {"pandas", "pyarrow", "pyspark"}:
             raise
-        raise UsageError(f"Spark needs the package {package}, which isn't installed.", _PYSPARK_HINT) from error
+        raise UsageError(f"Spark needs the package {package}, which isn't installed.", install_hint("spark")) from error
     del pd, pa, pyspark
 
 

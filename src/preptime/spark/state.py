@@ -22,9 +22,11 @@ from preptime.features.history_state import HistoryState
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.schema.schema import Schema
 from preptime.spark.addresses import Address, read_rows
+from preptime.spark.arrow_rows import map_batches
 from preptime.spark.duplicates import without_duplicates
-from preptime.spark.failures import plain_path, spark_errors
+from preptime.spark.failures import decoded_path, spark_errors
 from preptime.spark.output import StagedRun, open_output, staged_run
+from preptime.spark.parquet_files import parquet_reader
 from preptime.spark.session import list_accumulator
 from preptime.spark.state_workers import (
     ARRAYS_COLUMN,
@@ -114,7 +116,7 @@ def count_state(
         kept = without_duplicates(session, rows, f"{staging}/duplicates", by_file=orders.has_row_order)
         state, labels = count_rows(kept, restaurants, judge.restaurants, f"{staging}/buckets", buckets)
         all_orders = join_order_counts(counts.value)
-        duplicates = session.read.parquet(f"{staging}/duplicates")
+        duplicates = parquet_reader(session).parquet(f"{staging}/duplicates")
         usable, unusable = (duplicates.where(rule).count() for rule in ("is_usable", "not is_usable and not is_open"))
         all_orders.reject_duplicates(usable, unusable)
     return SavedState(as_of, schema, restaurants, state, labels, all_orders)
@@ -140,8 +142,8 @@ def stage_rows(session: Any, placed: PlacedRows, judge: RowJudge, folder: str) -
     frame, files = placed
     judge = replace(judge, files=files, schema=schema_of_rows(frame.columns, judge.schema))
     narrow = judge.narrow_schema(to_arrow_schema(frame.schema, timestamp_utc=True))
-    frame.mapInArrow(judge, from_arrow_schema(narrow)).write.parquet(folder)
-    return session.read.parquet(folder)
+    map_batches(frame, judge, from_arrow_schema(narrow)).write.parquet(folder)
+    return parquet_reader(session).parquet(folder)
 
 
 def schema_of_rows(columns: list[str], schema: Schema) -> Schema:
@@ -167,7 +169,7 @@ def with_places(frame: Any, orders: Address) -> PlacedRows:
         functions.col("_metadata.row_index").alias(ROW_COLUMN),
     )
     # Folder by folder, as the readers of one machine sort files.
-    files = sorted(map(plain_path, frame.inputFiles()), key=lambda file: file.split("/"))
+    files = sorted(map(decoded_path, frame.inputFiles()), key=lambda file: file.split("/"))
     return frame.select("*", *place), {name: number for number, name in enumerate(files)}
 
 
@@ -180,7 +182,7 @@ def stage_placed_rows(session: Any, orders: Address, folder: str) -> PlacedRows:
     if orders.has_row_order:
         return frame, files
     frame.write.parquet(folder)
-    return session.read.parquet(folder), files
+    return parquet_reader(session).parquet(folder), files
 
 
 def count_rows(
@@ -200,6 +202,6 @@ def count_rows(
     counter = BucketCounter(encoded, width)
     grouped.mapInArrow(counter, f"{BUCKET_COLUMN} int, {ARRAYS_COLUMN} binary").write.parquet(folder)
     # One bucket at a time, so that the driver holds each state once.
-    counted = rows.sparkSession.read.parquet(folder).toLocalIterator()
+    counted = parquet_reader(rows.sparkSession).parquet(folder).toLocalIterator()
     parts = {row[BUCKET_COLUMN]: bytes(row[ARRAYS_COLUMN]) for row in counted}
     return join_buckets(parts, restaurants, width)

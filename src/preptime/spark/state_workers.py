@@ -15,7 +15,7 @@ from preptime.features.history_state import HistoryState
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.schema.schema import Schema
 from preptime.spark.arrow_rows import from_arrow, to_arrow
-from preptime.spark.failures import plain_path
+from preptime.spark.failures import decoded_path
 from preptime.training.history_rows import (
     audit_batch,
     counted_labels,
@@ -131,7 +131,7 @@ class BucketCounter:
 def with_file_places(rows: pl.DataFrame, files: Mapping[str, int]) -> pl.DataFrame:
     """Return rows with the place of their file, from `files`, instead of its address. Without files, it's 0."""
     # Spark writes the address of the same file in several ways.
-    places = {name: files[plain_path(name)] if files else 0 for name in rows[FILE_COLUMN].unique()}
+    places = {name: files[decoded_path(name)] if files else 0 for name in rows[FILE_COLUMN].unique()}
     place = pl.col(FILE_COLUMN).replace_strict(places, return_dtype=pl.Int32) if places else pl.lit(0, pl.Int32)
     return rows.with_columns(place.alias(FILE_COLUMN))
 

@@ -51,6 +51,8 @@ class CorpusDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     rows: int
     schema: Schema
     """The schema of the orders, without models."""
+    is_canonical: bool = False
+    """Whether the rows have the canonical columns, like those of a database, and not those of the schema."""
     out: str
     """The folder of the corpus, which is next to the document."""
     orders: tuple[str, ...]
@@ -75,7 +77,8 @@ class Corpus:
 
     document: CorpusDocument
     orders: pl.DataFrame
-    """The rows, with the columns of the schema."""
+    schema: Schema
+    """The schema of the rows: that of the training, or its canonical one."""
     restaurants: RestaurantIndex
     earlier: EarlierOrders | None
     """The orders before the window, if it doesn't have all."""
@@ -103,15 +106,16 @@ def read_corpus(address: str, date: dt.date, schema: Schema) -> Corpus:
     damaged = [name for name, info in describe_files(files).items() if info != document.files[name]]
     if damaged:
         raise DataError(f"{address}/{document.folder}/{damaged[0]} is damaged.", _REPEAT_HINT)
+    row_schema = schema.canonical() if document.is_canonical else schema
     with _local_orders(address, document) as folder:
-        frame = _read_orders(folder, document, schema)
+        frame = _read_orders(folder, document, row_schema)
     if len(frame) != document.rows:
         raise DataError(f"{address} has {len(frame):,} rows; expected {document.rows:,}.", _REPEAT_HINT)
     earlier = None
     if document.first_day is not None and document.sample is not None:
         state = HistoryState.from_arrays(unpack_arrays(files[EARLIER_FILE]))
         earlier = EarlierOrders(document.first_day, state, document.sample)
-    return Corpus(document, frame, decode_restaurants(files[RESTAURANTS_FILE]), earlier)
+    return Corpus(document, frame, row_schema, decode_restaurants(files[RESTAURANTS_FILE]), earlier)
 
 
 def _read_orders(folder: Path, document: CorpusDocument, schema: Schema) -> pl.DataFrame:
@@ -119,7 +123,7 @@ def _read_orders(folder: Path, document: CorpusDocument, schema: Schema) -> pl.D
     frame = open_files(str(folder), schema).frame()
     if document.sample is None:
         return frame
-    flags = [pl.read_parquet(folder / name, columns=[SAMPLED_COLUMN]) for name in document.orders]
+    flags = [pl.read_parquet(folder / name, columns=[SAMPLED_COLUMN], glob=False) for name in document.orders]
     return frame.with_columns(pl.concat(flags)[SAMPLED_COLUMN])
 
 
