@@ -22,6 +22,7 @@ SCHEMA = msgspec.structs.replace(
     TAKE_HOME_SCHEMA,
     features=(
         CustomFeature(name="distance", column="km", type="number"),
+        CustomFeature(name="desserts", column="desserts", type="number"),
         CustomFeature(name="protocol", column="protocol", type="category"),
     ),
 )
@@ -29,12 +30,13 @@ DAYS = 38
 
 
 def add_columns(orders: pl.DataFrame) -> pl.DataFrame:
-    """Add a distance, of which 3% are missing, and two protocols."""
+    """Add a distance, of which 3% are missing, two protocols, and the number of desserts, which is 0 for 95%."""
     rng = np.random.default_rng(4)
     distance = pl.Series(rng.gamma(2.0, 2.0, len(orders)).round(2))
     return orders.with_columns(
         km=distance.set(pl.Series(rng.random(len(orders)) < 0.03), None),
         protocol=pl.Series(np.where(rng.random(len(orders)) < 0.7, "app", "phone").tolist()),
+        desserts=pl.Series(np.where(rng.random(len(orders)) < 0.95, 0, 1)),
     )
 
 
@@ -88,6 +90,13 @@ def test_drift_names_numbers_that_became_missing(month: Month, date: dt.date) ->
     assert features["distance_missing"].bins[1].recent == pytest.approx(0.515, abs=0.05)
 
 
+def test_drift_names_a_number_that_was_mostly_at_its_minimum(month: Month, date: dt.date) -> None:
+    """Most deciles are the same value."""
+    features = drift_by_name(month, date, desserts=5 - 5 * pl.col("desserts"))
+    assert drifted(features) == {"desserts"}
+    assert (features["desserts"].reference_median, features["desserts"].recent_median) == (0.0, 5.0)
+
+
 def test_drift_names_a_new_category(month: Month, date: dt.date) -> None:
     """The models have no code for it, so it's among all others, and the mean of its cell differs too."""
     features = drift_by_name(month, date, protocol=pl.lit("kiosk"))
@@ -103,9 +112,9 @@ def test_drift_never_tests_the_count_of_a_category(month: Month, date: dt.date) 
     assert features["distance_missing"].tested
 
 
-def test_binned_days_of_rare_values_in_deciles_are_one_bin() -> None:
-    """The reason why indicators have names: their deciles are all 0."""
+def test_binned_days_of_rare_values_have_bins_of_their_own() -> None:
+    """All deciles are 0. The bins of an indicator have names."""
     days = [np.array([0.0] * 97 + [1.0] * 3)]
-    assert BinnedDays.from_days(days).shares_of([np.ones(10)]).tolist() == [[0.0, 1.0]]
-    assert BinnedDays.from_days(days).shares_of([np.zeros(10)]).tolist() == [[0.0, 1.0]]
+    assert BinnedDays.from_days(days).shares_of([np.ones(10)]).tolist() == [[0.0, 0.0, 1.0]]
+    assert BinnedDays.from_days(days).shares_of([np.zeros(10)]).tolist() == [[0.0, 1.0, 0.0]]
     assert BinnedDays.from_days(days, ("present", "missing")).shares_of([np.ones(10)]).tolist() == [[0.0, 1.0, 0.0]]

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from preptime.evaluation.aggregates import segment_rows, wilson_interval
 from preptime.evaluation.metrics import (
     BIAS,
     COVERAGE_INSIDE,
@@ -24,7 +25,9 @@ from preptime.monitoring.document import DateRange
 from preptime.monitoring.joined_predictions import JoinedOrders, join
 from preptime.monitoring.outcomes import read_outcomes
 from preptime.monitoring.recorded_predictions import read_predictions
+from preptime.monitoring.report_rows import coverage_rows
 from preptime.synthetic import SynthesisPlan
+from tests.monitoring.example import quiet
 from tests.monitoring.synthetic_months import ONE_DAY, make_month
 
 
@@ -95,6 +98,28 @@ def test_outcomes_at_the_ends_count_as_covered_but_not_inside(joined: JoinedOrde
     metrics = OrderMetrics.from_joined(replace(joined, quantiles=quantiles)).total(np.ones(len(joined), bool))
     assert metrics.coverage == 1
     assert metrics.coverage_inside == pytest.approx(0.5, abs=0.01)
+
+
+def test_coverage_counts_only_orders_with_an_interval(joined: JoinedOrders) -> None:
+    """Predictions of the take-home route have p50 only."""
+    rows, everything = np.flatnonzero(joined.evaluated), np.ones(len(joined), bool)
+    quantiles = joined.quantiles.copy()
+    quantiles[rows[40:, None], np.array([0, 2, 3])] = np.nan
+    quantiles[rows[:40], 0] = joined.actual[rows[:40]] + 60 * (np.arange(40) < 8)
+    quantiles[rows[:40], 3] = joined.actual[rows[:40]] + 120
+    mixed = replace(joined, quantiles=quantiles)
+    order_metrics = OrderMetrics.from_joined(mixed)
+    metrics = order_metrics.total(everything)
+    assert (metrics.n, metrics.interval_n, metrics.coverage) == (len(rows), 40, 0.8)
+    (segment,) = (item for item in segment_metrics(mixed, order_metrics, everything) if item.segment == "overall")
+    assert (segment.n, segment.interval_n, segment.coverage) == (len(rows), 40, 0.8)
+    day = msgspec.structs.replace(quiet().days[0], metrics=metrics)
+    (row,) = coverage_rows(msgspec.structs.replace(quiet(), days=(day,)))
+    (segment_row,) = segment_rows([segment], ("overall",))
+    for chart_row in (row, segment_row):
+        assert (chart_row["coverage_low"], chart_row["coverage_high"]) == wilson_interval(0.8, 40)
+    assert row["tip"] == f"{day.date}: 80.0% of 40 orders, 95% interval 65%–90%"
+    assert str(segment_row["coverage_tip"]).endswith("80.0% of the 40 with an interval, 95% interval 65%–90%")
 
 
 def test_join_takes_lookup_from_predicting_bundle(joined: JoinedOrders) -> None:

@@ -24,6 +24,13 @@ def test_decode_reads_document_without_waiting_costs() -> None:
     assert decode(msgspec.json.encode(plain)).metrics == metrics
 
 
+def test_decode_reads_document_without_interval_counts() -> None:
+    plain = msgspec.json.decode(encode(quiet()))
+    for metrics in (plain["metrics"], plain["recent_metrics"], *(day["metrics"] for day in plain["days"])):
+        del metrics["interval_n"]
+    assert decode(msgspec.json.encode(plain)) == quiet()
+
+
 def test_decode_rejects_other_format() -> None:
     raw = encode(msgspec.structs.replace(quiet(), format=3))
     with pytest.raises(DataError, match=r"results/date=2015-06-22/monitoring\.json has format 3, but.*reads format 2"):

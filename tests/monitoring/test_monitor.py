@@ -20,7 +20,14 @@ from preptime.monitoring.report import render_report
 from preptime.sources.results import ResultsFolder
 from preptime.synthetic import SynthesisPlan
 from tests.monitoring.example import fired, first_day
-from tests.monitoring.factories import EmptyBundleSource
+from tests.monitoring.factories import DATE as FACTORY_DATE
+from tests.monitoring.factories import (
+    RESTAURANT_INDEX,
+    EmptyBundleSource,
+    PredictionFolders,
+    make_order,
+    with_outcome,
+)
 from tests.monitoring.synthetic_months import ONE_DAY, FrameSource, Month, make_month
 
 DAYS = 38
@@ -143,15 +150,23 @@ def test_monitor_day_reference_without_orders(month: Month, date: dt.date) -> No
     result = monitor_day(without_days(month, date, first, last), date)
     status, message = drift_rule(result)
     assert status == "undecided"
-    assert message.startswith(f"The source has no usable orders from {first} to {last}, days of the training window")
+    assert message.startswith(
+        f"The source has fewer than 2 days with 30 usable orders from {first} to {last}, days of the training window"
+    )
     assert result.drift.reference is None
 
 
-def test_monitor_day_reference_can_have_a_closed_day(month: Month, date: dt.date) -> None:
-    closed = month.start + 9 * ONE_DAY
-    result = monitor_day(without_days(month, date, closed, closed), date)
-    assert drift_rule(result)[0] != "undecided"
+@pytest.mark.parametrize("closed_days", [1, 9])
+def test_monitor_day_reference_can_have_closed_days(month: Month, date: dt.date, closed_days: int) -> None:
+    """Closed days of 14 don't lower the shares of the reference."""
+    closed = month.start + 10 * ONE_DAY
+    result = monitor_day(without_days(month, date, closed, closed + (closed_days - 1) * ONE_DAY), date)
+    assert drift_rule(result)[0] == "quiet"
     assert result.drift.reference is not None
+    for feature in result.drift.features:
+        assert sum(bin_.reference for bin_ in feature.bins) == pytest.approx(1.0)
+        if feature.tested and feature.name != "predicted_seconds":
+            assert (feature.psi or 0.0) < 0.1
 
 
 def test_monitor_day_without_orders_of_training(month: Month, date: dt.date) -> None:
@@ -180,6 +195,39 @@ def test_monitor_day_names_truncated_and_unscored_day(month: Month, date: dt.dat
         moved.rename(path)
     alerts = {alert.rule: alert for alert in unscored.alerts}
     assert alerts["missing_predictions"].message.startswith(f"On {date - ONE_DAY}, 100.0% of ")
+
+
+def test_monitor_day_other_order_ids_in_all_orders_fire(month: Month, date: dt.date) -> None:
+    """The past days have the other IDs too, so that no prediction of any day has an order."""
+    rows = month.known_orders(date).rows.with_columns(pl.format("X-{}", "order_id").alias("order_id"))
+    document = monitor_day(replace(month.inputs(date), orders=FrameSource(rows)), date)
+    (alert,) = [alert for alert in document.alerts if alert.rule == "missing_predictions"]
+    last_day = document.days[-1]
+    assert alert.message.startswith(
+        f"None of {last_day.predictions:,} predictions of {last_day.date} is of one of its {last_day.usable:,} usable "
+        "orders. Check whether the order IDs changed"
+    )
+    assert last_day.predictions > 100
+    assert last_day.usable > 100
+
+
+@pytest.mark.parametrize(("kept_on_last_day", "status"), [(60, "quiet"), (12, "alerting")])
+def test_monitor_day_orders_open_at_midnight_are_normal(tmp_path: Path, kept_on_last_day: int, status: str) -> None:
+    """An order every five minutes until midnight takes two hours, so 40% of the orders are open at midnight."""
+    folders, rows, last = PredictionFolders(tmp_path), list[dict[str, object]](), FACTORY_DATE - ONE_DAY
+    for day in range(8, last.day + 1):
+        orders = [make_order(5 * index, day=day, order_id=f"{day}-{index}") for index in range(60)]
+        folders.write_predictions(last.replace(day=day), orders)
+        kept = kept_on_last_day if day == last.day else 60
+        rows += [with_outcome(order, 7_200) for order in orders[:kept]]
+    inputs = MonitoringInputs(FrameSource(pl.DataFrame(rows)), RESTAURANT_INDEX, folders.results, EmptyBundleSource())
+    result = monitor_day(inputs, FACTORY_DATE)
+    rule = next(rule for rule in result.rules if rule.name == "missing_outcomes")
+    missing = "40.0%" if status == "quiet" else "80.0%"
+    assert (rule.status, rule.message) == (
+        status,
+        f"On {last}, {missing} of 60 predictions had no outcome at the end of their day. The normal share is 40.0%.",
+    )
 
 
 def without_values_on_last_day(month: Month, date: dt.date, columns: tuple[str, ...]) -> MonitoringDocument:
@@ -387,6 +435,15 @@ def test_prometheus_date_is_midnight_of_westernmost_zone(
     midnight = dt.datetime(2015, 6, 18, hours, tzinfo=dt.UTC).timestamp()
     (line,) = (line for line in render(summer, zone_names).decode().splitlines() if line.startswith(DATE_METRIC))
     assert float(line.partition(" ")[2]) == midnight
+
+
+def test_prometheus_day_without_orders_has_zeros() -> None:
+    """A day without orders and without predictions isn't in the document. An alert on few orders must see it."""
+    lines = render(first_day()).decode().splitlines()
+    assert "preptime_monitor_day_orders 0.0" in lines
+    assert "preptime_monitor_day_usable_orders 0.0" in lines
+    assert "preptime_monitor_day_unknown_restaurants 0.0" in lines
+    assert 'preptime_monitor_day_predictions{fallback_level="restaurant"} 0.0' in lines
 
 
 def test_monitoring_page_documents_every_metric(document: MonitoringDocument) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from preptime.domain.validation_reasons import ValidationReason
+from preptime.domain.validation_reasons import Purpose, ValidationReason
 from preptime.monitoring import outcomes
 from preptime.monitoring.outcomes import read_outcomes, to_day_number
 from preptime.synthetic import SynthesisPlan, synthesize_frames
@@ -143,6 +143,31 @@ def test_read_outcomes_counts_each_unusable_order_once(monkeypatch: pytest.Monke
     assert read.unusable_days.tolist() == [to_day_number(dt.date(2015, 6, 21))]
     assert read.unusable_on_last_day.open_orders == 1
     assert read.unusable_on_last_day.describe() == "1 without number_of_items, 1 without an outcome"
+
+
+@pytest.mark.parametrize("batch_rows", [1, 100])
+@pytest.mark.parametrize(
+    "unusable",
+    [
+        {"number_of_items": None},
+        {"order_ready_at": "soon", "prep_time_seconds": None},
+    ],
+    ids=["missing value", "unreadable ready time"],
+)
+def test_read_outcomes_corrected_row_has_the_outcome(
+    monkeypatch: pytest.MonkeyPatch, unusable: dict[str, object], batch_rows: int
+) -> None:
+    """The first usable row counts, wherever a batch ends. It's evaluated like any other."""
+    monkeypatch.setattr(outcomes, "BATCH_ROWS", batch_rows)
+    complete = make_order(0, day=21, order_id="A", order_ready_at="2015-06-21 19:15:00", prep_time_seconds=900)
+    rows = pl.DataFrame([{**complete, **unusable}, complete, {**complete, **unusable}, complete])
+    for ordered in (rows, rows.reverse()):
+        read = read_known_outcomes(ordered)
+        assert read.outcomes.completed.prep_time_seconds.tolist() == [900]
+        assert read.outcomes.is_evaluable.tolist() == [True]
+        assert read.outcomes.usable_for(Purpose.FITTING).tolist() == [True]
+        assert read.unusable_days.tolist() == []
+        assert read.unusable_on_last_day.describe() == ""
 
 
 def test_read_outcomes_open_order_can_have_unknown_restaurant() -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats
 
 from preptime.monitoring.daily_metrics import DailyCounts, GroupMetrics
 from preptime.monitoring.document import Alert, BacktestBaseline, DateRange, PredictionMetrics
@@ -31,6 +32,7 @@ from preptime.monitoring.rules import (
 
 LAST = dt.date(2015, 6, 21)
 LAST_DAY = LastDay(LAST, 0, UnusableOrders())
+FRACTIONS = np.linspace(0.0, 0.99, 60).tolist()
 ORDERS_BY_WEEKDAY = np.array([940.0, 920, 950, 890, 1_200, 1_270, 1_330])
 
 
@@ -107,6 +109,49 @@ def test_evaluate_volume_first_week_has_insufficient_data() -> None:
     assert (low.to_report().status, high.to_report().status) == ("undecided", "undecided")
 
 
+@pytest.mark.parametrize("orders", [1, 10, 20])
+def test_evaluate_volume_with_few_orders_is_undecided(orders: int) -> None:
+    """Half of 20 orders is 10. A Poisson count with this mean is 0 with a probability of 5e-5, so 0 can be chance."""
+    counts = np.full(29, float(orders))
+    counts[-1] = 0.0
+    low, high = evaluate_volume(counts[None], ("all",), LAST_DAY)
+    assert (low.status, high.status) == ("undecided", "quiet")
+    assert low.message == f"The normal number of usable orders on 2015-06-21 is {orders}. The rule needs 21."
+
+
+@pytest.mark.parametrize("orders", [21, 32, 33, 1_000])
+def test_evaluate_volume_day_without_orders_fires(orders: int) -> None:
+    counts = np.full(29, float(orders))
+    counts[-1] = 0.0
+    low, _ = evaluate_volume(counts[None], ("all",), LAST_DAY)
+    assert [alert.value for alert in low.alerts] == ["all"]
+
+
+@pytest.mark.parametrize(
+    ("orders", "is_low", "is_high"), [(9, True, False), (10, False, False), (157, False, False), (158, False, True)]
+)
+def test_evaluate_volume_uses_poisson_tail(orders: int, is_low: bool, is_high: bool) -> None:
+    """Of 56 normal orders, half is 28 and twice is 112. The tails start at 9 and 158."""
+    probability = stats.norm.sf(4)
+    assert (stats.poisson.cdf(orders, 28) < probability) == is_low
+    assert (stats.poisson.sf(orders - 1, 112) < probability) == is_high
+    counts = np.append(np.full(28, 56.0), float(orders))
+    low, high = evaluate_volume(counts[None], ("all",), LAST_DAY)
+    assert (bool(low.alerts), bool(high.alerts)) == (is_low, is_high)
+
+
+@pytest.mark.parametrize("days_with_orders", range(1, 28))
+@pytest.mark.parametrize("starts", ["opening", "break"])
+def test_evaluate_volume_new_city_is_quiet(days_with_orders: int, starts: str) -> None:
+    """A city opened, or orders again after a break of two weeks. Its days without orders don't count as normal."""
+    days, city = 42, np.full(42, 1_000.0)
+    first = days - 1 - days_with_orders
+    city[0 if starts == "opening" else max(first - 14, 0) : first] = 0.0
+    city[-1] = 1_300.0
+    _, high = evaluate_volume(np.stack([city + 3_000, city]), ("all", "Leeds"), LAST_DAY)
+    assert high.status == "quiet"
+
+
 def make_share(counts: NDArray[np.float64], totals: NDArray[np.float64]) -> DailyShare:
     return DailyShare(counts, totals, "predictions", "use no restaurant history")
 
@@ -153,7 +198,7 @@ def test_fallback_rate_ignores_unknown_levels() -> None:
     by_level = np.zeros((5, 9))
     by_level[0] = [95.0] * 8 + [57.0]
     by_level[4] = [5.0] * 8 + [3.0]
-    counts = DailyCounts(0, zeros, zeros, totals, zeros, zeros, by_level, *[zeros] * 6)
+    counts = DailyCounts(0, zeros, zeros, totals, zeros, zeros, by_level, *[zeros] * 7)
     result = next(result for result in _evaluate_share_rules(counts, LAST) if result.rule is FALLBACK_RATE)
     assert result.status == "quiet"
     assert result.message == (
@@ -281,6 +326,41 @@ def test_binned_days_keeps_most_frequent_categories() -> None:
     np.testing.assert_allclose(binned.shares.sum(axis=1), 1.0)
     unknown = binned.shares_of([np.full(10, -1.0)])
     assert unknown[0].tolist() == [0.0] * 9 + [1.0]
+
+
+@pytest.mark.parametrize(
+    ("reference", "recent", "smallest_psi"),
+    [
+        ([0.0] * 95 + [1.0] * 5, [0.0] * 5 + [5.0] * 95, 5.0),  # mostly at the minimum
+        ([0.0] * 5 + [1.0] * 90 + [2.0] * 5, [0.0] * 5 + [3.0] * 95, 5.0),  # mostly at another value
+        ([3.0] * 100, [4.0] * 100, 10.0),
+        ([3.0] * 100, [2.0] * 100, 10.0),
+        (FRACTIONS + [1.0] * 40, FRACTIONS + [2.0] * 40, 2.0),  # often at the maximum
+    ],
+)
+def test_compare_sees_changes_of_a_frequent_value(
+    reference: list[float], recent: list[float], smallest_psi: float
+) -> None:
+    """A number is the same for most orders, for example 0 desserts, and then another one."""
+    binned = BinnedDays.from_days([np.array(reference, np.float32)] * 14)
+    comparison = _compare(binned, [np.array(recent, np.float32)] * 7)
+    assert comparison.psi > smallest_psi
+    assert comparison.p_value < 0.01
+    assert _compare(binned, [np.array(reference, np.float32)] * 7).psi == pytest.approx(0.0, abs=1e-12)
+
+
+def test_binned_days_bins_of_whole_numbers_are_values() -> None:
+    binned = BinnedDays.from_days([np.repeat(np.arange(1.0, 6.0), (19, 20, 20, 20, 21))])
+    assert [label for label, _, _ in binned.labels] == [
+        "under 1",
+        "1 to 2",
+        "2 to 3",
+        "3 to 4",
+        "4 to 5",
+        "5",
+        "5 or more",
+    ]
+    np.testing.assert_allclose(binned.shares, [[0.0, 0.19, 0.2, 0.2, 0.2, 0.21, 0.0]])
 
 
 def test_compare_constant_feature_has_no_drift() -> None:

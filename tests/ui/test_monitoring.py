@@ -11,7 +11,10 @@ import msgspec
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from preptime.evaluation.aggregates import segment_rows, with_coverage
 from preptime.monitoring.document import Day, MonitoringDocument, encode
+from preptime.monitoring.report import render_report
+from preptime.monitoring.report_rows import ratio_rows, volume_rows
 from preptime.sources.results import MONITORING_FILE, MONITORING_REPORT_FILE, PREDICTIONS_FILE, ResultsFolder
 from tests.monitoring.example import DATE, fired, first_day, quiet
 from tests.ui.page_rendering import chart_axes, html_bodies, page_text, render_page, table_column, table_rows
@@ -106,13 +109,87 @@ def test_every_view_of_a_date_without_predictions(open_view: OpenView, view: str
 
 
 def test_order_counts_cover_the_days_in_the_chart(open_view: OpenView) -> None:
-    earlier = msgspec.structs.replace(quiet(DATE - 40 * ONE_DAY), days=_one_day(DATE - 41 * ONE_DAY, 7))
-    at = open_view(earlier, msgspec.structs.replace(quiet(), days=_one_day(DATE - ONE_DAY, 11)), view="By day")
     first = DATE - 41 * ONE_DAY
+    earlier = quiet(DATE - 40 * ONE_DAY)
+    counts = msgspec.structs.replace(earlier.prediction_counts, first_prediction=first)
+    earlier = msgspec.structs.replace(earlier, days=_one_day(first, 7), prediction_counts=counts)
+    at = open_view(earlier, msgspec.structs.replace(quiet(), days=_one_day(DATE - ONE_DAY, 11)), view="By day")
     assert (
         f"{first} to {DATE - ONE_DAY}: 202 orders, of which 2 can't be used. Predictions start on {first}. Since then, "
         "without a prediction: 18 of 200 usable orders. Predictions without an outcome: 8." in page_text(at)
     )
+
+
+def test_first_day_without_predictions_has_missing_ones(open_view: OpenView) -> None:
+    """Predictions started before the shown days, so an unpredicted first day has missing predictions."""
+    document = quiet()
+    first_day, *others = document.days
+    unpredicted = msgspec.structs.replace(first_day, predictions=0, without_outcome=0, usable=600)
+    start = first_day.date - 5 * ONE_DAY
+    counts = msgspec.structs.replace(document.prediction_counts, first_prediction=start)
+    document = msgspec.structs.replace(document, days=(unpredicted, *others), prediction_counts=counts)
+    missing = 600 + sum(day.usable - (day.predictions - day.without_outcome) for day in others)
+    expected = sum(day.usable for day in document.days)
+    shown = page_text(open_view(document, view="By day"))
+    assert f"Predictions start on {start}. Since then, without a prediction: {missing:,} of {expected:,} us" in shown
+    groups = {str(row["group"]): row["orders"] for row in volume_rows(document) if row["day"] == str(first_day.date)}
+    assert (groups["no prediction"], groups.get("before predictions", 0)) == (600, 0)
+
+
+def test_coverage_tile_states_both_shares(open_view: OpenView) -> None:
+    document = quiet()
+    metrics = msgspec.structs.replace(document.recent_metrics, coverage=0.9, coverage_inside=0.72)
+    shown = page_text(open_view(msgspec.structs.replace(document, recent_metrics=metrics)))
+    assert "90.0% of the orders, or 72.0% without those at its ends (expected: 80%)" in shown
+
+
+def test_segments_without_an_interval_have_no_coverage_chart(open_view: OpenView) -> None:
+    """Predictions of the take-home route have no interval, which isn't a coverage of 0%."""
+    document = quiet()
+    unknown = tuple(msgspec.structs.replace(segment, coverage=None) for segment in document.segments)
+    at = open_view(msgspec.structs.replace(document, segments=unknown), view="By segment")
+    assert len(at.get("vega_lite_chart")) == 1
+    assert "Coverage of p10–p90" not in page_text(at)
+    one_known = (*unknown[:1], document.segments[1], *unknown[2:])
+    assert [row["value"] for row in with_coverage(segment_rows(one_known, ("overall", "city")))] == ["London"]
+    page = render_report(msgspec.structs.replace(document, segments=unknown))
+    assert "Mean error by segment" in page
+    assert "Coverage of p10–p90 by segment" not in page
+
+
+def test_prediction_drift_is_shown_without_a_feature_reference(open_view: OpenView) -> None:
+    document = fired()
+    (*_, prediction) = document.drift.features
+    reason = "The training window of the models has no whole week to compare with."
+    drift = msgspec.structs.replace(
+        document.drift, reference=None, reference_orders=0, features=(prediction,), unavailable_reason=reason
+    )
+    at = open_view(msgspec.structs.replace(document, drift=drift), view="Drift")
+    shown = page_text(at)
+    days = drift.prediction_reference
+    assert days
+    assert reason in shown
+    assert f"compared with the weeks before, {days.first} to {days.last}, for predictions." in shown
+    assert len(at.get("vega_lite_chart")) == 2
+
+
+def test_ratio_chart_has_segments_that_fired_on_earlier_days() -> None:
+    """A small city that fired three days ago is drawn before larger cities."""
+    document = quiet()
+    overall, large, *_ = document.ratio_series
+    cities = [msgspec.structs.replace(large, value=f"City {number}") for number in range(9)]
+    days = [msgspec.structs.replace(day, fired=index == len(large.days) - 3) for index, day in enumerate(large.days)]
+    leeds = msgspec.structs.replace(large, value="Leeds", n=1, days=tuple(days))
+    rows = ratio_rows(msgspec.structs.replace(document, ratio_series=(overall, *cities, leeds)))
+    assert list(dict.fromkeys(row["segment"] for row in rows))[:3] == ["all orders", "Leeds", "City 0"]
+    assert [row["day"] for row in rows if row["fired"]] == [str(DATE - 3 * ONE_DAY)]
+
+
+def test_bundle_table_names_its_counts(open_view: OpenView) -> None:
+    at = open_view(quiet(), view="Predictions and labels")
+    bundle = quiet().bundles[0]
+    assert table_column(at, "with outcome", having="bundle")[0] == f"{bundle.orders:,}"
+    assert table_column(at, "evaluated", having="bundle")[0] == f"{bundle.metrics.n:,}"
 
 
 def _one_day(date: dt.date, without_prediction: int) -> tuple[Day, ...]:

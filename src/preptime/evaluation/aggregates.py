@@ -117,7 +117,8 @@ def segment_rows(
 ) -> list[ChartRow]:
     """Return the segments of `dimensions` as rows: MAE, the lookup's MAE if known, and coverage with its 95% interval.
 
-    Of cities and types of food, only the largest are included, largest first.
+    A segment without a known coverage has no values of it, so charts of coverage draw the rows of `with_coverage`. Of
+    cities and types of food, only the largest are included, largest first.
     """
     labels = {definition.name: definition.label for definition in DIMENSIONS}
     rows: list[ChartRow] = []
@@ -129,9 +130,12 @@ def segment_rows(
     return rows
 
 
+def with_coverage(rows: Iterable[ChartRow]) -> list[ChartRow]:
+    """Return the rows whose coverage is known. Predictions without an interval have none."""
+    return [row for row in rows if "coverage" in row]
+
+
 def _segment_row(segment: Segment, label: str, unit: TimeUnit) -> ChartRow:
-    coverage = segment.coverage or 0.0
-    low, high = wilson_interval(coverage, segment.n)
     name = f"{label} {segment.value} ({segment.n:,} orders)"
     row: ChartRow = {
         "dimension": label,
@@ -141,16 +145,22 @@ def _segment_row(segment: Segment, label: str, unit: TimeUnit) -> ChartRow:
         "small_sample": segment.n < MIN_RELIABLE_ORDERS,
         "mae": (segment.mae or 0.0) / unit.seconds,
         "tip": f"{name}: {unit.text(segment.mae or 0.0)}",
-        "coverage": coverage,
-        "in_band": coverage_in_band(segment.coverage, segment.coverage_inside),
-        "coverage_low": low,
-        "coverage_high": high,
-        "coverage_tip": f"{name}: {coverage:.1%}, 95% interval {low:.0%}–{high:.0%}",
     }
-    if segment.lookup_mae is None:
-        return row
-    tip = f"{row['tip']}, lookup {unit.text(segment.lookup_mae)}"
-    return row | {"lookup_mae": segment.lookup_mae / unit.seconds, "tip": tip}
+    if segment.coverage is not None:
+        n = segment.n if segment.interval_n is None else segment.interval_n
+        low, high = wilson_interval(segment.coverage, n)
+        orders = "" if n == segment.n else f" of the {n:,} with an interval"
+        row |= {
+            "coverage": segment.coverage,
+            "in_band": coverage_in_band(segment.coverage, segment.coverage_inside),
+            "coverage_low": low,
+            "coverage_high": high,
+            "coverage_tip": f"{name}: {segment.coverage:.1%}{orders}, 95% interval {low:.0%}–{high:.0%}",
+        }
+    if segment.lookup_mae is not None:
+        tip = f"{row['tip']}, lookup {unit.text(segment.lookup_mae)}"
+        row |= {"lookup_mae": segment.lookup_mae / unit.seconds, "tip": tip}
+    return row
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:

@@ -58,6 +58,8 @@ class Segment(msgspec.Struct, frozen=True):
     quantiles: tuple[QuantileScore, ...]
     coverage_inside: float | None = None
     """`coverage` without the labels at the ends of the interval. `null` in bundles of earlier releases."""
+    interval_n: int | None = None
+    """In monitoring, the orders with an interval, which `coverage` is about. `null` if all `n` orders have one."""
 
 
 class WaitingCost(msgspec.Struct, frozen=True):

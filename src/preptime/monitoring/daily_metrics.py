@@ -18,6 +18,7 @@ from preptime.evaluation.documents import QuantileScore, Segment, WaitingCost
 from preptime.evaluation.metrics import FIVE_MINUTES_SECONDS, in_interval
 from preptime.evaluation.segments import DIMENSIONS
 from preptime.evaluation.waiting_cost import COST_RATIOS, arrival_seconds, waiting_cost, weighted_waiting
+from preptime.features.spec import local_day
 from preptime.monitoring.document import (
     BundleMetrics,
     DateRange,
@@ -176,6 +177,7 @@ class GroupMetrics:
             within_5_min=self.mean("within_5_min", group),
             coverage=self.mean("in_interval", group, "has_interval"),
             coverage_inside=self.mean("inside_interval", group, "has_interval"),
+            interval_n=self.count(group, "has_interval"),
             lookup_mae=self.mean("lookup_error", group, "has_lookup"),
             lookup_n=self.count(group, "has_lookup"),
             quantiles=self.quantiles(group),
@@ -206,6 +208,7 @@ def segment_metrics(joined: JoinedOrders, order_metrics: OrderMetrics, rows: NDA
                         within_5_min=grouped.mean("within_5_min", code),
                         coverage=grouped.mean("in_interval", code, "has_interval"),
                         coverage_inside=grouped.mean("inside_interval", code, "has_interval"),
+                        interval_n=grouped.count(code, "has_interval"),
                         lookup_mae=grouped.mean("lookup_error", code) if all_have_lookup else None,
                         quantiles=grouped.quantiles(code),
                     )
@@ -237,6 +240,8 @@ class DailyCounts:
     audited: NDArray[np.float64]
     """Rows, including duplicates and rows without a usable label."""
     invalid_labels: NDArray[np.float64]
+    open_at_end: NDArray[np.float64]
+    """Predictions whose order wasn't ready by the end of its own day, so that all days are comparable."""
 
     @classmethod
     def from_joined(cls, joined: JoinedOrders, outcomes: AuditedOutcomes, first_day: int, days: int) -> DailyCounts:
@@ -250,6 +255,7 @@ class DailyCounts:
         open_fallback_level = joined.without_outcome["fallback_level"].fill_null(-1).to_numpy()
         without_outcome = np.bincount(open_day, minlength=days).astype(np.float64)
         with_both = per_day(joined.has_prediction)
+        is_ready_later = local_day(joined.outcomes.completed.ready_at) > joined.outcomes.day
         by_fallback_level = np.stack(
             [
                 per_day(joined.has_prediction & (joined.fallback_level == level))
@@ -280,6 +286,7 @@ class DailyCounts:
             by_city=by_city,
             audited=np.bincount(audited_day, minlength=days).astype(np.float64),
             invalid_labels=np.bincount(audited_day[invalid], minlength=days).astype(np.float64),
+            open_at_end=per_day(joined.has_prediction & is_ready_later) + without_outcome,
         )
 
     @property

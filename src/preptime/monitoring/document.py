@@ -56,6 +56,9 @@ class PredictionMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """Share of outcomes within p10–p90. The target is 0.8."""
     coverage_inside: float | None = None
     """`coverage` without the outcomes that are equal to p10 or p90. `null` if the document is of an earlier release."""
+    interval_n: int | None = None
+    """The orders with an interval, which `coverage` is about. Predictions of the take-home route have none. `null` if
+    the document is of an earlier release."""
     lookup_mae: float | None
     """MAE of the restaurant lookup, over the `lookup_n` orders for which it is known."""
     lookup_n: int

@@ -25,6 +25,7 @@ from preptime.monitoring.outcomes import to_date, to_day_number
 from preptime.monitoring.reference import (
     DAYS_PER_WEEK,
     MAX_WEEKS,
+    MIN_ORDERS_PER_DAY,
     BinnedDays,
     DriftReference,
     evenly_spaced,
@@ -35,8 +36,6 @@ from preptime.monitoring.rules import FEATURE_DRIFT
 MIN_SHARE = 1e-4
 """The share of an empty bin in a PSI, which would be infinite otherwise."""
 PREDICTION_FEATURE = "predicted_seconds"
-MIN_ORDERS_PER_DAY = 30
-"""With fewer orders, the shares of a day are mostly chance."""
 P_VALUE_LIMIT = 0.01
 """Without any drift, at most 1 of 100 independent days reports a drifted feature."""
 

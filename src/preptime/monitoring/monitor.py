@@ -46,6 +46,7 @@ from preptime.monitoring.rule_evaluation import (
     LastDay,
     evaluate_drift,
     evaluate_metrics,
+    evaluate_missing_predictions,
     evaluate_share,
     evaluate_volume,
 )
@@ -53,7 +54,6 @@ from preptime.monitoring.rules import (
     FALLBACK_RATE,
     INVALID_LABELS,
     MISSING_OUTCOMES,
-    MISSING_PREDICTIONS,
     RULES,
     UNKNOWN_CATEGORIES,
     UNKNOWN_RESTAURANTS,
@@ -285,20 +285,22 @@ def _evaluate_share_rules(counts: DailyCounts, last_day: dt.date) -> list[RuleRe
         ),
         (INVALID_LABELS, DailyShare(counts.invalid_labels, counts.audited, "rows", "have an invalid label")),
         (
-            MISSING_PREDICTIONS,
+            MISSING_OUTCOMES,
             DailyShare(
-                counts.without_prediction[since],
-                counts.usable[since],
-                "usable orders since the first prediction",
-                "have no prediction",
+                counts.open_at_end, counts.with_prediction, "predictions", "had no outcome at the end of their day"
             ),
         ),
-        (
-            MISSING_OUTCOMES,
-            DailyShare(counts.without_outcome, counts.with_prediction, "predictions", "have no outcome"),
-        ),
     )
-    return [evaluate_share(rule, share, last_day) for rule, share in shares]
+    missing_predictions = DailyShare(
+        counts.without_prediction[since],
+        counts.usable[since],
+        "usable orders since the first prediction",
+        "have no prediction",
+    )
+    return [
+        *(evaluate_share(rule, share, last_day) for rule, share in shares),
+        evaluate_missing_predictions(missing_predictions, int(counts.with_prediction[-1]), last_day),
+    ]
 
 
 def _rule_sentences(

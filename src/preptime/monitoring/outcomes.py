@@ -124,8 +124,8 @@ class AuditedOutcomes:
 def read_outcomes(source: DataSource, restaurants: RestaurantIndex, date: dt.date, first: dt.date) -> AuditedOutcomes:
     """Return the orders acknowledged from `first` to the day before `date` and ready before midnight of `date`.
 
-    Memory holds one batch and the requested days for any number of orders. If an order occurs twice, its first row with
-    an outcome counts.
+    Memory holds one batch and the requested days for any number of orders. If an order occurs twice, its first usable
+    row counts.
     """
     parts, days, reasons = list[Outcomes](), list[NDArray[np.int64]](), list[NDArray[np.uint32]]()
     unusable_parts, open_parts = list[pl.DataFrame](), list[pl.DataFrame]()
@@ -138,7 +138,7 @@ def read_outcomes(source: DataSource, restaurants: RestaurantIndex, date: dt.dat
         days.append(acknowledged[requested])
         reasons.append(batch.reasons[requested])
         usable = requested & (acknowledged >= 0) & frame["prep_time_seconds"].is_not_null().to_numpy()
-        usable &= (batch.reasons & np.uint32(exclusion_mask(Purpose.SCORING) | ValidationReason.DUPLICATE.bit)) == 0
+        usable &= (batch.reasons & np.uint32(exclusion_mask(Purpose.SCORING))) == 0
         parts.append(_to_outcomes(batch, usable, restaurants))
         is_duplicate = (batch.reasons & np.uint32(ValidationReason.DUPLICATE.bit)) != 0
         is_unusable = requested & (acknowledged >= 0) & ~usable & ~is_duplicate
@@ -249,16 +249,18 @@ def _other_orders(parts: list[pl.DataFrame], outcomes: Outcomes) -> pl.DataFrame
 
 
 def _merge_without_duplicates(parts: list[Outcomes]) -> Outcomes:
-    """Return the first order of each key from all parts, sorted independently of the order of rows."""
+    """Return the first order of each key from all parts, sorted independently of the order of rows.
+
+    It isn't a duplicate, even if an unusable row of the order precedes it in its batch.
+    """
     orders = [part.completed.orders for part in parts]
     completed = CompletedOrders(
         concatenate_orders(orders),
         np.concatenate([part.completed.ready_at for part in parts]),
         np.concatenate([part.completed.prep_time_seconds for part in parts]),
     )
-    merged = Outcomes(
-        np.concatenate([part.key_hash for part in parts]), completed, np.concatenate([part.reasons for part in parts])
-    )
+    reasons = np.concatenate([part.reasons for part in parts]) & ~np.uint32(ValidationReason.DUPLICATE.bit)
+    merged = Outcomes(np.concatenate([part.key_hash for part in parts]), completed, reasons)
     identified = merged.key_hash != NO_KEY_HASH
     first = np.zeros(len(merged), np.bool_)
     first[np.unique(merged.key_hash, return_index=True)[1]] = True

@@ -12,6 +12,7 @@ from typing import get_args
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 
+from preptime.domain.orders import FALLBACK_LEVELS
 from preptime.domain.time_zones import last_midnight
 from preptime.evaluation.summary_text import cost_ratio_text
 from preptime.evaluation.waiting_cost import ARRIVALS
@@ -149,29 +150,30 @@ def _pinball_values(
 
 
 def _latest_day_gauges(document: MonitoringDocument) -> Iterator[GaugeMetricFamily]:
+    # A day without orders and without predictions isn't in the document.
     latest = next((day for day in document.days if day.date == document.window.last), None)
-    if latest is None:
-        return
+    orders, usable, unknown = (latest.orders, latest.usable, latest.unknown_restaurants) if latest else (0, 0, 0)
+    by_fallback_level = latest.by_fallback_level if latest else dict.fromkeys(FALLBACK_LEVELS, 0)
     yield _gauge(
         "day_orders",
         "Orders of the day before the as-of date, usable or not. Open orders are not included.",
-        float(latest.orders),
+        float(orders),
     )
     yield _gauge(
         "day_usable_orders",
         "Orders of the day before the as-of date that have an outcome and every value that a prediction needs.",
-        float(latest.usable),
+        float(usable),
     )
     yield _labeled_gauge(
         "day_predictions",
         "Predictions of the day before the as-of date by fallback level.",
         ("fallback_level",),
-        (((level,), float(count)) for level, count in latest.by_fallback_level.items()),
+        (((level,), float(count)) for level, count in by_fallback_level.items()),
     )
     yield _gauge(
         "day_unknown_restaurants",
         "Usable orders of the day before the as-of date whose restaurant is not in the restaurants file.",
-        float(latest.unknown_restaurants),
+        float(unknown),
     )
 
 

@@ -41,13 +41,17 @@ SKIPPED_DAYS = 7
 """The first days of the orders are skipped. With almost no history, all restaurants have the same features."""
 MAX_ORDERS_PER_DAY = 20_000
 """An even sample of larger days. It estimates shares within 0.3 percentage points, less than days differ."""
+MIN_ORDERS_PER_DAY = 30
+"""With fewer orders, the shares of a day are mostly chance."""
+MIN_DAYS = 2
+"""With fewer days, the variation of days isn't known."""
 
 NO_WHOLE_WEEK = "The training window of the models has no whole week to compare with."
 """Why there's no reference."""
 
 _WEEKDAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _INDICATOR_VALUES = ("present", "missing")
-"""Names of the values 0 and 1. Deciles of a rarely missing number would put both in one bin."""
+"""Names of the values 0 and 1."""
 _COLUMNS = (
     "acknowledged_local",
     "restaurant_id",
@@ -77,10 +81,10 @@ class BinnedDays:
 
     @classmethod
     def from_days(cls, days: Sequence[NDArray[np.floating]], categories: tuple[str, ...] | None = None) -> BinnedDays:
-        """Return bins and shares of numbers, or of codes of `categories`."""
+        """Return bins and shares of numbers, or of codes of `categories`. Every day must have a value."""
         all_values = np.concatenate(days)
         if categories is None:
-            edges = np.unique(np.quantile(all_values, np.linspace(0, 1, MAX_BINS + 1)[1:-1])).astype(np.float64)
+            edges = _bin_edges(all_values)
             empty = cls(edges, None, _range_labels(edges), np.empty((0, len(edges) + 1)), float(np.median(all_values)))
         else:
             bin_of_code, labels = _category_bins(all_values, categories)
@@ -88,10 +92,9 @@ class BinnedDays:
         return cls(empty.edges, empty.bin_of_code, empty.labels, empty.shares_of(days), empty.median)
 
     def shares_of(self, days: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
-        """Return the shares of other days in these bins, [days, bins]."""
-        bin_indices = (self._bin_indices(values) for values in days)
+        """Return the shares of other days in these bins, [days, bins]. Every day must have a value."""
         return np.array(
-            [np.bincount(values, minlength=len(self.labels)) / max(len(values), 1) for values in bin_indices]
+            [np.bincount(self._bin_indices(values), minlength=len(self.labels)) / len(values) for values in days]
         )
 
     def _bin_indices(self, values: NDArray[np.floating]) -> NDArray[np.intp]:
@@ -100,11 +103,29 @@ class BinnedDays:
         return np.searchsorted(np.empty(0) if self.edges is None else self.edges, values, side="right")
 
 
+def _bin_edges(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the edges between deciles. A value that several deciles share has a bin of its own.
+
+    Otherwise, its bin would hold most values and all larger ones, and a change among them would have no effect.
+    """
+    deciles = np.quantile(values, np.linspace(0, 1, MAX_BINS + 1)[1:-1]).astype(np.float64)
+    edges, counts = np.unique(deciles, return_counts=True)
+    return np.union1d(edges, [_next_larger(values, shared) for shared in edges[counts > 1]])
+
+
+def _next_larger(values: NDArray[np.floating], value: np.float64) -> float:
+    """Return the smallest of `values` that is larger than `value`, or the next larger number."""
+    larger = values[values > value]
+    return float(larger.min() if len(larger) else np.nextafter(value, np.inf))
+
+
 def range_label(low: float | None, high: float | None) -> str:
-    """Return the label of a range of numbers."""
+    """Return the label of a range of numbers. For a single value, it's the value."""
     if low is None:
         return "all" if high is None else f"under {high:.4g}"
-    return f"{low:.4g} or more" if high is None else f"{low:.4g} to {high:.4g}"
+    if high is None:
+        return f"{low:.4g} or more"
+    return " to ".join(dict.fromkeys((f"{low:.4g}", f"{high:.4g}")))
 
 
 def _range_labels(edges: NDArray[np.float64]) -> tuple[BinLabel, ...]:
@@ -188,28 +209,24 @@ def read_reference(
         completed_in_range.append(completed.take((ready >= first) & (ready < last)))
         fitting_orders.append(_fitting_orders(batch, features, first, last))
         first_days += _first_day(batch)
-    if not first_days:
-        return "The source has no usable orders from before the training of the models."
-    # A history of later orders is smaller than in training, so restaurant features would differ without drift.
-    if (first_order := to_date(min(first_days))) > manifest.window.first_day:
-        return (
-            f"The orders of the source start on {first_order}, after the first day of the training window "
-            f"({manifest.window.first_day}), so the features in training aren't known."
-        )
+    if (reason := _incomplete_history(first_days, manifest)) is not None:
+        return reason
     rows = pl.concat(fitting_orders).sort(pl.all())
-    # Single days without orders are normal: restaurants can be closed.
-    if rows.is_empty():
-        return (
-            f"The source has no usable orders from {days.first} to {days.last}, days of the training window, so the "
-            "features in training aren't known."
-        )
     acknowledged = _acknowledged_day(rows)
+    # Restaurants can be closed on a day. Its shares aren't known, so it isn't part of the reference.
+    used_days = np.flatnonzero(np.bincount(acknowledged - first) >= MIN_ORDERS_PER_DAY) + first
+    if len(used_days) < MIN_DAYS:
+        return (
+            f"The source has fewer than {MIN_DAYS} days with {MIN_ORDERS_PER_DAY} usable orders from {days.first} to "
+            f"{days.last}, days of the training window, so the features in training aren't known."
+        )
     daily_matrices = []
     for number in range(first, last + 1):
-        history = build_history(state, recoded_restaurants, to_date(number))
-        of_day = rows.filter(pl.Series(acknowledged == number))
-        orders = to_order_columns(of_day[evenly_spaced(len(of_day))], restaurants)
-        daily_matrices.append(feature_matrix(recode_orders(orders, restaurants, recoded_restaurants), history))
+        if number in used_days:
+            history = build_history(state, recoded_restaurants, to_date(number))
+            of_day = rows.filter(pl.Series(acknowledged == number))
+            orders = to_order_columns(of_day[evenly_spaced(len(of_day))], restaurants)
+            daily_matrices.append(feature_matrix(recode_orders(orders, restaurants, recoded_restaurants), history))
         for part in completed_in_range:
             state.add_orders(restaurants, part.take(local_day(part.ready_at) == number))
     history_is_filled = (days.first - manifest.window.first_day).days >= RECENT_DAYS
@@ -221,6 +238,21 @@ def read_reference(
         features,
         history_is_filled,
     )
+
+
+def _incomplete_history(first_days: list[int], manifest: Manifest) -> str | None:
+    """Return why the source doesn't have the history of the training, or None.
+
+    A history of later orders is smaller than in training, so restaurant features would differ without drift.
+    """
+    if not first_days:
+        return "The source has no usable orders from before the training of the models."
+    if (first_order := to_date(min(first_days))) > manifest.window.first_day:
+        return (
+            f"The orders of the source start on {first_order}, after the first day of the training window "
+            f"({manifest.window.first_day}), so the features in training aren't known."
+        )
+    return None
 
 
 def _bin_features(

@@ -239,24 +239,29 @@ def _fired_caption(ratios: list[aggregates.ChartRow]) -> str:
 
 def _segment_charts(document: MonitoringDocument, unit: TimeUnit) -> list[ChartCard]:
     rows = aggregates.segment_rows(document.segments, _DIMENSIONS, unit)
-    if not rows:
-        return []
-    return [
-        chart_card(
-            "segment-errors",
-            "Mean error by segment",
-            "Bars are the model, and ticks are the restaurant lookup. Labels show the number of orders. Only the "
-            "largest cities and types of food are shown.",
-            lambda width: charts.segment_errors(rows, width, charts.LIGHT, unit),
-        ),
-        chart_card(
-            "segment-coverage",
-            "Coverage of p10–p90 by segment",
-            "Dots are the share of orders within the interval, with a 95% confidence interval. Green marks the target "
-            "and its band.",
-            lambda width: charts.segment_coverage(rows, width, charts.LIGHT),
-        ),
-    ]
+    covered = aggregates.with_coverage(rows)
+    cards = []
+    if rows:
+        cards.append(
+            chart_card(
+                "segment-errors",
+                "Mean error by segment",
+                "Bars are the model, and ticks are the restaurant lookup. Labels show the number of orders. Only the "
+                "largest cities and types of food are shown.",
+                lambda width: charts.segment_errors(rows, width, charts.LIGHT, unit),
+            )
+        )
+    if covered:
+        cards.append(
+            chart_card(
+                "segment-coverage",
+                "Coverage of p10–p90 by segment",
+                "Dots are the share of orders within the interval, with a 95% confidence interval. Green marks the "
+                "target and its band.",
+                lambda width: charts.segment_coverage(covered, width, charts.LIGHT),
+            )
+        )
+    return cards
 
 
 def _drift_charts(document: MonitoringDocument) -> list[ChartCard]:

@@ -12,7 +12,7 @@ from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.evaluation.aggregates import ChartRow, wilson_interval
 from preptime.evaluation.daily_charts import PALE_GROUP
 from preptime.formatting import format_count
-from preptime.monitoring.document import FallbackLevel, FeatureDrift, MonitoringDocument
+from preptime.monitoring.document import FallbackLevel, FeatureDrift, MonitoringDocument, RatioSeries
 
 MAX_PSI_DRAWN = 1.0
 """Bars are clipped at this value, because features that grow by definition would flatten all others."""
@@ -48,7 +48,8 @@ def coverage_rows(document: MonitoringDocument) -> list[ChartRow]:
     """Return the rows of `daily_coverage`."""
     rows = list[ChartRow]()
     for day in document.days:
-        coverage, n = day.metrics.coverage, day.metrics.n
+        metrics = day.metrics
+        coverage, n = metrics.coverage, metrics.n if metrics.interval_n is None else metrics.interval_n
         if coverage is not None and n:
             low, high = wilson_interval(coverage, n)
             tip = f"{day.date}: {coverage:.1%} of {n:,} orders, 95% interval {low:.0%}–{high:.0%}"
@@ -70,11 +71,11 @@ def volume_rows(document: MonitoringDocument) -> list[ChartRow]:
     The groups of orders that need no prediction are left out if no day has any.
     """
     rows = list[ChartRow]()
-    predicted_days = [day.date for day in document.days if day.predictions]
+    first_prediction = document.prediction_counts.first_prediction
     shown_groups = {"prediction and outcome", "no prediction", "no outcome yet"}
     for day in document.days:
         with_both = day.predictions - day.without_outcome
-        is_predicted = bool(predicted_days) and day.date >= predicted_days[0]
+        is_predicted = first_prediction is not None and day.date >= first_prediction
         counts = (
             ("prediction and outcome", with_both),
             ("no prediction", day.usable - with_both if is_predicted else 0),
@@ -126,18 +127,25 @@ def fallback_level_rows(document: MonitoringDocument) -> list[ChartRow]:
 def ratio_rows(
     document: MonitoringDocument, dimensions: tuple[str, ...] = ("overall", "city"), limit: int = 7
 ) -> list[ChartRow]:
-    """Return the rows of `daily_ratios`: all orders, segments that fired, then the largest, up to `limit` series."""
+    """Return the rows of `daily_ratios`: all orders, segments that fired, then the largest, up to `limit` series.
+
+    Segments count as fired on any day of the window, latest first.
+    """
     selected = [series for series in document.ratio_series if series.segment in dimensions]
-    alerted = {(alert.segment, alert.value) for alert in document.alerts}
+    window_dates = {day.date for day in document.days}
+
+    def last_alert(series: RatioSeries) -> dt.date:
+        fired = (day.date for day in series.days if day.fired and day.date in window_dates)
+        return max(fired, default=dt.date.min)
+
     selected.sort(
         key=lambda series: (
             series.segment != "overall",
-            (series.segment, series.value) not in alerted,
+            -last_alert(series).toordinal(),
             -series.n,
             series.value,
         )
     )
-    window_dates = {day.date for day in document.days}
     low, high = RATIO_LIMITS
     return [
         {

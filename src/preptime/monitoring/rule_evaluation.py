@@ -22,6 +22,7 @@ from preptime.monitoring.outcomes import UnusableOrders
 from preptime.monitoring.rules import (
     COVERAGE,
     FEATURE_DRIFT,
+    MISSING_PREDICTIONS,
     PREDICTION_DRIFT,
     VOLUME_HIGH,
     VOLUME_LOW,
@@ -34,7 +35,6 @@ from preptime.monitoring.rules import (
 from preptime.validation.daily_baselines import (
     MAX_PAST_DAYS,
     MIN_ORDERS,
-    count_noise,
     measure_share_rise,
     usual_for_weekday,
 )
@@ -44,9 +44,11 @@ MIN_EXPECTED_ORDERS = 30
 """Per day, to test the volume of a single city."""
 MIN_NORMAL_ORDERS = 1.0
 """The normal count of a weekday that is usually closed. Orders on such a day are often misdated or repeated."""
-NOISE_SIGMAS = 4.0
-"""The allowance for chance in a count. The data gate allows two standard deviations, because it tests only the total
-of a few days."""
+CHANCE_PROBABILITY = 3.17e-5
+"""A count is beyond chance if a Poisson count at the threshold is as extreme with a smaller probability: that of four
+standard deviations. The data gate allows two, because it tests only the total of a few days."""
+MIN_ORDERS_FOR_LOW = math.ceil(-math.log(CHANCE_PROBABILITY) / VOLUME_LOW.threshold)
+"""With a smaller normal count, even a day without orders isn't beyond chance."""
 WINDOW_DAYS = 7
 MIN_DAYS = 4
 """Of the seven, with enough orders. Fewer days give no estimate of their variance."""
@@ -106,6 +108,28 @@ def evaluate_share(rule: Rule, share: DailyShare, last_day: dt.date) -> RuleResu
     return _overall_result(rule, rise.statistic(), message, last_day)
 
 
+def evaluate_missing_predictions(share: DailyShare, predictions: int, last_day: dt.date) -> RuleResult:
+    """Return whether the share of orders without a prediction is above that of past days.
+
+    If the last day has orders and predictions, and no prediction is of one of the orders, their order keys differ.
+    Then past days, whose orders can have other keys too, aren't normal, so the day is compared with none missing.
+
+    Args:
+        share: Orders without a prediction. The total is all usable orders.
+        predictions: Predictions of the last day, with or without an outcome.
+        last_day: The last day of `share`.
+    """
+    orders = float(share.total[-1])
+    if share.count[-1] < orders or min(orders, predictions) < MIN_ORDERS:
+        return evaluate_share(MISSING_PREDICTIONS, share, last_day)
+    rise = measure_share_rise(np.array([0.0, orders]), np.array([orders, orders]))
+    message = (
+        f"None of {predictions:,} predictions of {last_day} is of one of its {orders:,.0f} usable orders. "
+        "Check whether the order IDs changed: predictions and orders need the same."
+    )
+    return _overall_result(MISSING_PREDICTIONS, rise.statistic(), message, last_day)
+
+
 def evaluate_volume(
     usable: NDArray[np.float64], names: tuple[str, ...], last_day: LastDay
 ) -> tuple[RuleResult, RuleResult]:
@@ -132,14 +156,20 @@ def _evaluate_volume_rule(
     alerts = list[Alert]()
     closest: _ClosestVolume | None = None
     for row, name in enumerate(names):
-        expected = _expected_orders(orders[row], low=low)
+        expected = _expected_orders(orders[row])
         if expected < MIN_EXPECTED_ORDERS if row else not orders[row, :-1].any():
             continue
+        if low and MIN_NORMAL_ORDERS <= expected < MIN_ORDERS_FOR_LOW:
+            return insufficient_data(
+                rule,
+                f"The normal number of usable orders on {last_day.date} is {expected:,.0f}. "
+                f"The rule needs {MIN_ORDERS_FOR_LOW}.",
+            )
         ratio, description = _compare_with_normal(float(orders[row, -1]), expected, low=low)
         message = (
             f"{orders[row, -1]:,.0f} usable orders{f' in {name}' if row else ''} on {last_day.date}, {description}."
         )
-        if _exceeds_noise(float(orders[row, -1]), rule.threshold * max(expected, MIN_NORMAL_ORDERS), low=low):
+        if _is_beyond_chance(float(orders[row, -1]), rule.threshold * max(expected, MIN_NORMAL_ORDERS), low=low):
             if low and row == 0:
                 message = _low_volume_message(int(orders[row, -1]), expected, last_day)
             alerts.append(_alert(rule, name if row else "all", ratio, last_day.date, message, is_overall=row == 0))
@@ -183,17 +213,22 @@ def _low_volume_message(usable: int, expected: float, last_day: LastDay) -> str:
     )
 
 
-def _expected_orders(orders: NDArray[np.float64], *, low: bool) -> float:
-    """Return the usual count of the weekday of the last day. Without it: the past minimum (`low`) or maximum."""
-    usual = usual_for_weekday(dict(enumerate(orders[:-1].tolist())), len(orders) - 1)
-    if usual is not None:
-        return usual
-    return float(orders[:-1].min() if low else orders[:-1].max())
+def _expected_orders(orders: NDArray[np.float64]) -> float:
+    """Return the usual count of the weekday of the last day, or 0 if it usually has no orders.
+
+    Days without orders before an opening, or of a break, don't lower the usual count of the days with orders.
+    """
+    past, last = dict(enumerate(orders[:-1].tolist())), len(orders) - 1
+    if not usual_for_weekday(past, last):
+        return 0.0
+    return usual_for_weekday({day: count for day, count in past.items() if count}, last) or 0.0
 
 
-def _exceeds_noise(orders: float, threshold: float, *, low: bool) -> bool:
-    noise = count_noise(threshold, NOISE_SIGMAS)
-    return orders + noise < threshold if low else orders - noise > threshold
+def _is_beyond_chance(orders: float, threshold: float, *, low: bool) -> bool:
+    """Return whether a Poisson count with the mean `threshold` is rarely so low, or so high."""
+    from scipy.special import pdtr, pdtrc
+
+    return bool((pdtr(orders, threshold) if low else pdtrc(orders - 1, threshold)) < CHANCE_PROBABILITY)
 
 
 def _alert(rule: Rule, value: str, ratio: float, last_day: dt.date, message: str, *, is_overall: bool) -> Alert:

@@ -177,7 +177,8 @@ MISSING_PREDICTIONS = Rule(
 MISSING_OUTCOMES = Rule(
     name="missing_outcomes",
     kind="data",
-    description="The share of predictions without an outcome is at least 5 percentage points above normal",
+    description="The share of predictions without an outcome at the end of their day is at least 5 percentage points "
+    "above normal",
     threshold=SHARE_ERRORS,
     unit=STANDARD_ERRORS,
     threshold_reason=DAILY_SHARE_THRESHOLD_REASON,

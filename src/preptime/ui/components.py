@@ -351,8 +351,9 @@ def choose_dimension(dimensions: Sequence[SegmentDimension], *, key: str) -> Seg
 
 
 def segment_charts(segments: Sequence[Segment], dimension: SegmentDimension, unit: TimeUnit = MINUTES) -> None:
-    """Show charts of error and coverage of the segments of a dimension. It must have at least one segment."""
+    """Show charts of error and, if known, coverage of the segments of a dimension, which has at least one."""
     rows = aggregates.segment_rows(_with_level_titles(segments), (dimension,), unit)
+    covered = aggregates.with_coverage(rows)
     left, right = st.columns(2)
     with left:
         chart_card(
@@ -361,11 +362,12 @@ def segment_charts(segments: Sequence[Segment], dimension: SegmentDimension, uni
             lambda width, palette: charts.dimension_errors(rows, width, palette, unit),
         )
     with right:
-        chart_card(
-            f"Coverage of p10–p90 by {DIMENSION_TITLES[dimension]}",
-            segment_coverage_caption(rows),
-            lambda width, palette: charts.dimension_coverage(rows, width, palette),
-        )
+        if covered:
+            chart_card(
+                f"Coverage of p10–p90 by {DIMENSION_TITLES[dimension]}",
+                segment_coverage_caption(covered),
+                lambda width, palette: charts.dimension_coverage(covered, width, palette),
+            )
 
 
 def segment_table(

@@ -15,7 +15,7 @@ import streamlit as st
 from preptime.domain.time_units import TimeUnit
 from preptime.evaluation.charts import Chart, Palette, with_size, with_theme
 from preptime.evaluation.daily_charts import day_axis
-from preptime.evaluation.summary_text import format_percent, format_time
+from preptime.evaluation.summary_text import format_percent, format_time, without_ends_text
 from preptime.features.feature_set import FeatureSet
 from preptime.formatting import format_count, format_signed
 from preptime.monitoring.document import MonitoringDocument, RatioSeries, RuleStatus
@@ -138,12 +138,13 @@ def show_headline(document: MonitoringDocument) -> None:
     callouts[document.status](first, " ".join(others))
     recent, baseline = document.recent_metrics, document.backtest_baseline
     baseline_text = f"backtest: {_time_text(baseline.metrics.mae, unit)}" if baseline else "no backtest baseline"
+    coverage_text = f"of the orders{without_ends_text(recent.coverage, recent.coverage_inside)} (expected: 80%)"
     metric_cards(
         [
             ("mean error", _time_text(recent.mae, unit), baseline_text),
             ("lookup's mean error", _time_text(recent.lookup_mae, unit), "of the restaurant lookup"),
             (f"within {unit.five_minutes}", format_percent(recent.within_5_min), "of the predictions"),
-            ("inside p10–p90", format_percent(recent.coverage), "of the orders (expected: 80%)"),
+            ("inside p10–p90", format_percent(recent.coverage), coverage_text),
         ]
     )
     window = document.recent_days

@@ -17,7 +17,6 @@ from preptime.formatting import format_count
 from preptime.monitoring import report_rows
 from preptime.monitoring.document import (
     MAX_DOCUMENTS,
-    Day,
     MonitoringDocument,
     MonitoringHistory,
     RatioSeries,
@@ -84,10 +83,15 @@ _DIMENSIONS: tuple[SegmentDimension, ...] = ("city", "type_of_food", "hour", "it
 
 def daily_metrics(document: MonitoringDocument, documents: Sequence[MonitoringDocument]) -> None:
     """Draw error, coverage, and number of orders of every day that a document covers."""
+    known = [earlier_document for earlier_document in documents if earlier_document.date <= document.date]
+    first_predictions = [
+        counts.first_prediction for item in known if (counts := item.prediction_counts).first_prediction
+    ]
     full_document = msgspec.structs.replace(
         document,
-        days=latest_days(
-            [earlier_document for earlier_document in documents if earlier_document.date <= document.date]
+        days=latest_days(known),
+        prediction_counts=msgspec.structs.replace(
+            document.prediction_counts, first_prediction=min(first_predictions, default=None)
         ),
     )
     unit = unit_of(document)
@@ -122,7 +126,7 @@ def daily_metrics(document: MonitoringDocument, documents: Sequence[MonitoringDo
     with right:
         chart_card(
             "Orders by day",
-            _describe_volume(full_document.days),
+            _describe_volume(full_document),
             lambda width, palette: daily_charts.daily_counts(volume, "orders", width, palette),
         )
     _waiting_cost_section(document)
@@ -136,10 +140,9 @@ def _waiting_cost_section(document: MonitoringDocument) -> None:
         waiting_cost_table(metrics.waiting_costs, key="monitoring-waiting-costs", unit=unit_of(document))
 
 
-def _describe_volume(days: Sequence[Day]) -> str:
+def _describe_volume(document: MonitoringDocument) -> str:
     """Return a sentence about the days in the chart."""
-    predicted_days = [day.date for day in days if day.predictions]
-    first_prediction = predicted_days[0] if predicted_days else None
+    days, first_prediction = document.days, document.prediction_counts.first_prediction
     orders, usable = sum(day.orders for day in days), sum(day.usable for day in days)
     expected_days = [day for day in days if first_prediction is not None and day.date >= first_prediction]
     unpredicted = sum(day.usable - (day.predictions - day.without_outcome) for day in expected_days)

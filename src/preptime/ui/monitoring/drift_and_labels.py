@@ -9,7 +9,7 @@ from preptime.evaluation import daily_charts
 from preptime.features.feature_set import FeatureSet
 from preptime.formatting import format_count
 from preptime.monitoring import report_rows
-from preptime.monitoring.document import FeatureDrift, MonitoringDocument
+from preptime.monitoring.document import Drift, FeatureDrift, MonitoringDocument
 from preptime.ui.components import Column, caption, chart_card, data_table, show_info
 from preptime.ui.display_names import feature_title, reason_title
 from preptime.ui.formatting import document_text
@@ -28,9 +28,9 @@ _FEATURE_COLUMNS = (
 )
 _BUNDLE_COLUMNS = (
     Column("bundle", "bundle"),
-    Column("orders", "predictions", "count"),
+    Column("orders", "with outcome", "count"),
     Column("days", "days"),
-    Column("n", "with outcome", "count"),
+    Column("n", "evaluated", "count"),
     Column("mae", "mean error", "duration"),
     Column("coverage", "inside p10–p90", "percent"),
 )
@@ -46,17 +46,14 @@ def feature_drift(document: MonitoringDocument) -> None:
     document = _with_feature_titles(document, features_of(document))
     drift_result = document.drift
     stability_rows = report_rows.psi_rows(document)
-    reference, recent = drift_result.reference, drift_result.recent
-    if reference is None or recent is None or not stability_rows:
+    if drift_result.reference is None or not stability_rows:
         show_info(
             drift_result.unavailable_reason or "There is no drift result.",
             "The comparison needs a whole week in the training window, and some days after it.",
         )
+    if not stability_rows:
         return
-    caption(
-        f"The latest days, {recent.first} to {recent.last} ({drift_result.recent_orders:,} orders), compared with the "
-        f"champion's training, {reference.first} to {reference.last} ({drift_result.reference_orders:,} orders)."
-    )
+    caption(_compared_days(drift_result))
     features_by_name = {feature.name: feature for feature in drift_result.features if feature.bins}
     most_drifted = report_rows.most_drifted(document)
     table_rows = [
@@ -78,6 +75,19 @@ def feature_drift(document: MonitoringDocument) -> None:
             _distribution_chart(features_by_name[st.selectbox("Feature", names, key="drift-feature")])
 
 
+def _compared_days(drift: Drift) -> str:
+    """Return which days are compared. Features and predictions have different references."""
+    recent, training, before = drift.recent, drift.reference, drift.prediction_reference
+    references = list[str]()
+    if training:
+        orders = f"{drift.reference_orders:,} orders"
+        references.append(f"the champion's training, {training.first} to {training.last} ({orders}), for features")
+    if before:
+        references.append(f"the weeks before, {before.first} to {before.last}, for predictions")
+    recent_days = f", {recent.first} to {recent.last}" if recent else ""
+    return f"The latest days{recent_days} ({drift.recent_orders:,} orders), compared with {', and '.join(references)}."
+
+
 def _with_feature_titles(document: MonitoringDocument, feature_set: FeatureSet) -> MonitoringDocument:
     features = tuple(
         msgspec.structs.replace(feature, name=feature_title(feature.name, feature_set))
@@ -90,7 +100,7 @@ def _distribution_chart(feature: FeatureDrift) -> None:
     bin_rows = report_rows.distribution_rows(feature)
     chart_card(
         f"{feature.name}, {feature.unit}" if feature.unit else feature.name,
-        "Bars are the latest days, ticks the days of the training. Without drift, both are equal.",
+        "Bars are the latest days, ticks the reference. Without drift, both are equal.",
         lambda width, palette: daily_charts.distribution(bin_rows, width, palette),
     )
 
