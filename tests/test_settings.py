@@ -70,6 +70,8 @@ def test_load_port_precedence_of_names(environ: dict[str, str], port: int) -> No
 def test_load_take_home_and_vertex_names() -> None:
     settings = Settings.load({"AIKEY": "k", "AIP_HEALTH_ROUTE": "/h", "AIP_PREDICT_ROUTE": "/p"})
     assert (settings.aikey, settings.vertex_health_route, settings.vertex_predict_route) == ("k", "/h", "/p")
+    vertex_default = "/v1/endpoints/7/deployedModels/8:predict"
+    assert Settings.load({"AIP_PREDICT_ROUTE": vertex_default}).vertex_predict_route == vertex_default
 
 
 def test_load_unknown_name_suggests_closest(tmp_path: Path) -> None:
@@ -89,7 +91,15 @@ def test_load_unknown_name_suggests_closest(tmp_path: Path) -> None:
         ("PREPTIME_CHAMPION_POLL_SECONDS", "nan", "a number from"),
         ("PREPTIME_CHAMPION_POLL_SECONDS", "inf", "to 3600"),
         ("PREPTIME_PREDICTION_LOG", "disk", "one of folder, off, stdout"),
+        ("PREPTIME_PREDICTION_LOG_DAYS", "36501", "from 1 to 36500"),
         ("AIP_PREDICT_ROUTE", "predict", "starts with /"),
+        ("AIP_PREDICT_ROUTE", "/p<x", "a URL can contain without escapes"),
+        ("AIP_HEALTH_ROUTE", "/a<b>", "a URL can contain without escapes"),
+        ("AIP_HEALTH_ROUTE", "/health?x=1", "a URL can contain without escapes"),
+        ("AIP_HEALTH_ROUTE", "/health#top", "a URL can contain without escapes"),
+        ("AIP_HEALTH_ROUTE", "/a%20b", "a URL can contain without escapes"),
+        ("AIP_HEALTH_ROUTE", "/{id}", "a URL can contain without escapes"),
+        ("AIP_HEALTH_ROUTE", "/é", "a URL can contain without escapes"),
         ("PREPTIME_PUBLIC_DETAILS", "yes", "expected true or false,"),
         ("PREPTIME_SCHEMA", "gs://b/schema.toml", "expected a TOML file, not a URL,"),
         ("PREPTIME_RESULTS", "gs://b/results", "expected a folder, not a URL,"),

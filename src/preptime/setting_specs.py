@@ -76,11 +76,12 @@ def iter_specs(struct: type[msgspec.Struct]) -> Iterator[SettingSpec]:
         field_type = inspect.type_info(field.type)
         extra: dict[str, object] = {}
         schema: dict[str, object] = {}
-        while isinstance(field_type, inspect.Metadata):
-            extra, schema = extra | (field_type.extra or {}), schema | (field_type.extra_json_schema or {})
-            field_type = field_type.type
-        if isinstance(field_type, inspect.UnionType):  # a type or None
-            field_type = field_type.types[0]
+        while isinstance(field_type, inspect.Metadata | inspect.UnionType):
+            if isinstance(field_type, inspect.UnionType):  # a type or None
+                field_type = field_type.types[0]
+            else:
+                extra, schema = extra | (field_type.extra or {}), schema | (field_type.extra_json_schema or {})
+                field_type = field_type.type
         setting_extra = msgspec.convert(extra, _SettingExtra)
         yield SettingSpec(
             field=field.name,

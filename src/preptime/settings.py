@@ -23,7 +23,13 @@ TEST_SETTING_NAMES = frozenset({"PREPTIME_REQUIRE", "PREPTIME_REAL_DATA"})
 """Settings of the project's tests. They have the same prefix, but only the tests read them."""
 
 PortNumber = Annotated[int, Meta(ge=1, le=65_535)]
-RoutePath = Annotated[str, Meta(pattern="^/[^ ]*$")]
+RoutePath = Annotated[
+    str,
+    Meta(
+        pattern=r"^/[A-Za-z0-9._~!$&'()*+,;=:@/-]*\Z",
+        extra={"expected": "a path that starts with / and that a URL can contain without escapes"},
+    ),
+]
 FolderPath = Annotated[str, Meta(pattern=FOLDER_PATTERN)]
 BasePath = Annotated[str, Meta(pattern="^(/[A-Za-z0-9._~-]+)*/?$")]
 SECRET_EXTRA = {"secret": True}
@@ -216,7 +222,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         ),
     ] = ""
     prediction_log_days: Annotated[
-        int, Meta(ge=1, description="Number of days, including today, for which prediction log files are kept.")
+        int,
+        Meta(ge=1, le=36_500, description="Number of days, including today, for which prediction log files are kept."),
     ] = 30
     prediction_log_max_mb: Annotated[
         int,

@@ -252,6 +252,25 @@ def test_watcher_emptied_log_reports_an_error(watched: WatchedStore) -> None:
     assert "empty" in (watched.watcher.champion_error() or "")
 
 
+@pytest.mark.parametrize("has_active_model", [True, False])
+def test_watcher_missing_store_after_a_rejection_is_unavailable(watched: WatchedStore, has_active_model: bool) -> None:
+    first = watched.promote(1.0) if has_active_model else None
+    assert watched.poll() == first
+    watched.promote(2.0, damaged=True)
+    watched.now = 10.0
+    assert watched.poll() == first
+    assert watched.watcher.is_store_available()
+    watched.folder.rename(watched.folder.with_name("moved"))
+    watched.now = 75.0
+    assert watched.poll() == first
+    assert not watched.watcher.is_store_available()
+    assert watched.poll_times() == (10.0, 65.0)
+    watched.folder.with_name("moved").rename(watched.folder)
+    assert watched.poll() == first
+    assert watched.watcher.is_store_available()
+    assert watched.poll_times() == (75.0, 0.0)
+
+
 def test_watcher_skips_a_champion_pruned_while_loading(watched: WatchedStore) -> None:
     first, later = put_bundle(watched.store, shift=1.0), list[str]()
     watched.append_entry(first)

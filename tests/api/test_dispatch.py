@@ -17,7 +17,7 @@ from preptime.api.active_model import ActiveModel
 from preptime.api.handler import DISPATCH_PATH, PREDICTIONS_PATH
 from preptime.api.request_types import EXPECTED_TRAVEL, RequestTypes
 from preptime.api.server import serve
-from preptime.api.worker import check_costs
+from preptime.api.worker import check_settings
 from preptime.domain.dispatch import MAX_TRAVEL_SECONDS, decide
 from preptime.errors import UsageError
 from preptime.monitoring.recorded_predictions import LogReader
@@ -270,6 +270,6 @@ def test_costs_in_settings_are_checked_at_the_start(courier_cost: str, food_cost
         UsageError, match=r"ratio must be from 1:9 to 9:1.*Change PREPTIME_COURIER_COST or PREPTIME_FOOD"
     ):
         serve(Settings.load(environ))
-    check_costs(Settings.load({"PREPTIME_COURIER_COST": "2"}))
+    check_settings(Settings.load({"PREPTIME_COURIER_COST": "2"}))
     with pytest.raises(UsageError, match=r"PREPTIME_FOOD_COST: expected a number from 0.001 to 1000000"):
         Settings.load({"PREPTIME_FOOD_COST": "0"})

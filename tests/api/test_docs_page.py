@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from werkzeug.test import Client
 
+from preptime.cli.demo import _key_lines
 from tests.api.factories import (
     HEADERS,
     TAKE_HOME_FIELDS,
@@ -74,6 +75,16 @@ def test_readme_example_matches_the_response(http: Client) -> None:
     response = http.post(example[1], data=example[2], headers=HEADERS, content_type="application/json")
     assert response.status_code == 200, response.text
     assert shape(response.json) == shape(json.loads(example[3]))
+
+
+def test_examples_use_the_key_that_the_demo_writes() -> None:
+    """Each variable of an example is in the demo's `.env`, and each page loads it with the same command."""
+    variables = {line.partition("=")[0] for line in _key_lines()}
+    for page in ("README.md", "docs/api.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        used = set(re.findall(r"\$([A-Z_]+)", text))
+        assert used == {"PREPTIME_API_KEY"} <= variables, page
+        assert 'export "$(grep ^PREPTIME_API_KEY= .env)"' in text, page
 
 
 def test_api_docs_list_every_path_and_status(http: Client) -> None:

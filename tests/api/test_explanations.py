@@ -18,7 +18,15 @@ from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.client import Client as ApiClient
 from preptime.domain.prediction_records import ExplanationResponse
-from tests.api.factories import HEADERS, ORDER, ServiceSetup, http_client, load_active_model, make_service
+from tests.api.factories import (
+    HEADERS,
+    ORDER,
+    FakeSettings,
+    ServiceSetup,
+    http_client,
+    load_active_model,
+    make_service,
+)
 from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, running_server
 from tests.event_loop import run_coroutine
 from tests.explanations.bundles import release_store
@@ -160,3 +168,23 @@ async def explain_with_tasks(url: str, orders: list[dict[str, object]]) -> Expla
     """Return the response that the client for asyncio gets."""
     async with AsyncClient(url, PLAIN_KEY) as client:
         return await client.explain(orders)
+
+
+def test_explained_order_counts_twice_in_the_limit(explained_model: ActiveModel, app_kind: str) -> None:
+    """An explanation takes several times the memory of a prediction."""
+    setup = make_service(explained_model, FakeSettings(max_orders=1000, max_concurrent_orders=1000))
+    http, limits = http_client(setup.service, app_kind), setup.service.limits
+    other = limits.admit(0)
+    limits.add_orders(other, 500)
+    statuses = [
+        http.post(path, json={"orders": [ORDER] * count}, headers=HEADERS).status_code
+        for path, count in ((EXPLANATIONS_PATH, 251), (EXPLANATIONS_PATH, 250), (PREDICTIONS_PATH, 251))
+    ]
+    assert statuses == [503, 200, 200]
+    limits.release(other)
+    assert len(post(http, {"orders": [ORDER] * 1000})) == 1000, "an idle worker accepts the largest request"
+    assert setup.service.concurrent_orders == 0
+
+
+def test_explanations_of_an_empty_list_are_empty(explained_http: Client) -> None:
+    assert post(explained_http, {"orders": []}) == []

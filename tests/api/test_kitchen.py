@@ -26,6 +26,7 @@ JsonObject = dict[str, object]
 OPEN = {"acknowledged_at": "2015-06-17T12:20:00+01:00", "items": 2}
 COMPLETED = {"ready_at": "2015-06-17T12:10:00+01:00", "prep_time_seconds": 1_500}
 KITCHEN = {"open_orders": [OPEN] * 5, "completed_orders": [COMPLETED]}
+COUNT = "a whole number from 0 to 500, or a list of orders"
 TIME = "a time in the format of the order's acknowledgement"
 LONDON = ZoneInfo("Europe/London")
 NOW = 1_434_503_600_000_000, 1_434_500_000_000_000
@@ -94,8 +95,17 @@ def test_take_home_contract_has_no_kitchen(live_http: Client) -> None:
     ("kitchen", "error"),
     [
         (3, "kitchen is 3; expected an object with open_orders and completed_orders."),
-        ({"open_orders": -1}, "kitchen.open_orders is -1; expected a number from 0 to 500."),
-        ({"open_orders": "many"}, "kitchen.open_orders is 'many'; expected a number of orders, or a list of them."),
+        ({"open_orders": -1}, f"kitchen.open_orders is -1; expected {COUNT}."),
+        ({"open_orders": 501.0}, f"kitchen.open_orders is 501.0; expected {COUNT}."),
+        ({"open_orders": 5.5}, f"kitchen.open_orders is 5.5; expected {COUNT}."),
+        ({"open_orders": True}, f"kitchen.open_orders is True; expected {COUNT}."),
+        ({"open_orders": {}}, f"kitchen.open_orders is an object; expected {COUNT}."),
+        ({"open_orders": "many"}, f"kitchen.open_orders is 'many'; expected {COUNT}."),
+        ({"completed_orders": 3}, "kitchen.completed_orders is 3; expected a list of orders."),
+        (
+            {"completed_orders": [{**COMPLETED, "prep_time_seconds": True}]},
+            "kitchen.completed_orders[0].prep_time_seconds is True; expected a number of seconds from 0.",
+        ),
         ({"open_orders": [7]}, "kitchen.open_orders[0] is 7; expected an object."),
         (
             {"open_orders": [OPEN, {"acknowledged_at": "noon"}]},
@@ -117,6 +127,21 @@ def test_invalid_kitchen_keeps_the_prediction(live_http: Client, kitchen: object
     assert item == {**plain, "kitchen_error": error}
     metrics = live_http.get("/metrics").text
     assert "preptime_invalid_kitchen_total 1.0" in metrics
+
+
+@pytest.mark.parametrize("number", [5, 5.0, "5", " 5.0 "])
+def test_kitchen_number_of_open_orders_has_each_form(number: object) -> None:
+    assert read_kitchen({"open_orders": number}, NOW, LONDON, parse_time) == (5, 0, 0)
+
+
+@pytest.mark.parametrize("prep_time_seconds", [0, 10_801, 1_209_600, 1e12, 10**400, "1209600"])
+def test_kitchen_ignores_completed_orders_outside_the_range(prep_time_seconds: object) -> None:
+    """The document of the API has no maximum."""
+    acknowledged = parse_time("2015-06-17T12:28:28+01:00", LONDON)
+    assert acknowledged is not None
+    other = {"ready_at": "2015-06-17T12:15:00+01:00", "prep_time_seconds": prep_time_seconds}
+    kitchen = {"completed_orders": [COMPLETED, other]}
+    assert read_kitchen(kitchen, acknowledged, LONDON, parse_time) == (0, 1, int(LOG_UNITS[1_500]))
 
 
 @settings(max_examples=60, deadline=None)

@@ -14,7 +14,7 @@ from http.client import HTTPConnection, HTTPException
 import msgspec
 import pytest
 
-from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
+from preptime.api.handler import EXPLANATIONS_PATH, PREDICTIONS_PATH, TAKE_HOME_PATH
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.settings import Settings
@@ -124,6 +124,11 @@ def large_requests(count: int) -> list[tuple[str, bytes]]:
     return [(PREDICTIONS_PATH, body)] * count
 
 
+def explanation_requests(count: int) -> list[tuple[str, bytes]]:
+    """Return requests with the maximum number of complete orders, for explanations."""
+    return [(EXPLANATIONS_PATH, msgspec.json.encode({"orders": [FULL_ORDER] * MAX_ORDERS}))] * count
+
+
 def array(start: bytes, item: bytes, end: bytes) -> bytes:
     """Return a body with as many items as the limit on values allows."""
     return start + b",".join([item] * (50 * MAX_ORDERS - 100)) + end
@@ -162,14 +167,17 @@ def test_load_over_all_limits_is_rejected_not_killed(server: Server, group: Memo
         changes = pool.submit(promote_all, server, [other, trained, other, trained])
         for count in (4, 16, 64):
             outcomes += post_all(server, large_requests(count))
+            outcomes += post_all(server, explanation_requests(count))
             for _ in range(20):
                 unread_body(server, exit_stack)
             outcomes += post_all(server, expensive_requests() * 3)
         changes.result(START_SECONDS)
     assert outcomes[200] >= 3
     assert outcomes[503] >= 3
-    assert set(outcomes) <= {200, 201, 422, 503, DISCONNECTED}, outcomes
+    # 409: the other bundle has no explanations.
+    assert set(outcomes) <= {200, 201, 409, 422, 503, DISCONNECTED}, outcomes
     assert group.kill_count() == 0
     assert processes(group) == before, "no worker was replaced"
     assert post(server, msgspec.json.encode(FULL_ORDER)) == 200
+    assert post_all(server, explanation_requests(1)) == {200: 1}
     assert group.peak_bytes() <= kubernetes()[1]

@@ -143,22 +143,30 @@ def test_metrics_render_champion_rejection_and_history_age(folder: Path | None) 
     metrics = WorkerMetrics(folder)
     assert samples(metrics.render())["preptime_workers{}"] == 0
     metrics.publish_state(
-        make_state(time.time(), history_timestamp=time.time() - 500, rejected_bundle="c", champion_error="damaged")
+        make_state(
+            time.time(),
+            history_timestamp=time.time() - 500,
+            rejected_bundle="c",
+            champion_error="damaged",
+            store_available=False,
+        )
     )
     values = samples(metrics.render())
     assert values["preptime_workers{}"] == 1
     assert values['preptime_workers_ready{bundle="b"}'] == 1
     assert values['preptime_champion_number{bundle="b"}'] == 3
     assert values['preptime_workers_rejecting_champion{bundle="c"}'] == 1
-    assert values["preptime_workers_without_store{}"] == 0
+    assert values["preptime_workers_without_store{}"] == 1
     assert values["preptime_history_age_seconds{}"] >= 500
 
 
 def test_metrics_count_workers_by_bundle() -> None:
     states = [
         make_state(0, "b"),
-        make_state(0, "b"),
-        make_state(0, "c", champion_number=4, champion_error="no store", history_timestamp=200.0),
+        make_state(0, "b", champion_error="is being loaded"),
+        make_state(
+            0, "c", champion_number=4, champion_error="no store", store_available=False, history_timestamp=200.0
+        ),
     ]
     counts = SharedCounts([], [])
     values = samples(format_exposition(counts, [*states, WorkerState(updated_at=0, ready=False)], now=1200.0))

@@ -12,7 +12,9 @@ import pytest
 from werkzeug.test import Client
 
 from preptime.api.active_model import ActiveModel
+from preptime.api.app import create_app
 from preptime.api.handler import EXPLANATIONS_PATH, PREDICTIONS_PATH, TAKE_HOME_PATH
+from preptime.api.worker import OWN_GET_ROUTES
 from preptime.bundle.manifest import encode_manifest
 from preptime.domain.data_dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY
 from tests.api.factories import (
@@ -241,6 +243,39 @@ def test_root_redirects_to_the_docs_of_any_host(http: Client, method: str) -> No
 def test_health_route_of_vertex_can_be_the_root(active_model: ActiveModel, app_kind: str) -> None:
     settings = FakeSettings(vertex_health_route="/")
     assert http_client(make_service(active_model, settings).service, app_kind).get("/").json is not None
+
+
+def test_own_get_routes_are_those_of_the_application(active_model: ActiveModel) -> None:
+    app = create_app(make_service(active_model, FakeSettings(vertex_health_route=None)).service)
+    routes = {rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
+    pages = {route for route in routes if route.startswith("/docs/")}
+    assert routes - pages == OWN_GET_ROUTES - {"/docs"} | {"/", "/healthz", "/readyz"}
+    assert pages
+
+
+@pytest.mark.parametrize(
+    ("predict_route", "health_route", "operations"),
+    [
+        ("/v", "/v", {"/v": {"predict_vertex", "check_vertex_readiness"}}),
+        (
+            "/readyz",
+            "/predict",
+            {
+                "/readyz": {"predict_vertex", "check_readiness"},
+                "/predict": {"predict_take_home", "check_vertex_readiness"},
+            },
+        ),
+        ("/predict", "/healthz", {"/predict": {"predict_vertex"}, "/healthz": {"check_liveness"}}),
+    ],
+)
+def test_openapi_has_all_operations_of_a_shared_path(
+    active_model: ActiveModel, predict_route: str, health_route: str, operations: dict[str, set[str]]
+) -> None:
+    settings = FakeSettings(vertex_predict_route=predict_route, vertex_health_route=health_route)
+    document = get(http_client(make_service(active_model, settings).service, "flask"), "/openapi.json")
+    paths = cast(dict[str, dict[str, Document]], document["paths"])
+    names = {path: {operation["operationId"] for operation in paths[path].values()} for path in operations}
+    assert names == operations
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/", "/docs/index.html"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import json
 import os
 import stat
@@ -50,11 +51,11 @@ def logged_requests(folder: Path) -> dict[str, list[int]]:
 
 
 class BlockedSink:
-    """A sink that blocks until a test sets `unblocked`, and fails if `full` is set."""
+    """A sink that blocks until a test sets `unblocked`, and then raises `error` if it's set."""
 
     def __init__(self) -> None:
         self.unblocked = threading.Event()
-        self.full = False
+        self.error: Exception | None = None
         self.lines: list[bytes] = []
 
     def encode(self, record: PredictionRecord, /) -> bytes:
@@ -62,8 +63,8 @@ class BlockedSink:
 
     def write(self, lines: bytes, _day: dt.date, /) -> None:
         self.unblocked.wait()
-        if self.full:
-            raise OSError(28, "No space left on device")
+        if self.error is not None:
+            raise self.error
         self.lines += lines.splitlines()
 
     def close(self) -> None:
@@ -160,17 +161,92 @@ def test_prediction_log_empty_queue_accepts_an_oversized_record() -> None:
     assert (log.written, log.dropped) == (1, 0)
 
 
-def test_prediction_log_full_disk_is_counted_and_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("I/O operation on closed file")])
+def test_prediction_log_failing_sink_is_counted_and_logged_once(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     disk = BlockedSink()
     disk.unblocked.set()
-    disk.full = True
+    disk.error = error
     log = PredictionLog(disk)
     for number in range(200):
         log.record(make_record(number))
     log.start()
-    log.close(timeout_seconds=30)
+    wait_until_handled(log, 200)
     assert (log.written, log.dropped) == (0, 200)
     assert [entry.levelname for entry in caplog.records] == ["ERROR"]
+    assert (caplog.records[0].exc_info is None) == isinstance(error, OSError)
+    disk.error = None
+    log.record(make_record())
+    log.close(timeout_seconds=30)
+    assert (log.written, log.dropped) == (1, 200)
+
+
+def test_prediction_log_unexpected_encoding_error_drops_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = daily_sink(tmp_path, retention_days=3)
+    log = PredictionLog(sink)
+    with monkeypatch.context() as patch:
+        patch.setattr(sink, "encode", lambda record: {}[record.request_id])
+        log.start()
+        log.record(make_record())
+        wait_until_handled(log, 1)
+    log.record(make_record(1))
+    log.close(timeout_seconds=30)
+    assert logged_requests(tmp_path) == {"2015-06-17": [1]}
+    assert (log.written, log.dropped) == (1, 1)
+
+
+def test_prediction_log_close_counts_records_it_cant_write() -> None:
+    disk = BlockedSink()
+    log = PredictionLog(disk)
+    log.start()
+    for number in range(100):
+        log.record(make_record(number))
+    log.close(timeout_seconds=0.3)
+    assert (log.written, log.dropped) == (0, 100)
+    log.close(timeout_seconds=0.3)
+    assert (log.written, log.dropped) == (0, 100)
+    disk.unblocked.set()
+
+
+def test_prediction_log_close_before_start_counts_records(tmp_path: Path) -> None:
+    log = PredictionLog(daily_sink(tmp_path, retention_days=3))
+    log.record(make_record())
+    log.close(timeout_seconds=30)
+    assert (log.written, log.dropped) == (0, 1)
+
+
+def test_prediction_log_retention_of_1e6_days_keeps_files(tmp_path: Path) -> None:
+    (tmp_path / "predictions-0001-01-01-1-abc.jsonl").write_text("", encoding="utf-8")
+    log = PredictionLog(daily_sink(tmp_path, retention_days=10**6))
+    log.start()
+    log.record(make_record(7))
+    log.close(timeout_seconds=30)
+    assert logged_requests(tmp_path) == {"0001-01-01": [], "2015-06-17": [7]}
+
+
+class FullFile(io.FileIO):
+    """A file on a disk that reports an error when the file is closed for the first time."""
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            raise OSError(28, "No space left on device")
+
+
+def test_prediction_log_opens_a_file_after_a_failed_close(tmp_path: Path) -> None:
+    requires(os.name == "posix", "Windows doesn't delete open files")
+    sink = daily_sink(tmp_path, retention_days=3)
+    write_numbered(sink, range(1))
+    (path,) = tmp_path.iterdir()
+    sink.close()
+    sink._file = FullFile(path, "r+b")
+    path.unlink()
+    with pytest.raises(OSError, match="No space left"):
+        write_numbered(sink, range(1, 2))
+    write_numbered(sink, range(2, 3))
+    sink.close()
+    assert numbered_lines(tmp_path) == [2]
 
 
 def test_prediction_log_invalid_folder_counts_dropped_records(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from werkzeug.test import Client, TestResponse
 
 from preptime.api.active_model import ActiveModel
-from preptime.api.handler import DISPATCH_PATH, PREDICTIONS_PATH
+from preptime.api.handler import DISPATCH_PATH, PREDICTIONS_PATH, TAKE_HOME_PATH
 from preptime.api.order_validation import read_orders
 from preptime.bundle.store import Store
 from tests.api.factories import (
@@ -359,6 +359,30 @@ def test_vertex_instance_of_another_type_returns_422(http: Client, instance: obj
     response = post_instances(http, VERTEX_VALUES, instance)
     assert response.status_code == 422
     assert cast(JsonObject, response.json)["row"] == 1
+
+
+@pytest.mark.parametrize("path", [PREDICTIONS_PATH, DISPATCH_PATH])
+def test_empty_list_of_orders_has_no_predictions(http: Client, path: str) -> None:
+    response = http.post(path, json={"orders": []}, headers=HEADERS)
+    assert (response.status_code, cast(JsonObject, response.json)["predictions"]) == (200, [])
+
+
+def test_take_home_empty_list_has_no_predictions(http: Client) -> None:
+    response = http.post(TAKE_HOME_PATH, json={"json_data": "[]"}, headers=HEADERS)
+    assert response.status_code == 201
+    assert set(map(len, cast(dict[str, list[float]], response.json).values())) == {0}
+
+
+def test_object_without_orders_is_one_order(http: Client) -> None:
+    response = http.post(PREDICTIONS_PATH, json={}, headers=HEADERS)
+    (item,) = cast(dict[str, list[JsonObject]], response.json)["predictions"]
+    assert response.status_code == 200
+    assert cast(JsonObject, item["error"])["code"] == "missing_value"
+
+
+@pytest.mark.parametrize("body", [[], 7, {"orders": 7}, {"orders": [7]}])
+def test_other_structure_than_orders_returns_422(http: Client, body: object) -> None:
+    assert http.post(PREDICTIONS_PATH, json=body, headers=HEADERS).status_code == 422
 
 
 def test_predictions_reject_arrays(http: Client) -> None:

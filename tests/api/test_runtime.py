@@ -12,7 +12,7 @@ from preptime.api import runtime as runtime_module
 from preptime.api.health_server import read_readiness
 from preptime.api.metrics_store import read_live_states
 from preptime.api.runtime import ServiceRuntime, build_runtime
-from preptime.api.worker import configured_api_keys
+from preptime.api.worker import check_settings, configured_api_keys
 from preptime.errors import UsageError
 from preptime.settings import Settings
 from tests.api.test_server import promote
@@ -95,3 +95,14 @@ def test_configured_api_keys_vertex_route_needs_no_key(tmp_path: Path) -> None:
     assert len(configured_api_keys(settings)) == 0
     with pytest.raises(UsageError, match="No key"):
         configured_api_keys(Settings.load({"PREPTIME_HOST": "192.0.2.1"}))
+
+
+@pytest.mark.parametrize("route", ["/v1/bundle", "/metrics/", "/docs", "/docs/index.html"])
+def test_check_settings_refuses_health_route_of_an_endpoint(route: str) -> None:
+    with pytest.raises(UsageError, match=f"AIP_HEALTH_ROUTE is {route}, which is another endpoint"):
+        check_settings(Settings.load({"AIP_HEALTH_ROUTE": route}))
+
+
+@pytest.mark.parametrize("route", ["/", "/readyz", "/healthz", "/predict", "/health"])
+def test_check_settings_accepts_other_health_routes(route: str) -> None:
+    check_settings(Settings.load({"AIP_HEALTH_ROUTE": route}))

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from http.client import HTTPConnection, HTTPException
 from ipaddress import IPv4Address
@@ -66,18 +66,24 @@ def logged_request_ids(folder: Path) -> list[str]:
     return sorted((str(json.loads(line)["request_id"]) for line in lines), key=int)
 
 
-def run_failing_start(folder: Path, status: int = 2, **settings: str) -> str:
-    """Return the standard error of `preptime serve` when it fails to start with this exit status."""
+def run_start(folder: Path, settings: Mapping[str, str], wrapper: tuple[str, ...] = ()) -> tuple[int, str]:
+    """Run `preptime serve`, or a command that runs it. Return its exit status and its standard error."""
     completed = subprocess.run(
-        [sys.executable, *SERVE_COMMAND],
+        [*wrapper, sys.executable, *SERVE_COMMAND],
         cwd=folder,
         env=clean_environment(settings),
         capture_output=True,
         text=True,
         check=False,
     )
-    assert completed.returncode == status, completed.stderr
-    return completed.stderr
+    return completed.returncode, completed.stderr
+
+
+def run_failing_start(folder: Path, **settings: str) -> str:
+    """Return the standard error of `preptime serve` when it fails to start with exit status 2."""
+    status, stderr = run_start(folder, settings)
+    assert status == 2, stderr
+    return stderr
 
 
 def is_listening(port: int) -> bool:
@@ -485,6 +491,8 @@ def test_serve_port_of_another_server_is_rejected(tmp_path: Path) -> None:
         ({"AIKEY": "x", "PREPTIME_HOST": "no.such.host.invalid"}, "AIKEY is only for servers on a loopback"),
         ({"AIKEY": "x", "PREPTIME_OPERATOR_KEYS": "hidden-value"}, "PREPTIME_OPERATOR_KEYS: an entry"),
         ({"AIKEY": "x", "PREPTIME_WORKER": "2"}, "Did you mean PREPTIME_WORKERS?"),
+        ({"AIKEY": "x", "PREPTIME_PREDICTION_LOG_DAYS": "1000000"}, "expected a whole number from 1 to 36500, found"),
+        ({"AIKEY": "x", "AIP_HEALTH_ROUTE": "/v1/bundle"}, "AIP_HEALTH_ROUTE is /v1/bundle, which is another endpoint"),
     ],
 )
 def test_serve_invalid_settings_fail_before_start(tmp_path: Path, settings: dict[str, str], text: str) -> None:
@@ -494,8 +502,19 @@ def test_serve_invalid_settings_fail_before_start(tmp_path: Path, settings: dict
     assert list(tmp_path.iterdir()) == []
 
 
+def test_serve_log_on_closed_stdout_fails_before_start(tmp_path: Path) -> None:
+    requires(os.name == "posix", "this system has no shell that closes standard output")
+    settings = {"AIKEY": "x", "PREPTIME_PREDICTION_LOG": "stdout"}
+    status, stderr = run_start(tmp_path, settings, ("sh", "-c", 'exec "$@" >&-', "sh"))
+    assert status == 2
+    (line,) = stderr.splitlines()
+    assert line.startswith("Error: PREPTIME_PREDICTION_LOG is stdout, but standard output is closed. Set ")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_serve_store_url_with_two_slashes_fails_before_start(tmp_path: Path) -> None:
-    stderr = run_failing_start(tmp_path, status=3, AIKEY="x", PREPTIME_STORE="file://models")
+    status, stderr = run_start(tmp_path, {"AIKEY": "x", "PREPTIME_STORE": "file://models"})
+    assert status == 3
     hint = f"Use the path models, or {(tmp_path / 'models').as_uri()}."
     assert stderr.splitlines() == [f"Error: file://models names no absolute folder. {hint}"]
     assert list(tmp_path.iterdir()) == []

@@ -21,7 +21,7 @@ from werkzeug.test import Client
 
 from preptime.api.active_model import ActiveModel
 from preptime.api.predict import OrderLimit, PredictionJob, predict_batch, read_request
-from preptime.api.telemetry import RareMessages, check_telemetry, is_enabled
+from preptime.api.telemetry import ENDPOINT_VARIABLES, RareMessages, check_telemetry, is_enabled
 from preptime.api.tracing import Part, Sampler, TraceParent, canonical_traceparent, read_traceparent
 from preptime.errors import UsageError
 from tests.api.factories import HEADERS, ORDER, ServiceSetup, http_client
@@ -219,6 +219,32 @@ def test_wrong_variable_stops_the_start(name: str, value: str, message: str) -> 
     check_telemetry(environ | {"OTEL_SDK_DISABLED": "true"})
 
 
+@pytest.mark.parametrize("name", ENDPOINT_VARIABLES)
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "h:4318",
+        "http://",
+        "http://:4318",
+        "http://:x",
+        "http://h:0",
+        "http://h:99999",
+        "https://[::1:4318",
+        "http://a b",
+    ],
+)
+def test_wrong_endpoint_stops_the_start(name: str, endpoint: str) -> None:
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318", name: endpoint}
+    with pytest.raises(UsageError, match=f"^{name} is .* Set the URL of an OTLP/HTTP receiver"):
+        check_telemetry(environ)
+
+
+@pytest.mark.parametrize("name", ENDPOINT_VARIABLES)
+@pytest.mark.parametrize("endpoint", ["http://h", "https://h.example/otlp/", "HTTP://[::1]:4318", "http://10.0.0.1:1"])
+def test_endpoint_with_a_host_is_accepted(name: str, endpoint: str) -> None:
+    check_telemetry({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318", name: endpoint})
+
+
 @pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_TRACES_SAMPLER", "OTEL_METRIC_EXPORT_INTERVAL"])
 def test_empty_variable_is_like_a_missing_one(name: str) -> None:
     check_telemetry({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318", name: " "})
@@ -226,7 +252,7 @@ def test_empty_variable_is_like_a_missing_one(name: str) -> None:
 
 def test_missing_extra_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("preptime.api.telemetry.PACKAGES", ("an_absent_package.sdk",))
-    with pytest.raises(UsageError, match=r"pip install 'preptime\[otel\]'"):
+    with pytest.raises(UsageError, match=r"pip install '\.\[otel\]'"):
         check_telemetry({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"})
 
 

@@ -25,7 +25,7 @@ Loading a bundle takes about a second of one core, so it isn't retried at every 
 """
 
 _WATCHER_DIED = "The champion watcher stopped because of an unexpected error. Restart the server to load new champions."
-_LOG_EMPTIED = "The champion log is empty, but it had an entry when the active champion was loaded."
+_LOG_EMPTIED = "The champion log is empty, but it had an entry before."
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +57,11 @@ class WatcherState:
     rejected: RejectedChampion | None = None
     store_error: str | None = None
     """Why the store is unavailable. The active model stays in use."""
+
+    @property
+    def has_seen_champion(self) -> bool:
+        """Whether the champion log had an entry. If it's empty now, its folder may be gone."""
+        return self.active_model is not None or self.rejected is not None
 
 
 LoadChampion = Callable[[LogEntry, Cancellation], ActiveModel]
@@ -216,7 +221,8 @@ class ChampionWatcher:
         except (StoreError, OSError) as error:
             current = replace(previous, store_error=str(error))
         else:
-            self._last_poll_at = self._clock()
+            if entry is not None or not previous.has_seen_champion:
+                self._last_poll_at = self._clock()
             current = self._next_state(previous, entry)
         self._state = current
         _log_changes(previous, current)
@@ -244,7 +250,7 @@ class ChampionWatcher:
             load.cancel()
             load = self._load = None
         if entry is None:
-            return WatcherState() if state.active_model is None else replace(state, store_error=_LOG_EMPTIED)
+            return replace(state, store_error=_LOG_EMPTIED) if state.has_seen_champion else WatcherState()
         if load is not None:
             if not load.finished.is_set():
                 return replace(state, store_error=self._load_store_error)

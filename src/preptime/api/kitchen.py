@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from zoneinfo import ZoneInfo
 
-from preptime.api.parsing import LocalTimestamp, format_value, number_parser
+from preptime.api.parsing import LocalTimestamp, format_value, integer_parser, number_parser
 from preptime.domain.timestamps import MICROSECONDS, SECONDS_PER_DAY
 from preptime.domain.validation_reasons import ValidationReason
 from preptime.features.kitchen import OPEN_SECONDS, count_kitchen
 
 MAX_KITCHEN_ORDERS = 500
 """Orders in each list of a kitchen. A kitchen with more has a wrong list, for example that of a whole city."""
-_MAX_PREP_SECONDS = 1_000_000.0
+_UNCOUNTED_SECONDS = OPEN_SECONDS + 1
+"""A preparation time that isn't counted. It replaces all longer ones, however long they are."""
 _DAY_MICROSECONDS = SECONDS_PER_DAY * MICROSECONDS
 
 _OPEN, _COMPLETED = "kitchen.open_orders", "kitchen.completed_orders"
@@ -23,7 +24,8 @@ ParseTime = Callable[[object, ZoneInfo], LocalTimestamp | None]
 _Place = tuple[str, int]
 """The name of a list and an index in it. Only errors need them as text."""
 
-_parse_prep = number_parser((0.0, _MAX_PREP_SECONDS))
+_parse_count = integer_parser((0, MAX_KITCHEN_ORDERS))
+_parse_prep = number_parser((0.0, float(_UNCOUNTED_SECONDS)))
 
 
 class KitchenError(Exception):
@@ -45,17 +47,16 @@ def read_kitchen(cell: object, acknowledged: LocalTimestamp, zone: ZoneInfo, par
     if not isinstance(cell, dict):
         raise _error("kitchen", cell, "an object with open_orders and completed_orders")
     opened, completed = cell.get("open_orders"), cell.get("completed_orders")
-    open_count = 0
-    if type(opened) is int:
-        if not 0 <= opened <= MAX_KITCHEN_ORDERS:
-            raise _error(_OPEN, opened, f"a number from 0 to {MAX_KITCHEN_ORDERS}")
-        open_count, opened = opened, None
-    open_times = [
-        _read_time(order, "acknowledged_at", (_OPEN, index), zone, parse_time)[1] // MICROSECONDS
-        for index, order in _iterate_orders(_OPEN, opened, "a number of orders, or a list of them")
-    ]
+    open_count, open_times = 0, []
+    if isinstance(opened, list):
+        open_times = [
+            _read_time(order, "acknowledged_at", (_OPEN, index), zone, parse_time)[1] // MICROSECONDS
+            for index, order in _iterate_orders(_OPEN, opened)
+        ]
+    elif opened is not None:
+        open_count = _read_count(opened)
     completed_orders = []
-    for index, order in _iterate_orders(_COMPLETED, completed, "a list of orders"):
+    for index, order in _iterate_orders(_COMPLETED, completed):
         local, utc = _read_time(order, "ready_at", (_COMPLETED, index), zone, parse_time)
         prep = _read_prep(order, (_COMPLETED, index))
         completed_orders.append((utc // MICROSECONDS, local // _DAY_MICROSECONDS, prep))
@@ -66,12 +67,19 @@ def read_kitchen(cell: object, acknowledged: LocalTimestamp, zone: ZoneInfo, par
     return open_count + counted, recent, log_sum
 
 
-def _iterate_orders(name: str, cell: object, expected: str) -> Iterator[tuple[int, dict[str, object]]]:
+def _read_count(cell: object) -> int:
+    count = _parse_count(cell)
+    if isinstance(count, ValidationReason):
+        raise _error(_OPEN, cell, f"a whole number from 0 to {MAX_KITCHEN_ORDERS}, or a list of orders")
+    return count
+
+
+def _iterate_orders(name: str, cell: object) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield the index and the value of each order in a list. A missing list has none."""
     if cell is None:
         return
     if not isinstance(cell, list):
-        raise _error(name, cell, expected)
+        raise _error(name, cell, "a list of orders")
     if len(cell) > MAX_KITCHEN_ORDERS:
         raise KitchenError(f"{name} has {len(cell):,} orders; expected at most {MAX_KITCHEN_ORDERS}.")
     for index, order in enumerate(cell):
@@ -93,9 +101,11 @@ def _read_time(
 def _read_prep(order: dict[str, object], place: _Place) -> int:
     cell = order.get("prep_time_seconds")
     seconds = _parse_prep(cell)
+    if seconds is ValidationReason.OUT_OF_RANGE:
+        return _UNCOUNTED_SECONDS
     if isinstance(seconds, ValidationReason):
         raise _error(f"{place[0]}[{place[1]}].prep_time_seconds", cell, "a number of seconds from 0")
-    return int(min(seconds, OPEN_SECONDS + 1))
+    return int(seconds)
 
 
 def _error(field: str, cell: object, expected: str) -> KitchenError:

@@ -141,8 +141,10 @@ class RequestLimits:
     def add_orders(self, admission: Admission, count: int) -> None:
         """Acquire orders, except those that the request has acquired already. Raises `LimitExceededError`.
 
-        After the release, nothing is acquired.
+        One request acquires at most the limit, so that an idle worker accepts it, whatever an order counts. After the
+        release, nothing is acquired.
         """
+        count = min(count, self._max_orders)
         with self._lock:
             more = count - admission.orders
             if more <= 0 or not admission.active:

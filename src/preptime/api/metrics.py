@@ -218,7 +218,7 @@ class _MetricsCollector:
     def _worker_gauges(self) -> Iterator[Metric]:
         from prometheus_client.core import GaugeMetricFamily
 
-        without_store = sum(1 for state in self._states if state.champion_error and not state.rejected_bundle)
+        without_store = sum(not state.store_available for state in self._states)
         yield GaugeMetricFamily("preptime_workers", "Running workers.", value=len(self._states))
         yield GaugeMetricFamily(
             "preptime_workers_without_store", "Workers that can't reach the store.", value=without_store

@@ -236,8 +236,8 @@ def _property_schema(schema: JsonObject, name: str) -> JsonObject:
     return properties[name]
 
 
-def _path_items(settings: ApiSettings, orders: list[JsonObject], types: RequestTypes) -> JsonObject:
-    paths: JsonObject = {
+def _path_items(settings: ApiSettings, orders: list[JsonObject], types: RequestTypes) -> dict[str, JsonObject]:
+    paths: dict[str, JsonObject] = {
         PREDICTIONS_PATH: {"post": _predict_operation(orders)},
         DISPATCH_PATH: {"post": _dispatch_operation(orders)},
         EXPLANATIONS_PATH: {"post": _explain_operation(orders)},
@@ -260,10 +260,10 @@ def _path_items(settings: ApiSettings, orders: list[JsonObject], types: RequestT
     }
     if settings.public_details:
         paths["/metrics"] = {"get": _metrics_operation()}
-    if settings.vertex_predict_route is not None:
-        paths[settings.vertex_predict_route] = {"post": _vertex_operation(orders, types)}
-    if settings.vertex_health_route is not None and settings.vertex_health_route not in paths:
-        paths[settings.vertex_health_route] = {"get": _readiness_operation("check_vertex_readiness")}
+    if (route := settings.vertex_predict_route) is not None:
+        paths.setdefault(route, {})["post"] = _vertex_operation(orders, types)
+    if (route := settings.vertex_health_route) is not None:
+        paths.setdefault(route, {}).setdefault("get", _readiness_operation("check_vertex_readiness"))
     return paths
 
 

@@ -116,6 +116,8 @@ class OrderLimit(msgspec.Struct, frozen=True, gc=False):
     """Maximum number of orders in the request."""
     admission: Admission | None = None
     """The request's share in the limits of the worker, if it has limits."""
+    weight: int = 1
+    """How often an order counts in the limits of the worker."""
 
     def acquire_values(self, body: bytes) -> None:
         """Acquire the orders of a large body before it's parsed, estimated from its values. Raises `ApiError`.
@@ -148,9 +150,10 @@ class OrderLimit(msgspec.Struct, frozen=True, gc=False):
                 value=f"{count} orders",
                 expected=f"at most {self.max_orders} orders",
             )
-        if self.admission is not None and count > self.admission.orders:
+        weighted = count * self.weight
+        if self.admission is not None and weighted > self.admission.orders:
             try:
-                self.admission.limits.add_orders(self.admission, count)
+                self.admission.limits.add_orders(self.admission, weighted)
             except LimitExceededError as error:
                 raise limit_error(error.cause) from None
 

@@ -21,8 +21,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-import msgspec
-
 from preptime.api.log_entries import encode_entries
 from preptime.api.service import PredictionRecord
 from preptime.domain.timestamps import SECONDS_PER_DAY
@@ -57,7 +55,7 @@ class LogSink(Protocol):
     """Destination of the lines of the prediction log."""
 
     def encode(self, record: PredictionRecord, /) -> bytes:
-        """Return a record as whole lines. Raises an error of `msgspec` if JSON can't represent it."""
+        """Return a record as whole lines. Raises an error if JSON can't represent it."""
 
     def write(self, lines: bytes, day: dt.date, /) -> None:
         """Write whole lines to the operating system. Raises `OSError` if that fails."""
@@ -110,9 +108,9 @@ class DailyFileSink:
 
     def close(self) -> None:
         """Close the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None  # Also if closing it fails.
+        if file is not None:
+            file.close()
 
     def _current_file(self, day: dt.date) -> BinaryIO:
         file = self._file
@@ -133,7 +131,8 @@ class DailyFileSink:
     def _open_file(self, day: dt.date) -> BinaryIO:
         self._folder.parent.mkdir(parents=True, exist_ok=True)
         self._folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
-        self._delete_old_files(str(day - dt.timedelta(days=self._retention_days - 1)))
+        oldest_kept = max(day.toordinal() - self._retention_days + 1, dt.date.min.toordinal())
+        self._delete_old_files(str(dt.date.fromordinal(oldest_kept)))
         # Process IDs repeat after a container restart, but two writers must never share a file.
         name = f"predictions-{day}-{os.getpid()}-{secrets.token_hex(3)}.jsonl"
         path = self._folder / name
@@ -219,6 +218,8 @@ class PredictionLog:
         self._sink = sink
         self._queue: deque[PredictionRecord] = deque()
         self._queued_orders = 0
+        self._unwritten = 0
+        """Records that the thread has taken from the queue and neither written nor dropped."""
         self._closed = False
         self._lock = threading.Lock()
         self._stop_requested = threading.Event()
@@ -247,12 +248,21 @@ class PredictionLog:
             self._queue.append(record)
 
     def close(self, *, timeout_seconds: float) -> None:
-        """Write all queued records, for at most `timeout_seconds`. A second call does nothing."""
+        """Write all queued records, for at most `timeout_seconds`, and count the rest in `dropped`.
+
+        A second call does nothing.
+        """
         with self._lock:
+            if self._closed:
+                return
             self._closed = True
         self._stop_requested.set()
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
+        with self._lock:
+            self.dropped += len(self._queue) + self._unwritten
+            self._queue.clear()
+            self._queued_orders = 0
 
     def _write_loop(self) -> None:
         while not self._stop_requested.wait(FLUSH_INTERVAL_SECONDS):
@@ -264,40 +274,44 @@ class PredictionLog:
     def _flush(self) -> None:
         while batch := self._take_batch():
             for day, records in groupby(batch, key=lambda record: int(record.time // SECONDS_PER_DAY)):
-                self._write(list(records), _EPOCH_DATE + dt.timedelta(days=day))
+                self._write(list(records), day)
 
     def _take_batch(self) -> list[PredictionRecord]:
         with self._lock:
             batch = [self._queue.popleft() for _ in range(min(MAX_LINES_PER_WRITE, len(self._queue)))]
             self._queued_orders -= sum(len(record.orders) for record in batch)
+            self._unwritten = len(batch)
             return batch
 
-    def _write(self, records: list[PredictionRecord], day: dt.date) -> None:
+    def _write(self, records: list[PredictionRecord], day: int) -> None:
+        """Write or drop the records of a day, which counts from 1970-01-01."""
         if self._sink is None:
             return
         lines = [encoded for record in records if (encoded := _encode_record(record, self._sink)) is not None]
         written = 0
         try:
             if lines:
-                self._sink.write(b"".join(lines), day)
+                self._sink.write(b"".join(lines), _EPOCH_DATE + dt.timedelta(days=day))
             written = len(lines)
             self._write_failing = False
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  # The thread has to go on: without it, all later records are lost.
             self._log_first_failure(error)
-        self.written += written
         with self._lock:
+            self.written += written
+            self._unwritten -= len(records)
             self.dropped += len(records) - written
 
-    def _log_first_failure(self, error: OSError) -> None:
+    def _log_first_failure(self, error: Exception) -> None:
         if not self._write_failing:
-            logger.error("The prediction log can't be written: %s", error)
+            traceback = None if isinstance(error, OSError) else error
+            logger.error("The prediction log can't be written: %s", error, exc_info=traceback)
         self._write_failing = True
 
 
 def _encode_record(record: PredictionRecord, sink: LogSink) -> bytes | None:
-    """Return the lines of the record, or None if JSON can't represent it."""
+    """Return the lines of the record, or None if that fails, for example because JSON can't represent it."""
     try:
         return sink.encode(record)
-    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError):
+    except Exception:
         logger.exception("Request %s can't be written to the prediction log.", record.request_id)
         return None

@@ -26,7 +26,7 @@ from granian.log import LogLevels
 
 from preptime.api.health_server import run_health_server
 from preptime.api.json_logs import LogStream, convert_stderr_text, log_config, log_uncaught_exceptions
-from preptime.api.limits import RESERVED_THREADS, check_limits
+from preptime.api.limits import RESERVED_THREADS
 from preptime.api.metrics import STALE_SECONDS
 from preptime.api.metrics_store import MetricsStore, WorkerState, read_live_states, temporary_metrics_folder
 from preptime.api.supervision import WorkerServer
@@ -34,7 +34,7 @@ from preptime.api.telemetry import check_telemetry, export_metrics
 from preptime.api.worker import (
     DEFAULT_APPLICATION,
     WorkerApplicationLoader,
-    check_costs,
+    check_settings,
     configured_api_keys,
     require_store_folder,
 )
@@ -62,8 +62,7 @@ def serve(settings: Settings, application_spec: str = DEFAULT_APPLICATION) -> No
     `application_spec` is the `module:function` that builds the WSGI application of a service in every worker. Raises
     `UsageError` or `StoreError` before anything starts, for example if a port is in use or a key is invalid.
     """
-    check_limits(settings)
-    check_costs(settings)
+    check_settings(settings)
     configured_api_keys(settings)
     check_telemetry(os.environ)
     address = resolve_free_address(settings.host, settings.port, "PREPTIME_PORT")

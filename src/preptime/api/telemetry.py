@@ -20,10 +20,11 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from preptime.api.metrics import collect_metrics
 from preptime.api.tracing import RequestTrace, Sampler, TraceExporter, TraceParent
-from preptime.errors import UsageError
+from preptime.errors import UsageError, install_hint
 from preptime.redaction import redact_address
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
 ENDPOINT_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
+ENDPOINT_VARIABLES = (
+    ENDPOINT_VARIABLE,
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+)
 PROTOCOL_VARIABLES = (
     "OTEL_EXPORTER_OTLP_PROTOCOL",
     "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
@@ -65,12 +71,13 @@ def check_telemetry(environ: Mapping[str, str]) -> None:
     """Check the variables of an enabled export, without importing its packages. Raises `UsageError`."""
     if not is_enabled(environ):
         return
-    endpoint = environ[ENDPOINT_VARIABLE].strip()
-    if not endpoint.startswith(("http://", "https://")):
-        raise UsageError(
-            f"{ENDPOINT_VARIABLE} is {redact_address(endpoint)!r}.",
-            "Set the URL of an OTLP/HTTP receiver, for example http://localhost:4318.",
-        )
+    for name in ENDPOINT_VARIABLES:
+        endpoint = environ.get(name, "").strip()
+        if endpoint and not _is_http_url(endpoint):
+            raise UsageError(
+                f"{name} is {redact_address(endpoint)!r}.",
+                "Set the URL of an OTLP/HTTP receiver, for example http://localhost:4318.",
+            )
     for name in PROTOCOL_VARIABLES:
         if (environ.get(name, "").strip() or PROTOCOL) != PROTOCOL:
             raise UsageError(
@@ -83,8 +90,18 @@ def check_telemetry(environ: Mapping[str, str]) -> None:
     if missing:
         raise UsageError(
             f"{ENDPOINT_VARIABLE} is set, but {missing[0]} isn't installed.",
-            "To install it: pip install 'preptime[otel]'.",
+            install_hint("otel"),
         )
+
+
+def _is_http_url(text: str) -> bool:
+    """Return whether a text is an HTTP URL with a valid host and port."""
+    try:
+        parts = urlsplit(text)
+        has_port = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and has_port and not any(map(str.isspace, text))
 
 
 def _is_installed(name: str) -> bool:

@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from importlib import import_module
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 DEFAULT_APPLICATION = "preptime.api.app:make_application"
 """The application of the prediction API, by name: only workers import it."""
+OWN_GET_ROUTES = frozenset({"/v1/bundle", "/v1/schema", "/v1/data-dictionary", "/metrics", "/openapi.json", "/docs"})
+"""Paths of the API that AIP_HEALTH_ROUTE can't replace."""
 Application = Callable[["WSGIEnvironment", "StartResponse"], Iterable[bytes]]
 """A WSGI application."""
 ApplicationFactory = Callable[["Service"], Application]
@@ -65,13 +68,30 @@ def require_store_folder(settings: Settings) -> None:
         )
     folder = settings.local_store
     if folder is not None and not folder.is_dir():
+        create = f"preptime train --store {folder} --orders ORDERS --date DATE"
         raise UsageError(
-            f"The store {folder} doesn't exist.",
-            f"Correct PREPTIME_STORE, or create the store: preptime train --store {folder} --date DATE.",
+            f"The store {folder} doesn't exist.", f"Correct PREPTIME_STORE, or create the store: {create}."
         )
 
 
-def check_costs(settings: Settings) -> None:
+def check_settings(settings: Settings) -> None:
+    """Raise `UsageError` for settings that are valid only alone, or not in this process."""
+    check_limits(settings)
+    _check_costs(settings)
+    route = settings.vertex_health_route
+    if route is not None and (route.rstrip("/") in OWN_GET_ROUTES or route.startswith("/docs/")):
+        raise UsageError(
+            f"AIP_HEALTH_ROUTE is {route}, which is another endpoint of the API.",
+            "Set another path, for example /readyz.",
+        )
+    if settings.prediction_log == "stdout" and sys.stdout is None:
+        raise UsageError(
+            "PREPTIME_PREDICTION_LOG is stdout, but standard output is closed.",
+            "Set PREPTIME_PREDICTION_LOG to folder or off, or start the server with an open standard output.",
+        )
+
+
+def _check_costs(settings: Settings) -> None:
     """Raise `UsageError` if the ratio of the costs of dispatch decisions is outside the valid range."""
     if settings.courier_cost == settings.food_cost:
         return
@@ -99,8 +119,7 @@ class WorkerApplicationLoader:
 
         redact_log_records()
         self._settings.remember_secrets()
-        check_limits(self._settings)
-        check_costs(self._settings)
+        check_settings(self._settings)
         module, _, function = self._application_spec.partition(":")
         application_factory: ApplicationFactory = getattr(import_module(module), function)
         self._runtime = build_runtime(
