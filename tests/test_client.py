@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
+import math
 import re
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -18,12 +21,14 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from preptime import Client
+from preptime import AsyncClient, Client
 from preptime.client import ApiConnectionError, ApiStatusError, ApiTimeoutError
-from preptime.domain.prediction_records import PredictionResponse
+from preptime.domain.prediction_records import ActiveBundle, PredictionResponse
 from preptime.errors import UsageError
 from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, Server, free_port, running_server
 from tests.api.test_server import promote
+from tests.event_loop import run_coroutine
+from tests.fake_server import JsonHandler, serve
 from tests.requirements import ROOT
 
 ORDER: dict[str, object] = {
@@ -99,13 +104,14 @@ def misbehaving_server(*script: tuple[int, bytes] | float | None) -> Iterator[tu
 
 
 @contextmanager
-def closing_server() -> Iterator[tuple[str, Callable[[], int]]]:
+def closing_server(*, at_next_request: bool = False) -> Iterator[tuple[str, Callable[[], int]]]:
     """Run a server whose connections can be closed.
 
     It holds its first eight responses until eight connections are open. Yields its URL, and a function that closes
-    all connections and returns how many were open.
+    all connections and returns how many were open. They close immediately or at their next request.
     """
     connections: list[socket.socket] = []
+    lost: list[socket.socket] = []
     all_open = threading.Barrier(8)
 
     class Handler(BaseHTTPRequestHandler):
@@ -113,6 +119,9 @@ def closing_server() -> Iterator[tuple[str, Callable[[], int]]]:
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
+            if self.connection in lost:
+                self.close_connection = True
+                return
             if len(connections) < 8:
                 connections.append(self.connection)
                 all_open.wait(10)
@@ -131,8 +140,11 @@ def closing_server() -> Iterator[tuple[str, Callable[[], int]]]:
             """Log nothing."""
 
     def close_connections() -> int:
-        for connection in connections:
-            connection.shutdown(socket.SHUT_RDWR)
+        if at_next_request:
+            lost.extend(connections)
+        else:
+            for connection in connections:
+                connection.shutdown(socket.SHUT_RDWR)
         return len(connections)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -369,22 +381,35 @@ def test_predict_connection_refused_raises() -> None:
         predict_once(f"http://127.0.0.1:{free_port()}", attempts=1)
 
 
-def test_predict_closed_idle_connections_cost_no_attempt() -> None:
-    """A restarted server has closed all idle connections. The first attempt succeeds all the same."""
-    with closing_server() as (url, close_connections), Client(url, "k", max_attempts=1) as client:
-        barrier = threading.Barrier(8)
-
-        def open_connection() -> None:
-            barrier.wait()
-            client.predict([ORDER])
-
-        threads = [threading.Thread(target=open_connection) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+def predict_again_blocking(url: str, close_connections: Callable[[], int]) -> PredictionResponse:
+    """Return the prediction of a client whose eight idle connections were closed."""
+    with Client(url, "k", max_attempts=1) as client:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(client.predict, [[ORDER]] * 8))
         assert close_connections() == 8
-        assert client.predict([ORDER])[0].prep_time_seconds == 600
+        return client.predict([ORDER])
+
+
+def predict_again_async(url: str, close_connections: Callable[[], int]) -> PredictionResponse:
+    """Do the same with the client for `asyncio`."""
+
+    async def predict_again() -> PredictionResponse:
+        async with AsyncClient(url, "k", max_attempts=1) as client:
+            await asyncio.gather(*(client.predict([ORDER]) for _ in range(8)))
+            assert close_connections() == 8
+            return await client.predict([ORDER])
+
+    return run_coroutine(predict_again())
+
+
+@pytest.mark.parametrize("at_next_request", [False, True])
+@pytest.mark.parametrize("predict_again", [predict_again_blocking, predict_again_async])
+def test_predict_broken_idle_connections_cost_no_attempt(
+    predict_again: Callable[[str, Callable[[], int]], PredictionResponse], at_next_request: bool
+) -> None:
+    """A restart closes all idle connections. After a reboot that nothing announced, they break at their next use."""
+    with closing_server(at_next_request=at_next_request) as (url, close_connections):
+        assert predict_again(url, close_connections)[0].prep_time_seconds == 600
 
 
 def test_predict_vanished_idle_connection_costs_no_attempt() -> None:
@@ -395,6 +420,51 @@ def test_predict_vanished_idle_connection_costs_no_attempt() -> None:
     ):
         assert client.predict([ORDER]) == client.predict([ORDER])
     assert len(bodies) == 3
+
+
+def request_bundle(kind: type[Client | AsyncClient], url: str) -> ActiveBundle:
+    """Return the active bundle, from a new client of either kind."""
+    client = kind(url, "k", max_attempts=1)
+    if isinstance(client, Client):
+        with client:
+            return client.bundle()
+
+    async def request() -> ActiveBundle:
+        async with client:
+            return await client.bundle()
+
+    return run_coroutine(request())
+
+
+class UndecodableHandler(JsonHandler):
+    """Sends content that isn't encoded as its header says."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_undecodable_response_is_not_an_unreachable_server(kind: type[Client | AsyncClient]) -> None:
+    with serve(UndecodableHandler) as url, pytest.raises(ApiConnectionError, match="responds, but not as") as caught:
+        request_bundle(kind, url)
+    assert type(caught.value) is ApiConnectionError
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("seconds", [0, -1, math.inf, math.nan, 1e9])
+def test_client_invalid_timeout_raises(kind: type[Client | AsyncClient], seconds: float) -> None:
+    with pytest.raises(UsageError, match=r"Invalid timeout_seconds: .* above 0, up to 86,400"):
+        kind("http://127.0.0.1:8000", "k", timeout_seconds=seconds)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_client_invalid_attempts_raise(kind: type[Client | AsyncClient]) -> None:
+    with pytest.raises(UsageError, match=r"Invalid max_attempts: 0\. Use 1 or more"):
+        kind("http://127.0.0.1:8000", "k", max_attempts=0)
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", "", "http://"])

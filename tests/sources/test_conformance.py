@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import itertools
 from collections.abc import Callable
@@ -18,12 +19,12 @@ from preptime.errors import DataError
 from preptime.schema.schema import TAKE_HOME_SCHEMA, RestaurantColumns, Schema
 from preptime.schema.toml_file import parse_schema
 from preptime.sources.database import NoStorableRowsError
-from preptime.sources.registry import is_database, open_source
+from preptime.sources.registry import is_database, open_database, open_prediction_store, open_source
 from preptime.sources.source import DataSource
 from preptime.validation.audit import audit_orders
 from preptime.validation.restaurants import read_restaurants
 from tests.sources.loading import load_rows, prepare_database, stored_restaurants
-from tests.validation.factories import make_month, make_order, make_orders, make_restaurant_index
+from tests.validation.factories import RESTAURANTS, make_month, make_order, make_orders, make_restaurant_index
 
 
 def _sort_as_database(rows: pl.DataFrame) -> pl.DataFrame:
@@ -306,6 +307,28 @@ def test_load_float_order_ids_equal_the_integers(empty_database: str, suffix: st
     assert open_source(empty_database).frame()["order_id"].to_list() == ["1", "2", "3"]
     loaded = load_rows(empty_database, make_orders(*[make_order()] * 3).with_columns(ids), suffix)
     assert (loaded.inserted, loaded.updated) == (0, 3)
+
+
+def test_load_column_without_a_name_is_kept(empty_database: str) -> None:
+    """The index that pandas writes has no name. Another column can have the name that Polars would choose."""
+    extra = {"": ["0", "1"], "column_0": ["a", "b"]}
+    rows = make_orders(make_order(order_id="A"), make_order(order_id="B"))
+    load_rows(empty_database, pl.concat([pl.DataFrame(extra), rows], how="horizontal"))
+    assert open_source(empty_database).frame().sort("order_id").select(*extra).to_dict(as_series=False) == extra
+    prepare_database(empty_database, RESTAURANTS.select(pl.lit("0").alias(""), pl.lit("a").alias("column_0"), pl.all()))
+    restaurants = open_source(open_database(empty_database).restaurants).frame()
+    assert restaurants.select(*extra).unique().rows() == [("0", "a")]
+    keyed = pl.DataFrame({"order_key": ["A", "B"]} | extra)
+    predictions = open_prediction_store(empty_database)
+    predictions.write(dt.date(2015, 6, 1), "b1", keyed)
+    assert predictions.read(dt.date(2015, 6, 1)).select(*extra).to_dict(as_series=False) == extra
+
+
+def test_load_restaurants_with_nul_replaces_it(empty_database: str) -> None:
+    """Restaurants can be derived from an order that is rejected because of the character."""
+    prepare_database(empty_database, RESTAURANTS.with_columns(city=pl.lit("x\0"), note=pl.lit("y\0")))
+    restaurants = open_source(open_database(empty_database).restaurants).frame()
+    assert restaurants.select("city", "note").unique().rows() == [("x\ufffd", "y\ufffd")]
 
 
 def test_load_rejects_a_date_without_clock_time(empty_database: str) -> None:

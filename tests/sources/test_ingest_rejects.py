@@ -106,3 +106,13 @@ def test_malformed_line_stays_rejected_until_it_is_corrected(tmp_path: Path) -> 
     assert stored.select("order_id", "order_value").rows() == [("2", 1250.5)]
     assert "reject_surplus" not in stored.columns
     assert stored["extra"].to_list() == [None]
+
+
+@pytest.mark.parametrize("kind", [pl.String(), pl.Categorical(), pl.Enum(["valid", "a\0b"])])
+def test_text_with_nul_is_rejected_in_every_type(kind: pl.DataType) -> None:
+    rows = make_orders(make_order(note="valid"), make_order(note="a\0b")).with_columns(pl.col("note").cast(kind))
+    chunk = prepare_chunk(rows, make_restaurant_index())
+    assert chunk.storable["extra"].to_list() == ['{"note":"valid"}']
+    assert [(finding.column, finding.expected) for finding in chunk.rejected.findings] == [
+        ("note", "text without a NUL character")
+    ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Sequence
-from types import TracebackType
+from dataclasses import dataclass
+from types import SimpleNamespace, TracebackType
 from typing import Self, TypeVar
 
 import aiohttp
@@ -16,6 +17,21 @@ from preptime.domain.prediction_records import ActiveBundle, DispatchResponse, E
 from preptime.http_connections import MAX_IDLE_CONNECTIONS, proxy_headers
 
 T = TypeVar("T")
+
+_BROKEN_CONNECTIONS = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+
+
+@dataclass
+class _ConnectionUse:
+    """Whether a request was sent on a connection that was open before."""
+
+    is_reused: bool = False
+
+
+async def _mark_reused(
+    _session: aiohttp.ClientSession, context: SimpleNamespace, _parameters: aiohttp.TraceConnectionReuseconnParams
+) -> None:
+    context.trace_request_ctx.is_reused = True
 
 
 class AsyncClient:
@@ -37,12 +53,13 @@ class AsyncClient:
         Args:
             url: As for `preptime.Client`, like the other arguments.
             key: API key.
-            timeout_seconds: Limit for connecting and for each wait for data, per attempt.
-            max_attempts: Attempts per request, if the server is busy or the connection breaks.
+            timeout_seconds: Limit for connecting and for each wait for data, per attempt. At most a day.
+            max_attempts: Attempts per request, if the server is busy or the connection breaks. A stale idle
+                connection doesn't count as an attempt.
             proxy: URL of an HTTP proxy. An empty text means none, and None the one that the environment names.
 
         Raises:
-            UsageError: A URL is invalid, or the proxy isn't an HTTP proxy.
+            UsageError: A URL, the timeout, or the number of attempts is invalid, or the proxy isn't an HTTP proxy.
             InvalidApiKeyError: The key isn't visible ASCII.
         """
         self._protocol = RequestProtocol(url, key, timeout_seconds, max_attempts, proxy)
@@ -144,18 +161,40 @@ class AsyncClient:
             raise self._connection_error(error, len(step.body)) from error
 
     async def _send(self, request: HttpRequest) -> HttpResponse:
-        protocol = self._protocol
+        """Send a request, a second time if an idle connection turns out to be stale.
+
+        The other idle connections can be stale too, so the second time has a session of its own.
+        """
         if self._session is None:
-            limits = aiohttp.ClientTimeout(
-                total=None, sock_connect=protocol.timeout_seconds, sock_read=protocol.timeout_seconds
-            )
+            self._session = self._open_session()
+        connection = _ConnectionUse()
+        try:
+            return await self._send_once(self._session, request, connection)
+        except _BROKEN_CONNECTIONS:
+            if not connection.is_reused:
+                raise
+        async with self._open_session() as session:
+            return await self._send_once(session, request, connection)
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        timeout_seconds = self._protocol.timeout_seconds
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_mark_reused)
+        return aiohttp.ClientSession(
             # aiohttp's own context is made when it's imported, so later changes of SSL_CERT_FILE have no effect on it.
-            connector = aiohttp.TCPConnector(limit=MAX_IDLE_CONNECTIONS, ssl=ssl.create_default_context())
-            self._session = aiohttp.ClientSession(connector=connector, timeout=limits, headers=protocol.headers)
-        proxy = protocol.proxy
+            connector=aiohttp.TCPConnector(limit=MAX_IDLE_CONNECTIONS, ssl=ssl.create_default_context()),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout_seconds, sock_read=timeout_seconds),
+            headers=self._protocol.headers,
+            trace_configs=[trace],
+        )
+
+    async def _send_once(
+        self, session: aiohttp.ClientSession, request: HttpRequest, connection: _ConnectionUse
+    ) -> HttpResponse:
+        protocol, proxy = self._protocol, self._protocol.proxy
         credentials = {} if proxy is None else proxy_headers(proxy)
         is_tunneled = protocol.base_url.startswith("https:")
-        async with self._session.request(
+        async with session.request(
             request.method,
             protocol.base_url + request.path,
             data=request.body or None,
@@ -163,6 +202,7 @@ class AsyncClient:
             allow_redirects=False,
             proxy=None if proxy is None else proxy._replace(auth=None).url,
             proxy_headers=credentials if is_tunneled else None,
+            trace_request_ctx=connection,
         ) as response:
             body = await response.read()
             return HttpResponse(response.status, body, response.reason or "", response.headers.get("Retry-After"))
@@ -172,6 +212,8 @@ class AsyncClient:
         protocol = self._protocol
         if isinstance(error, TimeoutError):
             return protocol.timeout_error()
+        if isinstance(error.__cause__, aiohttp.http_exceptions.ContentEncodingError):
+            return protocol.other_response()
         cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
         text = str(cause) or type(cause).__name__
         if isinstance(error, aiohttp.ClientHttpProxyError):

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, ProxyError
+from urllib3.exceptions import DecodeError, HTTPError, NewConnectionError, ProtocolError, ProxyError
 from urllib3.exceptions import TimeoutError as HttpTimeoutError
 
 from preptime.client.protocol import (
@@ -46,14 +46,14 @@ class Client:
         Args:
             url: Base URL of the server.
             key: API key. If it's empty, the server decides whether a request needs one.
-            timeout_seconds: Limit for connecting and for each wait for data, per attempt.
+            timeout_seconds: Limit for connecting and for each wait for data, per attempt. At most a day.
             max_attempts: Attempts per request, if the server is busy or the connection breaks. A stale idle
                 connection doesn't count as an attempt.
             proxy: URL of an HTTP proxy, with credentials if it requires them: `http://USER:PASSWORD@HOST:PORT`. An
                 empty text means none, and None the one that the environment names.
 
         Raises:
-            UsageError: A URL is invalid, or the proxy isn't an HTTP proxy.
+            UsageError: A URL, the timeout, or the number of attempts is invalid, or the proxy isn't an HTTP proxy.
             InvalidApiKeyError: The key isn't visible ASCII.
         """
         self._protocol = RequestProtocol(url, key, timeout_seconds, max_attempts, proxy)
@@ -176,6 +176,8 @@ class Client:
         has_timed_out = isinstance(error, HttpTimeoutError) or isinstance(reason, TimeoutError)
         if has_timed_out and not isinstance(error, NewConnectionError):
             return protocol.timeout_error()
+        if isinstance(error, DecodeError):
+            return protocol.other_response()
         cause = str(reason) or type(reason).__name__
         if protocol.proxy_name and cause.startswith("Tunnel connection failed"):
             return protocol.proxy_rejection(cause)

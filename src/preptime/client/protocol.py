@@ -30,6 +30,8 @@ INITIAL_RETRY_DELAY_SECONDS = 0.1
 MAX_RETRY_DELAY_SECONDS = 5.0
 """The delay doubles after each attempt, up to this value. A random part of up to one half is left out, so that the
 clients of a restarted server don't all return at the same moment."""
+MAX_TIMEOUT_SECONDS = 86_400
+"""The longest timeout: a day. The operating system has a limit too, and every client reports it in another way."""
 
 T = TypeVar("T")
 _Response = TypeVar("_Response", PredictionResponse, DispatchResponse, ExplanationResponse)
@@ -161,12 +163,13 @@ class RequestProtocol:
                 "Invalid API key: it contains a character that isn't visible ASCII, or starts or ends with a space.",
                 "Copy the whole key again, as `preptime keys new NAME` printed it.",
             )
+        _require_limits(timeout_seconds, max_attempts)
         self.server_name = server.netloc or ""
         self.base_url = f"{server.scheme}://{self.server_name}{(server.path or '').rstrip('/')}"
         self.headers = {"aikey": key, "Content-Type": "application/json", "Accept": "application/json"}
         self.timeout_seconds = timeout_seconds
         self.proxy = parse_proxy_url(proxy_of_environment(server) if proxy is None else proxy)
-        self._max_attempts = max(1, max_attempts)
+        self._max_attempts = max_attempts
         self._known: _KnownColumns | None = None
 
     @property
@@ -312,13 +315,27 @@ class RequestProtocol:
             "If the proxy requires credentials, add USER:PASSWORD@ before the host in its URL.",
         )
 
+    def other_response(self) -> ApiConnectionError:
+        """Return the error for a response with content that the API never sends."""
+        return ApiConnectionError(
+            f"{self.server_name} responds, but not as preptime's API does.", "Check that the URL is the API's."
+        )
+
     def _decode(self, content: bytes, kind: type[T]) -> T:
         try:
             return msgspec.json.decode(content, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ApiConnectionError(
-                f"{self.server_name} responds, but not as preptime's API does.", "Check that the URL is the API's."
-            ) from error
+            raise self.other_response() from error
+
+
+def _require_limits(timeout_seconds: float, max_attempts: int) -> None:
+    if not 0 < timeout_seconds <= MAX_TIMEOUT_SECONDS:
+        raise UsageError(
+            f"Invalid timeout_seconds: {timeout_seconds}.",
+            f"Use a number of seconds above 0, up to {MAX_TIMEOUT_SECONDS:,}.",
+        )
+    if max_attempts < 1:
+        raise UsageError(f"Invalid max_attempts: {max_attempts}.", "Use 1 or more.")
 
 
 def default_columns() -> RequestColumns:

@@ -201,8 +201,9 @@ def score_day(
     """Write the results of `day` atomically: `predictions.parquet`, then `score.json`.
 
     Duplicate orders are predicted once. Without a champion or without orders, there are no predictions, and those of an
-    earlier run are deleted. `write_predictions` gets the same rows. Raises `DataError` if the source can't be read, and
-    `OperationError` if the results can't be written.
+    earlier run are deleted. `write_predictions` gets the same rows, which can be none. Without a champion, it isn't
+    called, because its rows belong to a bundle. Raises `DataError` if the source can't be read, and `OperationError` if
+    the results can't be written.
     """
     bundle = selected.bundle
     require_scoring_columns(source, "" if bundle is None else f"the schema of {bundle.manifest.id}")
@@ -211,6 +212,7 @@ def score_day(
     counts = ScoreCounts()
     if bundle is None or orders.rows.is_empty():
         results.remove(day, PREDICTIONS_FILE)
+        frame = pl.DataFrame(schema={ORDER_KEY: pl.String})
     else:
         # Columns that are known later are left out, because they would change the bytes of a backfill.
         names = [name for name in source.schema.request_fields().values() if name in source.columns]
@@ -226,8 +228,8 @@ def score_day(
         content = io.BytesIO()
         frame.write_parquet(content)
         results.write(day, PREDICTIONS_FILE, content.getvalue())
-        if write_predictions is not None:
-            write_predictions(day, bundle.manifest.id, frame)
+    if bundle is not None and write_predictions is not None:
+        write_predictions(day, bundle.manifest.id, frame)
     document = _build_document(day, selected, orders, counts)
     results.write(day, SCORE_FILE, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
     return document, orders

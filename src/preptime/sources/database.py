@@ -29,6 +29,7 @@ from preptime.sources.database_schema import (
     encode_extra,
     encode_features,
     feature_types,
+    without_nul,
 )
 
 ORDERS_TABLE = "orders"
@@ -355,7 +356,7 @@ class Database(ABC):
         declared_columns = [name for name in RESTAURANT_COLUMNS if name in restaurants.columns]
         columns = [name for name in restaurants.columns if name not in features]
         extra_columns = [name for name in columns if name not in declared_columns]
-        rows = restaurants.select(declared_columns).with_columns(
+        rows = without_nul(restaurants.select(declared_columns)).with_columns(
             encode_features(restaurants, features), encode_extra(restaurants, extra_columns)
         )
         changed_columns = [*declared_columns, *([FEATURES] if features else []), *([EXTRA] if extra_columns else [])]

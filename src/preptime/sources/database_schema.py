@@ -76,8 +76,13 @@ def encode_extra(rows: pl.DataFrame, names: Sequence[str]) -> pl.Series:
     """
     if not names:
         return pl.Series(EXTRA, [None] * len(rows), pl.String)
-    texts = [_to_text(rows[name]) for name in names]
-    return pl.DataFrame(texts).select(pl.struct(pl.all()).struct.json_encode().alias(EXTRA)).to_series()
+    texts = without_nul(pl.DataFrame({name: _to_text(rows[name]) for name in names}))
+    return texts.select(pl.struct(pl.all()).struct.json_encode().alias(EXTRA)).to_series()
+
+
+def without_nul(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with U+FFFD for each character NUL in texts, because PostgreSQL can't store it."""
+    return rows.with_columns(pl.col(pl.String).str.replace_all("\0", "\N{REPLACEMENT CHARACTER}", literal=True))
 
 
 def feature_types(features: Sequence[CustomFeature]) -> dict[str, pl.DataType]:
@@ -102,7 +107,8 @@ def encode_features(rows: pl.DataFrame, names: Sequence[str]) -> pl.Series:
     """Return [N] the custom features `names` of each row as one JSON object, or null if it would be empty."""
     if not names:
         return pl.Series(FEATURES, [None] * len(rows), pl.String)
-    texts = rows.select(pl.struct(*names).struct.json_encode().alias(FEATURES)).to_series()
+    values = without_nul(rows.select(names))
+    texts = values.select(pl.struct(pl.all()).struct.json_encode().alias(FEATURES)).to_series()
     if any(rows[name].null_count() for name in names):
         # Inside a text, quotes are escaped, so only a member of the object matches.
         texts = texts.str.replace_all('"[a-z][a-z0-9_]*":null,?', "").str.replace(r",\}$", "}")
@@ -190,8 +196,10 @@ def encode_restaurants(restaurants: pl.DataFrame, schema: Schema = TAKE_HOME_SCH
     sources = {schema.restaurant_column(name): name for name in RESTAURANT_COLUMNS}
     features = schema.restaurant_features
     names = canonical_names(restaurants.columns, sources, RESTAURANT_COLUMNS, features)
-    columns = [_stored_restaurant_cells(restaurants[source], name) for source, name in names.items()]
-    return pl.DataFrame(columns + [feature_cells(restaurants[feature.column], feature, schema) for feature in features])
+    columns = {name: _stored_restaurant_cells(restaurants[source], name) for source, name in names.items()}
+    return pl.DataFrame(
+        columns | {feature.name: feature_cells(restaurants[feature.column], feature, schema) for feature in features}
+    )
 
 
 def canonical_names(

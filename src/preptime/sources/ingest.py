@@ -47,6 +47,7 @@ from preptime.validation.duplicates import order_id_texts, order_keys
 from preptime.validation.parsing import (
     ParsedIntegers,
     ParsedTimestamps,
+    decode_text,
     parse_durations,
     parse_timestamps,
 )
@@ -280,8 +281,9 @@ def _find_storage_problems(
     has_no_key = keys.is_null().to_numpy() & has_no_reason & ~is_undated
     findings.add(ValidationReason.MISSING_VALUE, orders[id_column].column, has_no_key, _expected_key(audited.schema))
     for column in audited.raw.columns:
-        if audited.raw[column].dtype == pl.String:
-            has_nul = audited.raw[column].str.contains("\0", literal=True).fill_null(value=False).to_numpy()
+        texts = decode_text(audited.raw[column])
+        if texts.dtype == pl.String:
+            has_nul = texts.str.contains("\0", literal=True).fill_null(value=False).to_numpy()
             findings.add(ValidationReason.MALFORMED_LINE, column, has_nul, "text without a NUL character")
     return findings
 

@@ -27,6 +27,7 @@ from preptime.sources.database_schema import (
     json_keys,
     stored_time,
     timestamps_as_text,
+    without_nul,
 )
 from preptime.validation.duplicates import ORDER_KEY
 from preptime.validation.parsing import parse_floats, parse_integers, parse_timestamps
@@ -119,9 +120,8 @@ def encode_predictions(
     stored_apart = {*sources.values(), *model_columns, DATE_COLUMN, BUNDLE_COLUMN}
     features = {feature.column: feature for feature in schema.order_features if feature.column in unique_rows.columns}
     others = pl.DataFrame(
-        feature_cells(unique_rows[name], features[name], schema) if name in features else unique_rows[name]
-        for name in unique_rows.columns
-        if name not in stored_apart or name in features
+        {name: unique_rows[name] for name in unique_rows.columns if name not in {*stored_apart, *features}}
+        | {feature.name: feature_cells(unique_rows[name], feature, schema) for name, feature in features.items()}
     )
     typed_columns = [
         _typed_column(unique_rows[sources[name]], name, dtype, schema)
@@ -129,7 +129,7 @@ def encode_predictions(
         else pl.Series(name, [None] * len(unique_rows), dtype)
         for name, dtype in TYPED_COLUMNS.items()
     ]
-    stored = pl.DataFrame(typed_columns).with_columns(
+    stored = without_nul(pl.DataFrame(typed_columns)).with_columns(
         pl.lit(day).alias(DATE_COLUMN),
         pl.lit(bundle).alias(BUNDLE_COLUMN),
         pl.int_range(pl.len(), dtype=pl.Int32).alias(POSITION_COLUMN),

@@ -1,10 +1,11 @@
 """Order keys and duplicates.
 
 The order key identifies an order across files and databases, for example a prediction and its outcome, or an order that
-is delivered again. It's the `order_id`, if the order has one. Otherwise, it's 32 hexadecimal digits that depend on
-restaurant, acknowledgement time, value, and items. The key never depends on values that become known later, so an order
-keeps its key when its ready time arrives. It depends on values, not on their format: text, numbers, Parquet, CSV, and
-databases produce the same key. `7.0`, which pandas writes for an integer, is the ID `7`.
+is delivered again. It's the `order_id`, if the order has one, or 32 hexadecimal digits computed from it if it's longer
+than `MAX_KEY_BYTES`. Otherwise, it's 32 hexadecimal digits that depend on restaurant, acknowledgement time, value, and
+items. The key never depends on values that become known later, so an order keeps its key when its ready time arrives.
+It depends on values, not on their format: text, numbers, Parquet, CSV, and databases produce the same key. `7.0`, which
+pandas writes for an integer, is the ID `7`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ NATURAL_KEY = ("restaurant_id", "acknowledged_utc", "order_value", "number_of_it
 ORDER_KEY = "order_key"
 """The name of the column with order keys, in files and databases."""
 KEY_DIGITS = 32
+MAX_KEY_BYTES = 2_000
+"""The length of the longest `order_id` that is a key itself, in UTF-8. An index of PostgreSQL holds 2,704 bytes, of
+which an index of predictions needs some for the bundle."""
 
 _HASHED_COLUMNS = tuple(name for name in NATURAL_KEY if name != TARGET)
 _HASH_RECORD = np.dtype({"names": list(_HASHED_COLUMNS), "formats": ["<i8", "<i8", "<f8", "<i8"]})
@@ -116,6 +120,10 @@ def order_keys(parsed: pl.DataFrame) -> pl.Series:
     if "order_id" not in parsed.columns:
         return _hash_keys(parsed)
     keys = order_id_texts(parsed["order_id"])
+    is_long = keys.str.len_bytes() > MAX_KEY_BYTES
+    if is_long.any():
+        rows = is_long.arg_true()
+        keys = keys.scatter(rows, [_hash_digits(order_id.encode()) for order_id in keys[rows]])
     has_no_key = keys.is_null()
     if not has_no_key.any():
         return keys.alias(ORDER_KEY)
@@ -131,10 +139,10 @@ def _hash_keys(parsed: pl.DataFrame) -> pl.Series:
         records[name] = hashed_values[name].to_physical().fill_null(0).to_numpy()
     records["order_value"] += 0.0  # -0.0 equals 0.0, but has different bytes
     buffer, record_size = records.tobytes(), _HASH_RECORD.itemsize
-    hash_function, digest_bytes = hashlib.blake2b, KEY_DIGITS // 2
-    digits = [
-        hash_function(buffer[offset : offset + record_size], digest_size=digest_bytes).hexdigest()
-        for offset in range(0, len(buffer), record_size)
-    ]
+    digits = [_hash_digits(buffer[offset : offset + record_size]) for offset in range(0, len(buffer), record_size)]
     keys = pl.Series(ORDER_KEY, digits, pl.String)
     return keys if is_complete.all() else keys.set(~is_complete, None)
+
+
+def _hash_digits(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=KEY_DIGITS // 2).hexdigest()

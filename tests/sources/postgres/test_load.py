@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Iterator
 from datetime import datetime
@@ -49,6 +50,42 @@ def test_load_same_day_twice_changes_nothing(url: str) -> None:
     before = _stored_rows(url)
     assert _load_counts(url, DAY) == (0, 0, len(DAY))
     assert _stored_rows(url) == before
+
+
+def test_load_result_is_independent_of_the_servers_time_zone(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clocks change in London between acknowledgement and ready time, and between the first two acknowledgements."""
+    delivered = {
+        "a": ("2015-10-25T00:55:00Z", "2015-10-25T01:10:00Z"),
+        "b": ("2015-10-25T01:05:00Z", "2015-10-25T01:20:00Z"),
+        "c": ("2015-03-29T00:55:00Z", "2015-03-29T01:10:00Z"),
+    }
+    rows = make_orders(
+        *(
+            make_order(order_id=key, order_acknowledged_at=start, order_ready_at=end, prep_time_seconds=None)
+            for key, (start, end) in delivered.items()
+        )
+    )
+    with psycopg.connect(url, autocommit=True) as session:
+        session.execute(f"ALTER DATABASE {session.info.dbname} SET timezone = 'Europe/London'".encode())
+    assert _load_counts(url, rows) == (3, 0, 0)
+    with psycopg.connect(url) as session:
+        session.execute("SET TIME ZONE 'UTC'")
+        outcomes = session.execute(
+            "SELECT order_key, acknowledged_at, ready_at, prep_time_seconds FROM preptime.outcomes ORDER BY order_key"
+        ).fetchall()
+    expected = [(key, *map(datetime.fromisoformat, times), 900) for key, times in delivered.items()]
+    assert outcomes == expected
+    monkeypatch.setenv("PGTZ", "America/New_York")
+    assert _load_counts(url, rows) == (0, 0, 3)
+    assert open_source(url).frame()["order_id"].to_list() == ["c", "a", "b"]
+
+
+def test_load_long_order_id_has_a_short_key(url: str) -> None:
+    order_id = secrets.token_hex(4_000)
+    rows = make_orders(make_order(order_id=order_id), make_order(order_id="B"))
+    assert _load_counts(url, rows) == (2, 0, 0)
+    assert _load_counts(url, rows) == (0, 0, 2)
+    assert sorted(open_source(url).frame()["order_id"]) == sorted(rows["order_id"])
 
 
 def test_load_later_outcome_completes_the_order(url: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import secrets
 import threading
 
 import polars as pl
@@ -9,13 +10,14 @@ import pytest
 
 from preptime.domain.data_dictionary import ORDERS_DICTIONARY, OUTCOME_COLUMNS
 from preptime.errors import DataError, OperationError, UsageError
+from preptime.schema.toml_file import parse_schema
 from preptime.scoring import scorer
 from preptime.sources.predictions import BUNDLE_COLUMN, TYPED_COLUMNS
 from preptime.sources.registry import open_prediction_store
 from preptime.validation.audit import audit_orders
 from preptime.validation.duplicates import ORDER_KEY, order_keys
 from tests.sources.loading import load_rows, prepare_database
-from tests.validation.factories import make_month, make_restaurant_index
+from tests.validation.factories import make_month, make_order, make_orders, make_restaurant_index
 
 DAY = dt.date(2015, 6, 1)
 LEVELS = ("p10", "p50", "p80", "p90")
@@ -89,6 +91,46 @@ def test_write_replaces_only_its_date_and_bundle(url: str) -> None:
     assert predictions.days() == [DAY, next_day]
     assert predictions.write(DAY, "b1", _make_predictions(ROWS[:0], "b1")) == 0
     assert predictions.read(DAY, "b1").is_empty()
+
+
+def test_write_accepts_long_ids_and_nul(url: str) -> None:
+    """PostgreSQL can't store the character NUL, and an index can't hold a long ID."""
+    long_id = secrets.token_hex(4_000)
+    ids = ["a\0b", long_id, "c"]
+    rows = make_orders(*(make_order(order_id=order_id, city="x\0", note="y\0z", kind="k\0") for order_id in ids))
+    rows = rows.with_columns(pl.col("kind").cast(pl.Categorical))
+    predictions = open_prediction_store(url)
+    assert predictions.write(DAY, "b1", _make_predictions(rows, "b1")) == 3
+    back = predictions.read(DAY)
+    assert back["order_id"].to_list() == ["a\ufffdb", long_id, "c"]
+    assert back[ORDER_KEY].to_list()[0] == "a\ufffdb"
+    assert back.select("city", "note", "kind").unique().rows() == [("x\ufffd", "y\ufffdz", "k\ufffd")]
+
+
+def test_write_stores_custom_features_by_their_names(url: str) -> None:
+    schema = parse_schema("""
+[orders]
+order_acknowledged_at = "created"
+restaurant_id = "store"
+[features]
+distance = { column = "km", type = "number" }
+channel = { column = "city", type = "category" }
+""")
+    frame = pl.DataFrame({ORDER_KEY: ["a"], "km": ["1.50"], "city": [" app "], "": ["0"], "column_0": ["x"]})
+    predictions = open_prediction_store(url)
+    predictions.write(DAY, "b1", frame, schema)
+    back = predictions.read(DAY)
+    assert back.select("distance", "channel", "", "column_0", "city").row(0) == ("1.5", "app", "0", "x", None)
+    assert not {"km", "column_1"} & set(back.columns)
+
+
+def test_read_is_independent_of_the_servers_date_style(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as session:
+        session.execute(f"ALTER DATABASE {session.info.dbname} SET datestyle = 'SQL, MDY'".encode())
+    predictions, day = open_prediction_store(url), dt.date(2015, 6, 24)
+    predictions.write(day, "b1", _make_predictions(ROWS, "b1"))
+    assert len(predictions.read(day)) == len(ROWS)
+    assert predictions.days() == [day]
 
 
 def test_read_bundles_with_different_models_fills_nulls(url: str) -> None:

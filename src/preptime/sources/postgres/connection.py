@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -123,6 +124,11 @@ _CONNECT_TIMEOUT_SECONDS = 10
 """A server that takes longer is down or behind a firewall. By default, libpq waits for minutes."""
 LOCK_TIMEOUT = "10min"
 """How long a load waits for another one, as a PostgreSQL setting. A large load takes one or two minutes."""
+_TRANSACTION_SETTINGS = (
+    b"SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL extra_float_digits = 1"
+)
+"""The format in which times, dates, and floats are written and read. The server, the role, the address, and `PGTZ` can
+set others. Unlike a startup option, a statement also works behind a connection pooler. It takes no snapshot."""
 
 
 @contextmanager
@@ -136,7 +142,8 @@ def open_transaction(address: PostgresAddress, *, write: bool = False) -> Iterat
         if not write:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
-        else:
+        connection.execute(_TRANSACTION_SETTINGS)
+        if write:
             connection.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
         yield connection
 
@@ -168,7 +175,7 @@ def _connection_error(address: PostgresAddress, error: psycopg.Error) -> Preptim
     if f'database "{address.database_name}" does not exist' in message:
         return UsageError(
             f"There is no database {address.database_name!r} at {address.database_url}.",
-            f"To create it, run: createdb {address.database_name}",
+            f"To create it, run: {_createdb_command(address)}",
         )
     if 'role "' in message and "does not exist" in message:
         return UsageError(f"{address.database_url}: {message}.", "Use the name of an existing user.")
@@ -176,6 +183,13 @@ def _connection_error(address: PostgresAddress, error: psycopg.Error) -> Preptim
         f"{address.database_url} can't be reached: {message}.",
         "Nothing was changed. Start the server or check the address, and then run the command again.",
     )
+
+
+def _createdb_command(address: PostgresAddress) -> str:
+    """Return the command that creates the database on its server, quoted for a shell."""
+    server_url = urlsplit(address.database_url)._replace(path="/postgres")
+    url = _build_url(server_url, _parse_query(server_url))
+    return f"createdb --maintenance-db={shlex.quote(url)} {shlex.quote(address.database_name)}"
 
 
 @contextmanager
@@ -204,16 +218,24 @@ def _translate_errors(address: PostgresAddress, action: str) -> Iterator[None]:
             f"{address.database_url} rejected a value: {first_message_line(error)}.",
             "Nothing was stored. Correct the value and run the command again.",
         ) from error
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise OperationError(
-            f"The connection to {address.database_url} was lost while it was {action}: {first_message_line(error)}.",
-            "No data was lost or partially written. Run the command again when the server is available.",
-        ) from error
     except psycopg.Error as error:
-        raise OperationError(
-            f"{address.database_url} couldn't be {action}: {first_message_line(error)}.",
-            "Nothing was stored. Run the command again.",
-        ) from error
+        raise _operation_error(address, error, action) from error
+
+
+def _operation_error(address: PostgresAddress, error: psycopg.Error, action: str) -> OperationError:
+    message = first_message_line(error)
+    # An `ERROR` of the server, such as a timeout or a limit, leaves the connection intact.
+    is_refusal = error.diag.severity_nonlocalized == "ERROR"
+    if not is_refusal and isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+        return OperationError(
+            f"The connection to {address.database_url} was lost while it was {action}: {message}.",
+            "No data was lost or partially written. Run the command again when the server is available.",
+        )
+    remedy = " ".join((error.diag.message_hint or "").split())
+    if isinstance(error, errors.QueryCanceled):
+        remedy = "If the message names a timeout, increase that setting for the user."
+    hint = f"{remedy.rstrip('.')}. Then run the command again." if remedy else "Run the command again."
+    return OperationError(f"{address.database_url} couldn't be {action}: {message}.", f"Nothing was stored. {hint}")
 
 
 def missing_schema_error(address: PostgresAddress) -> DataError:
