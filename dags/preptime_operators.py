@@ -219,8 +219,8 @@ def preptime_command() -> list[str]:
 
 
 def task_environment() -> dict[str, str]:
-    """Return the environment without Airflow's secrets and Python paths."""
-    airflow_prefixes = ("AIRFLOW__", "_AIRFLOW", "PYTHON", "VIRTUAL_ENV")
+    """Return the environment without Airflow's settings, connections, variables, and Python paths."""
+    airflow_prefixes = ("AIRFLOW_", "_AIRFLOW", "PYTHON", "VIRTUAL_ENV")
     return {name: value for name, value in os.environ.items() if not name.startswith(airflow_prefixes)}
 
 

@@ -22,16 +22,32 @@ from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import Store
 from preptime.bundle.writer import write_bundle
+from preptime.monitoring.document import encode
 from preptime.scoring.score_day import DayScoreDocument
+from preptime.sources.results import MONITORING_FILE, ResultsFolder
 from preptime.training import challenger
 from preptime.training.train import TrainDocument
 from tests.cli.conftest import damage_file
 from tests.cli.run_command import error_document, preptime
 from tests.daily.factories import FIRST, WEEK, Installation, local_dates, orders_through
 from tests.daily.processes import Processes, start_processes
+from tests.monitoring.example import fired
 from tests.requirements import small_disk
 
 SECOND, THIRD = WEEK[1:3]
+DELIVERY_SCHEMA = """
+[target]
+name = "delivery"
+title = "delivery time"
+
+[orders]
+order_id = "order_id"
+order_acknowledged_at = "order_acknowledged_at"
+order_ready_at = "order_ready_at"
+order_value = { column = "order_value_gbp", currency = "GBP" }
+restaurant_id = "restaurant_id"
+number_of_items = "number_of_items"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +97,38 @@ def test_killed_training_leaves_no_partial_files(
     )
     installation.run_day(SECOND)
     assert installation.daily_files(WEEK[:2]) == week.daily_files(WEEK[:2])
+
+
+@pytest.mark.parametrize("where", ["/champion/000002.json", "/.training.json."])
+def test_killed_response_is_completed_by_the_next(
+    where: str, week: Installation, installation: Installation, processes: Processes
+) -> None:
+    """The response is killed after its training wrote the bundle, before the decision or before its results."""
+    installation.run_day(FIRST)
+    ResultsFolder(installation.results).write(SECOND, MONITORING_FILE, encode(fired(SECOND)))
+    response = ("respond", "--date", str(SECOND), *options(installation))
+    assert processes.run(response, kill_before=where) == [-signal.SIGKILL], processes.output
+    assert any(bundle.startswith(f"{SECOND}-") for bundle in Store.open(str(installation.store)).bundle_ids())
+    assert not (installation.results / f"date={SECOND}" / "training.json").exists()
+    assert processes.run(response) == [0], processes.output
+    installation.run("score", SECOND).succeeded()
+    assert champion_bundles(installation) == champion_bundles(week)[: len(champion_bundles(installation))]
+    assert installation.daily_files(WEEK[:2]) == week.daily_files(WEEK[:2])
+
+
+def test_response_with_another_target_changes_nothing(week: Installation, tmp_path: Path) -> None:
+    shutil.copytree(week.store, tmp_path / "models")
+    installation = Installation(week.orders, week.restaurants, tmp_path / "models", tmp_path / "results")
+    ResultsFolder(installation.results).write(WEEK[-1], MONITORING_FILE, encode(fired(WEEK[-1])))
+    schema = tmp_path / "schema.toml"
+    schema.write_text(DELIVERY_SCHEMA, encoding="utf-8")
+    before = champion_bundles(installation)
+    document = error_document(
+        installation.run("respond", WEEK[-1], "--schema", schema, "--allow", "all", "--json"), 2, "UsageError"
+    )
+    assert document.facts.startswith("The orders have the target delivery (delivery time), and the models of")
+    assert champion_bundles(installation) == before
+    assert not (installation.results / f"date={WEEK[-1]}" / "response.json").exists()
 
 
 def test_file_size_limit_fails_and_keeps_existing_files(

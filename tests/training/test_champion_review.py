@@ -15,6 +15,7 @@ from preptime.bundle.copying import copy_store
 from preptime.bundle.manifest import MODEL_FILE, JsonObject
 from preptime.bundle.store import Store
 from preptime.errors import BundleVerificationError, StoreError, UsageError
+from preptime.schema.schema import TAKE_HOME_SCHEMA, Target
 from preptime.training import champion_review as reviewing
 from preptime.training.champion_review import ChampionReview, review_champion, training_bundle_of
 from preptime.training.publishing import build_champion_history, publish_refresh
@@ -72,7 +73,9 @@ def store(worse: TrainedStore, tmp_path: Path) -> Store:
 
 
 def review(data: SyntheticData, store: Store, *, allow_rollback: bool = True, day: int = 16) -> ChampionReview:
-    return review_champion(data.training_data, store, june(day), ACTOR, allow_rollback=allow_rollback)
+    return review_champion(
+        data.training_data, store, june(day), ACTOR, schema=data.audited.schema, allow_rollback=allow_rollback
+    )
 
 
 def current_models(store: Store) -> str:
@@ -108,6 +111,45 @@ def test_review_rolls_back_worse_models_with_new_history(
     assert rollback.reason.startswith("Review of 2015-06-16. Not worse than")
     assert (refresh.action, training_bundle_of(store, refresh.bundle)) == ("refresh", good.document.bundle)
     assert store.read_manifest(refresh.bundle).date == REVIEWED
+
+
+def with_target(data: SyntheticData) -> SyntheticData:
+    """Return the same orders with another target."""
+    schema = msgspec.structs.replace(TAKE_HOME_SCHEMA, target=Target(name="delivery", title="delivery time"))
+    return SyntheticData.from_frames(data.orders, data.restaurants, schema)
+
+
+def test_review_refuses_orders_of_another_target(data: SyntheticData, store: Store) -> None:
+    before = ChampionLog(store).entries(), store.bundle_ids()
+    with pytest.raises(UsageError, match=r"orders have the target delivery .* predict preparation") as refused:
+        review(with_target(data), store)
+    assert "--schema" in refused.value.hint
+    assert (ChampionLog(store).entries(), store.bundle_ids()) == before
+
+
+def test_interrupted_review_refuses_orders_of_another_target(
+    data: SyntheticData, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A history of delivery times is never published with models that predict preparation times."""
+    interrupt_review(data, store, monkeypatch)
+    with pytest.raises(UsageError, match="orders have the target delivery"):
+        review(with_target(data), store)
+    assert {entry.action for entry in ChampionLog(store).entries()[-2:]} == {"rollback"}
+
+
+def test_review_publishes_no_history_without_its_features(data: SyntheticData, store: Store) -> None:
+    """The orders have no values, so their history would lack those of the restored models."""
+    orders = {name: column for name, column in TAKE_HOME_SCHEMA.orders.items() if name != "order_value"}
+    schema = msgspec.structs.replace(TAKE_HOME_SCHEMA, orders=orders)
+    plain = SyntheticData.from_frames(data.orders, data.restaurants, schema)
+    first = review(plain, store)
+    assert first.outcome == "rolled_back"
+    assert "needs order_value, which the schema lacks" in first.reason
+    assert f"preptime refresh --date {REVIEWED}" in first.reason
+    entries = ChampionLog(store).entries()
+    assert entries[-1].action == "rollback"
+    assert review(plain, store) == first
+    assert ChampionLog(store).entries() == entries
 
 
 def test_review_rerun_returns_same_result_without_new_entries(data: SyntheticData, store: Store) -> None:
@@ -300,7 +342,7 @@ def test_review_with_too_few_orders_keeps_champion(data: SyntheticData, store: S
         data.training_data,
         is_evaluation=data.training_data.is_evaluation & (data.training_data.orders.restaurant_id % 7 == 0),
     )
-    result = review_champion(few_orders, store, REVIEWED, ACTOR, allow_rollback=True)
+    result = review_champion(few_orders, store, REVIEWED, ACTOR, schema=TAKE_HOME_SCHEMA, allow_rollback=True)
     assert result.outcome == "kept"
     assert "but a review requires 200. To roll back without a review, use preptime bundles rollback" in result.reason
 

@@ -71,7 +71,7 @@ def test_comparison_passes_if_all_checks_pass() -> None:
     assert len(comparison.checks) == 4
     assert comparison.summary.startswith(
         "Passed. Significantly better than the champion: MAE 1.67 min compared with 2.50 min of the champion, on 1,000 "
-        "orders of 7 days (-50.0 s, standard error 0.0 s)."
+        "orders of 7 days (-50.0 s, standard error 0.0 s, significant from 0.0 s)."
     )
     champion, baseline = comparison.differences
     assert (champion.reference, champion.days, champion.orders, champion.difference) == ("champion", 7, N, -50)

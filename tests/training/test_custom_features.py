@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -20,15 +21,16 @@ from preptime.domain.validation_reasons import MAX_LABEL_SECONDS
 from preptime.errors import BundleVerificationError, UsageError
 from preptime.features.feature_set import FeatureSet
 from preptime.models.onnx_export import PARITY_ABSOLUTE_SECONDS, PARITY_RELATIVE
-from preptime.schema.schema import TAKE_HOME_SCHEMA, Target
+from preptime.schema.schema import TAKE_HOME_SCHEMA, CustomFeature, OrderColumn, Ratio, Target
 from preptime.training.as_of_features import build_feature_matrix
 from preptime.training.challenger import train_challenger
 from preptime.training.comparison import compare_bundles, evaluate_bundle
-from preptime.training.publishing import build_champion_history
+from preptime.training.publishing import build_champion_history, explain_stale_history
 from preptime.training.training_data import MIN_CATEGORY_ORDERS
 from tests.features.factories import history_bytes
 from tests.training.custom_data import SCHEMA, custom_frames, make_custom_data
 from tests.training.factories import (
+    IDLE_QUANTILE,
     SyntheticData,
     TrainedStore,
     bundle_bytes,
@@ -154,6 +156,68 @@ def test_refresh_equals_the_history_of_a_training(
     assert history_bytes(refreshed.history) == history_bytes(expected)
     assert refreshed.schema == SCHEMA
     assert refreshed.manifest.vocabularies.custom == champion.manifest.vocabularies.custom
+
+
+def test_lost_comparison_without_features_keeps_history(
+    custom_data: SyntheticData, custom: TrainedStore, tmp_path: Path
+) -> None:
+    """The history of orders that were read without the champion's features has none of their values."""
+    store = custom.copy(tmp_path / "models")
+    schema = msgspec.structs.replace(SCHEMA, features=())
+    plain = SyntheticData.from_frames(custom_data.orders, custom_data.restaurants, schema)
+    plan = quick_plan(IDLE_QUANTILE)
+    lost = run_training(plain, june(14), store, plan=plan)
+    assert (lost.outcome, lost.champion) == ("kept", custom.document.bundle)
+    assert lost.reason.startswith("Failed: ")
+    assert "needs outstanding, protocol, channel, seats, style, which the schema lacks" in lost.reason
+    assert "run preptime refresh --date 2015-06-14" in lost.reason
+    assert len(ChampionLog(store).entries()) == 1
+
+    refreshed = run_refresh(custom_data, june(14), store).bundle
+    again = run_training(plain, june(14), store, plan=plan)
+    assert (again.outcome, again.champion) == ("refreshed", refreshed)
+    run_refresh(custom_data, june(15), store)
+    assert run_training(plain, june(14), store, plan=plan) == again
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({}, None),
+        ({"target": Target(title="time")}, None),
+        ({"ratios": (Ratio(name="load", dividend="outstanding", divisor="order_value"),)}, None),
+        ({"features": (*SCHEMA.features, CustomFeature(name="more", column="more", type="category"))}, None),
+        ({"features": tuple(feature for feature in SCHEMA.features if feature.name != "driving")}, None),
+        (
+            {"features": tuple(msgspec.structs.replace(feature, title="New title") for feature in SCHEMA.features)},
+            None,
+        ),
+        ({"features": tuple(feature for feature in SCHEMA.features if feature.name != "seats")}, "seats"),
+        (
+            {"features": tuple(msgspec.structs.replace(feature, column=feature.name) for feature in SCHEMA.features)},
+            "outstanding",
+        ),
+        ({"orders": {"restaurant_id": SCHEMA.orders["restaurant_id"]}}, "order_value"),
+        (
+            {"orders": {**SCHEMA.orders, "order_value": OrderColumn(column="order_value_gbp", currency="EUR")}},
+            "the currency",
+        ),
+    ],
+)
+def test_stale_history_names_what_the_schema_changes(
+    custom: TrainedStore, changes: dict[str, object], named: str | None
+) -> None:
+    manifest = Store.open(str(custom.root)).read_manifest(custom.document.bundle)
+    reason = explain_stale_history(manifest, msgspec.structs.replace(SCHEMA, **changes), june(14))
+    assert (reason is None) == (named is None)
+    assert named is None or f"needs {named}, which" in str(reason)
+
+
+def test_stale_history_does_not_need_more_than_the_champion(custom: TrainedStore) -> None:
+    orders = {"restaurant_id": SCHEMA.orders["restaurant_id"]}
+    manifest = Store.open(str(custom.root)).read_manifest(custom.document.bundle)
+    manifest = msgspec.structs.replace(manifest, schema=msgspec.structs.replace(SCHEMA, orders=orders, features=()))
+    assert explain_stale_history(manifest, SCHEMA, june(14)) is None
 
 
 def test_comparison_evaluates_champion_with_its_own_vocabulary(

@@ -100,6 +100,21 @@ def test_losing_challenger_publishes_same_bundle_as_refresh(
     assert bundle_bytes(other, document.champion) == bundle_bytes(good_store, document.champion)
 
 
+def test_lost_comparison_after_refresh_is_repeated_later(data: SyntheticData, good_store: Store) -> None:
+    """`preptime refresh` published the same history and has no comparison in the log."""
+    refreshed = run_refresh(data, june(14), good_store).bundle
+    document = run_training(data, june(14), good_store, plan=IDLE)
+    assert (document.outcome, document.champion) == ("refreshed", refreshed)
+    run_refresh(data, june(15), good_store)
+    log = good_store.log_file_names()
+    assert run_training(data, june(14), good_store, plan=IDLE) == document
+    corrected = SyntheticData.from_frames(data.orders.slice(1), data.restaurants)
+    other = run_training(corrected, june(14), good_store, plan=IDLE)
+    assert (other.outcome, other.champion) == ("kept", refreshed)
+    assert other.reason.startswith(BACKFILL_REASON)
+    assert good_store.log_file_names() == log
+
+
 def test_backfill_keeps_champion_with_later_date(data: SyntheticData, weak: TrainedStore, weak_store: Store) -> None:
     document = run_training(data, WEAK_DATE - ONE_DAY, weak_store)
     # As of the 10th, there was no champion, so the comparison passed.

@@ -25,10 +25,17 @@ from preptime.schema.schema import ModelSettings
 from preptime.training import tuning
 from preptime.training.as_of_features import FeatureMatrix
 from preptime.training.gate import calibrate_by_day, walk_forward
-from preptime.training.search_spaces import SEARCH_SPACES, Choices, NumberRange, default_parameters
+from preptime.training.search_spaces import (
+    SEARCH_SPACES,
+    Choices,
+    NumberRange,
+    Parameters,
+    SearchSpace,
+    default_parameters,
+)
 from preptime.training.training_data import day_number
 from preptime.training.tuning import SearchPlan, TrialResult, TuneDocument, TuningDays, tune
-from preptime.training.tuning_study import DailyLosses, StudySettings, open_study
+from preptime.training.tuning_study import DailyLosses, Report, StudySettings, open_study
 from tests.requirements import ROOT
 from tests.training.factories import QUANTILE, SyntheticData, june, quick_plan, with_stray_orders
 from tests.training.tunable_model import MODEL_SOURCE
@@ -279,6 +286,26 @@ def test_incomplete_last_line_costs_only_that_line(search: Search, tmp_path: Pat
         file.write(b'{"op_code":4,"worker\n{}\n')
     with pytest.raises(UsageError, match="it's damaged"):
         search(trials=5)
+
+
+def test_choices_are_exact_and_ranges_are_not_left(tmp_path: Path) -> None:
+    """Values are rounded to four digits only where that's a number of the range."""
+    levels = (0.33333, 0.45678, 0.66667)
+    narrow, wide = NumberRange(0.123456, 0.123499), NumberRange(0.01, 0.3, is_log=True)
+    space: SearchSpace = {"level": Choices(levels), "narrow": narrow, "wide": wide}
+    settings = StudySettings("mine", june(7), june(12), 2, 12, "0", {}, space)
+    start: Parameters = {"level": levels[0], "narrow": 0.12347, "wide": 0.1}
+
+    def evaluate(parameters: Parameters, report: Report) -> DailyLosses:
+        return DailyLosses("mae", (1,), (10,), (50.0,), (50.0,))
+
+    with open_study(tmp_path / "study.jsonl", settings, [start]) as study:
+        drawn = [study.run_trial(evaluate).parameters for _ in range(30)][1:]
+        assert [trial.params["level"] for trial in study.study.trials[1:]] == [values["level"] for values in drawn]
+    assert {values["level"] for values in drawn} == set(levels)
+    assert all(0.123456 <= float(values["narrow"]) <= 0.123499 for values in drawn)
+    assert len({values["narrow"] for values in drawn}) > 1
+    assert all(values["wide"] == float(f"{values['wide']:.4g}") for values in drawn)
 
 
 def test_second_process_ends_the_first_with_a_reason(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from preptime.cli import inputs, options
-from preptime.cli.output import REFUSED_OR_ALERT, Output, with_output
+from preptime.cli.output import Output, refusal_status, with_output
 from preptime.domain.time_units import convert_minutes
 from preptime.errors import DataError, UsageError
 from preptime.python_api.defaults import utc_now
@@ -86,8 +86,8 @@ def respond(
     """Respond to alerts by retraining or rolling back.
 
     Rolls back the champion if its predecessor is better on the orders since the promotion, which neither was fitted
-    on. Trains if an alert calls for it and the date has no training yet. Running the command again changes nothing.
-    Needs the monitoring.json of the date. To disable actions, use --allow or PREPTIME_AUTO_RESPONSE.
+    on. Trains if an alert calls for it and the results have no training of the date yet. Running the command again
+    changes nothing. Needs the monitoring.json of the date. To disable actions, use --allow or PREPTIME_AUTO_RESPONSE.
     """
     from preptime.sources.results import RESPONSE_FILE, ResultsFolder
     from preptime.validation.data_gate import thresholds_from_settings
@@ -106,9 +106,9 @@ def respond(
     unit = dataset.schema.target.time_unit
     lines = [convert_minutes(line, unit) for line in render_text(document, store)]
     output.finish(document, *lines, f"The results are in {document_path.parent}.")
-    if training.outcome == "refused":
+    if response.refusal is not None:
         # Not an exception: it would print a second JSON document.
-        click.get_current_context().exit(REFUSED_OR_ALERT)
+        click.get_current_context().exit(refusal_status(response.refusal))
 
 
 def training_alerts(monitoring: MonitoringDocument) -> tuple[str, ...]:
@@ -173,6 +173,12 @@ def _read_monitoring(daily_results: ResultsFolder, date: dt.date) -> MonitoringD
     return decode(raw, str(path))
 
 
+class _TrainingHeader(msgspec.Struct, frozen=True):
+    """The field of `training.json` that names the trained bundle."""
+
+    bundle: str
+
+
 @dataclass
 class _DailyResponse:
     """The response for one date. Orders are read once, and only if they're needed."""
@@ -183,6 +189,8 @@ class _DailyResponse:
     dataset: inputs.Dataset
     thresholds: GateThresholds
     threads: int
+    refusal: DataError | None = None
+    """Why the training was refused."""
 
     @cached_property
     def _audited_orders(self) -> tuple[AuditedOrders, RestaurantIndex]:
@@ -201,17 +209,22 @@ class _DailyResponse:
         from preptime.training.training_data import TrainingData
 
         result = review_champion(
-            TrainingData.from_orders(*self._audited_orders), self.store, self.date, self._actor, allow_rollback=True
+            TrainingData.from_orders(*self._audited_orders),
+            self.store,
+            self.date,
+            self._actor,
+            schema=self.dataset.schema,
+            allow_rollback=True,
         )
         if result.outcome == "rolled_back":
             follow_champion(self.store, options.tracking_settings())
         return result
 
     def retrain(self, alerts: tuple[str, ...], daily_results: ResultsFolder, *, allowed: bool) -> RetrainingResult:
-        """Train if an alert calls for it, it's allowed, and the date has no training yet."""
+        """Train if an alert calls for it, it's allowed, and the date has no finished training yet."""
         if not alerts:
             return RetrainingResult("not_needed", (), None, "")
-        existing_bundle = self._existing_training()
+        existing_bundle = self._finished_training(daily_results)
         if existing_bundle is not None:
             return RetrainingResult("trained", alerts, existing_bundle, "This is the training of the date.")
         if not allowed:
@@ -220,6 +233,7 @@ class _DailyResponse:
 
     def _run_training(self, alerts: tuple[str, ...], daily_results: ResultsFolder) -> RetrainingResult:
         from preptime.cli.train import write_results
+        from preptime.sources.data_versions import find_revisions
         from preptime.training.fitting import FitPlan
         from preptime.training.train import train
 
@@ -234,19 +248,27 @@ class _DailyResponse:
                     plan=plan,
                     thresholds=self.thresholds,
                     schema=self.dataset.schema,
+                    revisions=find_revisions(self.dataset.orders_location),
                     progress=self.output.progress,
                 )
                 run.log_training(document, self.store, seed=plan.seed, orders=self.dataset.orders_location)
         except DataError as error:
+            self.refusal = error
             return RetrainingResult("refused", alerts, None, str(error))
         write_results(document, self.store, daily_results)
         return RetrainingResult("trained", alerts, document.bundle, "This is the training of the date.")
 
-    def _existing_training(self) -> str | None:
-        """Return the ID of the bundle that was trained for the date, if there is one."""
-        manifests = (
-            self.store.read_manifest(bundle_id)
-            for bundle_id in self.store.bundle_ids()
-            if bundle_id.startswith(f"{self.date}-")
-        )
-        return next((manifest.id for manifest in manifests if manifest.kind == "training"), None)
+    def _finished_training(self, daily_results: ResultsFolder) -> str | None:
+        """Return the bundle of the date's training, or None if there is none or it isn't finished.
+
+        `train` writes its decision last. A bundle without one, such as that of a killed training or of `--quick`, isn't
+        the training of the date. If a training was killed after its promotion, another one repeats its decision.
+        """
+        from preptime.sources.results import TRAINING_FILE
+
+        try:
+            raw = daily_results.path(self.date, TRAINING_FILE).read_bytes()
+            bundle = msgspec.json.decode(raw, type=_TrainingHeader).bundle
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+        return bundle if self.store.has_bundle(bundle) else None

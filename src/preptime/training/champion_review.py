@@ -23,8 +23,14 @@ from preptime.evaluation.evaluated_orders import LOOKUP, EvaluatedOrders
 from preptime.evaluation.metrics import MAE, compute_interval
 from preptime.evaluation.summary_text import format_minutes
 from preptime.formatting import format_count
-from preptime.training.comparison import Comparison, PromotionCheck, evaluate_bundle
-from preptime.training.publishing import AuditActor, build_champion_history, publish_refresh
+from preptime.schema.schema import Schema
+from preptime.training.comparison import Comparison, PromotionCheck, check_target_of_orders, evaluate_bundle
+from preptime.training.publishing import (
+    AuditActor,
+    build_champion_history,
+    explain_stale_history,
+    publish_refresh,
+)
 from preptime.training.training_data import ONE_DAY, TrainingData
 
 MIN_REVIEW_ORDERS = 200
@@ -52,19 +58,19 @@ class ChampionReview(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 def review_champion(
-    data: TrainingData, store: Store, date: dt.date, actor: AuditActor, *, allow_rollback: bool
+    data: TrainingData, store: Store, date: dt.date, actor: AuditActor, *, schema: Schema, allow_rollback: bool
 ) -> ChampionReview:
     """Review the champion as of `date`, and roll it back if it's worse and `allow_rollback` is set.
 
-    `data` has completed orders, and only those known as of `date` are used. The champion log records the result, so a
-    second run for the same date completes the first one and repeats nothing. It changes nothing without
+    `data` has completed orders of `schema`, and only those known as of `date` are used. The champion log records the
+    result, so a second run for the same date completes the first one and repeats nothing. It changes nothing without
     `allow_rollback`, or if a person or a training changed the champion since the first run. There is no rollback if the
     champion was promoted by override, or if a champion with a later date followed. The bundle that a rollback returns
-    to is verified, and published with the history as of `date`.
+    to is verified, and published with the history as of `date`, unless the orders lack a part of it.
 
     Raises:
         BundleVerificationError: A bundle failed verification.
-        UsageError: A bundle that a past date requires is missing in the store.
+        UsageError: A bundle that a past date requires is missing in the store, or the orders have another target.
         StoreError: Another process promoted a bundle at the same time.
     """
     log = ChampionLog(store)
@@ -72,25 +78,24 @@ def review_champion(
     if rollbacks:
         earlier = _read_review(rollbacks[0], date)
         if allow_rollback and _can_continue(log, rollbacks, date):
-            _roll_back(earlier, data, store, date, actor)
+            _roll_back(earlier, data, store, date, actor, schema=schema)
         return earlier
     candidate = _find_candidate(log, store, date)
     if isinstance(candidate, ChampionReview):
         return candidate
-    result = _evaluate_candidate(
-        data,
-        load_checked(store, candidate.champion),
-        load_checked(store, candidate.previous),
-        candidate.serving_since,
-        date,
-    )
+    champion, previous = (load_checked(store, bundle) for bundle in (candidate.champion, candidate.previous))
+    check_target_of_orders(schema.target, champion.manifest, previous.manifest)
+    result = _evaluate_candidate(data, champion, previous, candidate.serving_since, date)
     if result.outcome == "rolled_back":
         if _has_later_champion(log, date):
             explanation = "A champion with a later date followed, and a backfill changes nothing."
             return msgspec.structs.replace(result, outcome="kept", reason=f"{explanation} {result.reason}")
         if not allow_rollback:
             return msgspec.structs.replace(result, outcome="kept", reason=f"Rollback isn't allowed. {result.reason}")
-        _roll_back(result, data, store, date, actor)
+        stale_reason = explain_stale_history(previous.manifest, schema, date)
+        if stale_reason is not None:
+            result = msgspec.structs.replace(result, reason=f"{result.reason} {stale_reason}")
+        _roll_back(result, data, store, date, actor, schema=schema)
     return result
 
 
@@ -176,10 +181,13 @@ def _can_continue(log: ChampionLog, rollbacks: list[LogEntry], date: dt.date) ->
     return later[-1].date <= date and all(entry.number in own_numbers or entry.action == "refresh" for entry in later)
 
 
-def _roll_back(result: ChampionReview, data: TrainingData, store: Store, date: dt.date, actor: AuditActor) -> None:
+def _roll_back(
+    result: ChampionReview, data: TrainingData, store: Store, date: dt.date, actor: AuditActor, *, schema: Schema
+) -> None:
     """Roll back to the previous models, then publish them with the history as of `date`. Skip completed steps.
 
-    Refreshes of the worse models are rolled back as well as their promotion, so it can take several steps.
+    Refreshes of the worse models are rolled back as well as their promotion, so it can take several steps. A history
+    that can't be built from orders of `schema` isn't published.
     """
     if result.champion is None or result.previous is None or result.comparison is None:
         return
@@ -199,7 +207,8 @@ def _roll_back(result: ChampionReview, data: TrainingData, store: Store, date: d
         )
     if entry is not None and entry.date <= date and training_bundle_of(store, entry.bundle) == previous_models:
         champion = load_checked(store, entry.bundle)
-        if champion.manifest.date < date:
+        check_target_of_orders(schema.target, champion.manifest)
+        if champion.manifest.date < date and explain_stale_history(champion.manifest, schema, date) is None:
             history = build_champion_history(champion, data.as_of(date), date)
             publish_refresh(
                 store, champion, history, expected_current=entry, actor=actor, reason=f"After the review of {date}."

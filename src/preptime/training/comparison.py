@@ -118,13 +118,7 @@ def compare_bundles(
     """
     challenger_manifest, champion_manifest = challenger.manifest, champion.manifest
     check_same_target(challenger_manifest, champion_manifest, "Compare bundles that predict the same target.")
-    if target.name != challenger_manifest.schema.target.name:
-        predicted = challenger_manifest.schema.target
-        raise UsageError(
-            f"The orders have the target {target.name} ({target.title}), and both bundles predict {predicted.name} "
-            f"({predicted.title}).",
-            f"Use the orders and the schema of {predicted.name} (--orders, --schema).",
-        )
+    check_target_of_orders(target, challenger_manifest, champion_manifest)
     first_day = first_comparable_day(challenger_manifest, champion_manifest)
     last_day = min(last_day or data.last_day, data.last_day)
     if first_day > last_day:
@@ -147,6 +141,18 @@ def check_same_target(challenger: Manifest, champion: Manifest, hint: str) -> No
             f"{champion.id} predicts {targets[1].name} ({targets[1].title}).",
             hint,
         )
+
+
+def check_target_of_orders(target: Target, *bundles: Manifest) -> None:
+    """Raise `UsageError` if a bundle predicts another target than `target`, that of the orders."""
+    for bundle in bundles:
+        predicted = bundle.schema.target
+        if target.name != predicted.name:
+            raise UsageError(
+                f"The orders have the target {target.name} ({target.title}), and the models of {bundle.id} predict "
+                f"{predicted.name} ({predicted.title}).",
+                f"Use the orders and the schema of {predicted.name} (--orders, --schema).",
+            )
 
 
 def evaluate_bundle(data: TrainingData, bundle: Bundle, first_day: dt.date, last_day: dt.date) -> EvaluatedOrders:
@@ -293,27 +299,20 @@ def _check_not_worse(difference: PairedDifference | None) -> PromotionCheck:
 
 
 def describe_difference(difference: PairedDifference) -> str:
-    """Return the errors, their difference, and its standard error as a sentence.
+    """Return the errors, their difference, its standard error, and the limit for significance as a sentence.
 
     Example:
-        >>> describe_difference(PairedDifference("champion", 7, 6_812, 428.0, 432.0, -4.0, 1.2))
-        'MAE 7.13 min compared with 7.20 min of the champion, on 6,812 orders of 7 days (-4.0 s, standard error 1.2 s).'
+        >>> sentence = describe_difference(PairedDifference("champion", 7, 6_812, 428.0, 432.0, -4.0, 1.2))
+        >>> sentence.partition(", on ")[0]
+        'MAE 7.13 min compared with 7.20 min of the champion'
+        >>> sentence.partition(", on ")[2]
+        '6,812 orders of 7 days (-4.0 s, standard error 1.2 s, significant from 2.3 s).'
     """
     return (
         f"MAE {format_minutes(difference.mae, 2)} min compared with {format_minutes(difference.reference_mae, 2)} min "
         f"of {REFERENCE_TITLES[difference.reference]}, on {format_count(difference.orders, 'order')} of "
-        f"{format_count(difference.days, 'day')} ({difference.difference:+.1f} s, {_uncertainty(difference)})."
+        f"{format_count(difference.days, 'day')} ({difference.difference:+.1f} s, {difference.uncertainty})."
     )
-
-
-def _uncertainty(difference: PairedDifference) -> str:
-    """Return the standard error. If the days are too few for one, return that of independent orders."""
-    if difference.has_enough_days:
-        return f"standard error {difference.standard_error:.1f} s"
-    days = "one day" if difference.days == 1 else f"{difference.counted_days:.1f} effective days"
-    order_error = difference.order_standard_error
-    over_orders = "" if order_error is None else f", over orders {order_error:.1f} s"
-    return f"no standard error for {days}{over_orders}"
 
 
 def _check_coverage(orders: EvaluatedOrders, *, is_lenient: bool) -> PromotionCheck:

@@ -20,12 +20,14 @@ from preptime.bundle.manifest import Manifest, bundle_date
 from preptime.bundle.store import Store
 from preptime.errors import BundleVerificationError, UsageError
 from preptime.evaluation.evaluated_orders import EvaluatedOrders
+from preptime.features.history import History
 from preptime.training.backtest import concatenate_evaluated
 from preptime.training.comparison import Comparison, check_same_target, compare_evaluations, evaluate_bundle
 from preptime.training.publishing import (
     REFRESH_REASON_PREFIX,
     AuditActor,
     build_champion_history,
+    explain_stale_history,
     promote_challenger,
     publish_refresh,
     write_refreshed_bundle,
@@ -36,7 +38,7 @@ PromotionOutcome = Literal["promoted", "refreshed", "kept", "unchanged"]
 """promoted: the challenger is the new champion. refreshed: it lost, and the champion is published with new history.
 kept: it's in the store, and the champion doesn't change. unchanged: it already was the champion."""
 
-BACKFILL_REASON = "The champion has a later date, and a backfill never replaces it."
+BACKFILL_REASON = "The current champion has a later date, and a backfill never replaces it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +76,10 @@ def decide_promotion(
 
     `evaluated` has the predictions of the gate's walk-forward, and `data` the orders known as of the challenger's date.
     A rerun of a date repeats the earlier decision from the champion log. If the champion as of the date is missing in
-    the store, it's rebuilt. When the current champion has a later date, nothing is promoted or refreshed. `reduced`
-    says that the challenger is a reduced set. `left_out` are the models that the user left out: a champion with one of
-    them isn't replaced. Without `refresh_champion`, a challenger that loses changes nothing.
+    the store, it's rebuilt. When the current champion has a later date, nothing is promoted or refreshed. If the
+    challenger's schema lacks a part of the champion's history, nothing is refreshed. `reduced` says that the challenger
+    is a reduced set. `left_out` are the models that the user left out: a champion with one of them isn't replaced.
+    Without `refresh_champion`, a challenger that loses changes nothing.
 
     Raises:
         BundleVerificationError: The champion failed verification.
@@ -102,23 +105,19 @@ def decide_promotion(
     reason = f"A user rolled back {challenger.id} earlier." if was_rolled_back else comparison.summary
     is_backfill = current is not None and current.date > challenger.date
     is_winner = comparison.passed and not was_rolled_back
-    keep_reason = None
     if not allow_promotion:
-        keep_reason = f"Promotion is disabled by --promote never. {reason}"
-    elif is_backfill and (comparison.passed or champion is not None):
-        keep_reason = f"{BACKFILL_REASON} {comparison.summary}"
-    elif not is_winner and (champion is None or not refresh_champion):
-        keep_reason = reason
-    if keep_reason is not None:
-        return PromotionDecision("kept", keep_reason, comparison)
-    if is_winner or entry is None or champion is None:
-        promote_challenger(
-            store, challenger.id, challenger.date, comparison=comparison, expected_current=entry, actor=actor
-        )
-        return PromotionDecision("promoted", reason, comparison)
-    return _refresh_champion(
-        champion, entry, data, date=challenger.date, store=store, actor=actor, reason=reason, comparison=comparison
+        return PromotionDecision("kept", f"Promotion is disabled by --promote never. {reason}", comparison)
+    if not is_winner and entry is not None and champion is not None and refresh_champion:
+        loss = _LostComparison(challenger, champion, entry, reason, comparison)
+        return _refresh_champion(loss, data, store, actor, is_backfill=is_backfill)
+    if is_backfill and (comparison.passed or champion is not None):
+        reason, is_winner = f"{BACKFILL_REASON} {comparison.summary}", False
+    if not is_winner:
+        return PromotionDecision("kept", reason, comparison)
+    promote_challenger(
+        store, challenger.id, challenger.date, comparison=comparison, expected_current=entry, actor=actor
     )
+    return PromotionDecision("promoted", reason, comparison)
 
 
 def _restore_champion(store: Store, bundle_id: str, data: TrainingData, date: dt.date) -> None:
@@ -239,24 +238,57 @@ def _earlier_decision(log: ChampionLog, challenger: Manifest) -> PromotionDecisi
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class _LostComparison:
+    """A comparison that the champion won, or whose challenger a user rolled back."""
+
+    challenger: Manifest
+    champion: Bundle
+    entry: LogEntry
+    """That of the champion."""
+    reason: str
+    comparison: Comparison
+
+
 def _refresh_champion(
-    champion: Bundle,
-    entry: LogEntry,
-    data: TrainingData,
-    *,
-    date: dt.date,
-    store: Store,
-    actor: AuditActor,
-    reason: str,
-    comparison: Comparison,
+    loss: _LostComparison, data: TrainingData, store: Store, actor: AuditActor, *, is_backfill: bool
 ) -> PromotionDecision:
+    """Publish the champion with the history as of the challenger's date, unless it's a backfill.
+
+    If `preptime refresh` has published the same history, the decision is the same, also after later champions. The
+    champion's entry in the log then has no comparison.
+    """
+    champion, date = loss.champion, loss.challenger.date
+    refreshed = PromotionDecision("refreshed", loss.reason, loss.comparison)
+    is_of_date = loss.entry.action == "refresh" and champion.manifest.date == date
+    stale_reason = explain_stale_history(champion.manifest, loss.challenger.schema, date)
+    if stale_reason is not None:
+        kept = PromotionDecision("kept", f"{loss.reason} {stale_reason}", loss.comparison)
+        return refreshed if is_of_date else kept
     history = build_champion_history(champion, data, date)
+    if is_backfill:
+        kept = PromotionDecision("kept", f"{BACKFILL_REASON} {loss.comparison.summary}", loss.comparison)
+        return refreshed if is_of_date and _equal_histories(history, champion.history) else kept
     refresh_entry = publish_refresh(
-        store, champion, history, expected_current=entry, actor=actor, reason=reason, comparison=comparison
+        store,
+        champion,
+        history,
+        expected_current=loss.entry,
+        actor=actor,
+        reason=loss.reason,
+        comparison=loss.comparison,
     )
     if refresh_entry is None:
-        return PromotionDecision("kept", f"{reason} A user rolled back the refresh of {date} earlier.", comparison)
-    return PromotionDecision("refreshed", reason, comparison)
+        kept_reason = f"{loss.reason} A user rolled back the refresh of {date} earlier."
+        return PromotionDecision("kept", kept_reason, loss.comparison)
+    return refreshed
+
+
+def _equal_histories(first: History, second: History) -> bool:
+    first_bytes, second_bytes = (
+        {name: array.tobytes() for name, array in history.arrays().items()} for history in (first, second)
+    )
+    return first_bytes == second_bytes
 
 
 def _fetch_champion(store: Store, bundle_id: str, *, challenger_id: str) -> Bundle:

@@ -16,6 +16,7 @@ from preptime.bundle.store import Store
 from preptime.bundle.writer import write_bundle
 from preptime.features.history import History
 from preptime.features.shrinkage import build_history
+from preptime.schema.schema import OPTIONAL_MODEL_COLUMNS, CustomFeature, Schema
 from preptime.training.training_data import TrainingData
 
 if TYPE_CHECKING:  # the comparison imports the libraries that train, which a refresh does without
@@ -116,6 +117,39 @@ def write_refreshed_bundle(
 
 
 def build_champion_history(champion: Bundle, data: TrainingData, date: dt.date) -> History:
-    """Return the history as of `date` in the champion's vocabularies, whose codes its models were fitted with."""
+    """Return the history as of `date` in the champion's vocabularies, whose codes its models were fitted with.
+
+    What `explain_stale_history` names is missing in the history. Don't publish it then.
+    """
     restaurants = data.restaurants.recoded(champion.manifest.vocabularies, champion.history.feature_set)
     return build_history(data.recoded(restaurants).initial_state(data.is_history), restaurants, date)
+
+
+def explain_stale_history(champion: Manifest, schema: Schema, date: dt.date) -> str | None:
+    """Return why a history as of `date` from orders of `schema` can't be published with the champion's models, or None.
+
+    It needs each column and feature that the champion's history is built from or that its orders must have. Another
+    declaration can give other values.
+    """
+    declared = {_without_title(feature) for feature in schema.features}
+    has_values = champion.schema.has("order_value") and schema.has("order_value")
+    needed = [
+        *(name for name in OPTIONAL_MODEL_COLUMNS if champion.schema.has(name) and not schema.has(name)),
+        *(["the currency"] if has_values and schema.currency != champion.schema.currency else []),
+        *(
+            feature.name
+            for feature in champion.schema.features
+            if (feature.type == "category" or feature.of == "restaurant" or feature.required)
+            and _without_title(feature) not in declared
+        ),
+    ]
+    if not needed:
+        return None
+    return (
+        f"The champion's history isn't updated, because it needs {', '.join(needed)}, which the schema lacks or "
+        f"declares differently. To update it, run preptime refresh --date {date}, which uses the champion's schema."
+    )
+
+
+def _without_title(feature: CustomFeature) -> CustomFeature:
+    return msgspec.structs.replace(feature, title="")

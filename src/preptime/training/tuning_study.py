@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from preptime.errors import OperationError, PreptimeError, UsageError
-from preptime.training.search_spaces import Choices, NumberRange, Parameters, SearchSpace
+from preptime.training.search_spaces import Choices, NumberRange, Parameters, ParameterValue, SearchSpace
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -161,20 +161,20 @@ class TuningStudy:
         waiting = self.study.get_trials(deepcopy=False, states=(OptunaState.WAITING,))
         if number < len(self.given) and not waiting:
             self.study.enqueue_trial(dict(self.given[number]))
-        return self.study.ask({name: self._distribution(name) for name in self.settings.space})
+        return self.study.ask({name: _distribution(self._limits(name)) for name in self.settings.space})
 
-    def _distribution(self, name: str) -> BaseDistribution:
-        """Return the range of a hyperparameter for Optuna, extended to the given values."""
+    def _limits(self, name: str) -> NumberRange | Choices:
+        """Return the range of a hyperparameter, extended to the given values."""
         limits = self.settings.space[name]
         for parameters in self.given:
             limits = limits.including(parameters[name])
-        return _distribution(limits)
+        return limits
 
     def _suggest(self, trial: Trial, number: int) -> Parameters:
-        """Return the parameters of a trial: the given ones, or drawn ones with four significant digits."""
+        """Return the parameters of a trial: the given ones, or drawn ones. Numbers of a range are rounded."""
         if number < len(self.given):
             return dict(self.given[number])
-        return {name: _round(value) for name, value in trial.params.items()}
+        return {name: _suggested(value, self._limits(name)) for name, value in trial.params.items()}
 
 
 def _evaluate_trial(trial: Trial, number: int, parameters: Parameters, evaluate: Evaluate) -> TrialRecord:
@@ -338,15 +338,18 @@ def _distribution(limits: NumberRange | Choices) -> BaseDistribution:
     return FloatDistribution(float(limits.low), float(limits.high), log=limits.is_log)
 
 
-def _round(value: object) -> int | float | str | bool:
-    """Return a drawn value with four significant digits, so that people can read it.
+def _suggested(value: object, limits: NumberRange | Choices) -> ParameterValue:
+    """Return a drawn value. A number of a range has four significant digits, so that people can read it.
+
+    A choice isn't rounded, and neither is a number that would leave its range.
 
     Example:
-        >>> _round(0.0734128843), _round(7)
-        (0.07341, 7)
+        >>> _suggested(0.0734128843, NumberRange(0.01, 0.3)), _suggested(0.0734128843, Choices((0.0734128843,)))
+        (0.07341, 0.0734128843)
     """
-    if isinstance(value, float):
-        return float(f"{value:.4g}")
-    if not isinstance(value, int | str):
+    if not isinstance(value, int | float | str):
         raise TypeError(value)
+    if isinstance(value, float) and isinstance(limits, NumberRange):
+        rounded = float(f"{value:.4g}")
+        return rounded if limits.low <= rounded <= limits.high else value
     return value

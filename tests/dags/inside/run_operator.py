@@ -119,7 +119,8 @@ def _wait_until(condition: Callable[[], bool]) -> bool:
 def main(folder: Path) -> None:
     """Run all cases in one process, because loading Airflow takes the longest."""
     os.environ["PREPTIME_COMMAND"] = FAKE_COMMAND
-    os.environ["AIRFLOW__CORE__FERNET_KEY"] = "secret"
+    os.environ["AIRFLOW__CORE__FERNET_KEY"] = os.environ["AIRFLOW_VAR_REGION"] = "secret"
+    os.environ["AIRFLOW_CONN_WAREHOUSE"] = "postgresql://airflow:secret@db/x"
     preptime_operators.TERMINATION_GRACE_SECONDS = 1
     results: dict[str, object] = {str(status): execute("exit", str(status)) for status in (0, 1, 2, 3, 4)}
     results["alert"] = execute("exit", "1", no_retry_on_refusal=True)
@@ -128,7 +129,7 @@ def main(folder: Path) -> None:
     kill_task(folder / "killed")
     results["ended"] = {name: has_ended(folder / name) for name in ("stopped", "timeout", "killed")}
     environment = preptime_operators.task_environment()
-    results["environment"] = [name for name in environment if name.startswith(("AIRFLOW__", "PYTHON"))]
+    results["environment"] = [name for name in environment if name.startswith(("AIRFLOW_", "PYTHON"))]
     os.environ["PREPTIME_COMMAND"] = "/no/such/preptime"
     results["missing command"] = execute("exit", "0")
     results["dates"] = as_of_dates()
