@@ -41,7 +41,7 @@ PARALLEL_TESTS = (f"--numprocesses={min(os.cpu_count() or 1, 4)}", "--dist=loads
 CODE_PATHS = ("src", "tests", "dags", "dev.py", "scripts", "benchmarks", "deploy", "examples")
 
 GENERATED_PATHS = (
-    *("build", "dist", "demo", "predictions", "catboost_info"),
+    *("build", "dist", "demo", "demo-own", "predictions", "catboost_info"),
     *(".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"),
 )
 

@@ -255,7 +255,7 @@ def test_help_of_clean_names_the_data_that_it_removes(
 
 
 def test_clean_removes_generated_files_only(dev: ModuleType, tmp_path: Path) -> None:
-    for name in ("build", "demo", "predictions", "models", "results", ".venv"):
+    for name in ("build", "demo", "demo-own", "predictions", "models", "results", ".venv"):
         (tmp_path / name).mkdir()
     (tmp_path / ".env").write_text("AIKEY=a key", encoding="utf-8")
     dev.clean()

@@ -58,19 +58,20 @@ def test_source_has_at_most_360_files() -> None:
     assert len(source_files()) <= 360
 
 
-def test_prediction_request_imports_at_most_50_modules() -> None:
+def test_prediction_request_imports_at_most_51_modules() -> None:
     # 38 before dispatch decisions and the live model, each in the domain or features and in the API, and
     # `bundle.golden`. 43 before explanations: four of their own, one of the bundle, and one of the API. Then traces.
+    # 50 before the folder of a `file://` URL, which stores and settings read with the same function of `network`.
     modules = import_closure("preptime.api.handler")
-    assert len(modules) <= 50, sorted(modules)
+    assert len(modules) <= 51, sorted(modules)
 
 
-def test_training_imports_at_most_99_modules() -> None:
+def test_training_imports_at_most_100_modules() -> None:
     # 74 before the walk-forward gate, the live model, waiting costs, the reduced set, and the checks of labels.
     # 88 before explanations, custom models, their check before long fits, and the settings of models.
-    # 98 before the counts of orders, with which refresh makes the same checks.
+    # 98 before the counts of orders, with which refresh makes the same checks. 99 before `network`, as above.
     modules = import_closure("preptime.training.train")
-    assert len(modules) <= 99, sorted(modules)
+    assert len(modules) <= 100, sorted(modules)
 
 
 def test_single_importers_have_a_reason() -> None:

@@ -97,8 +97,32 @@ def test_readme_blocks_run_as_printed(folder: Path) -> None:
             assert _shape(printed) == _shape(json.loads(code))
 
 
+def test_install_commands_work_without_a_published_package() -> None:
+    """Nothing is on a package index (docs/upgrade.md), so each command installs the checkout."""
+    suffixes = {".md", ".py", ".ipynb"}
+    folders = [ROOT / name for name in ("docs", "examples", "src", "scripts")]
+    paths = [path for folder in folders for path in folder.rglob("*") if path.suffix in suffixes]
+    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *paths)}
+    commands = {path: re.findall(r"pip install[^`\n]*preptime\[", text) for path, text in texts.items()}
+    assert {str(path.relative_to(ROOT)): found for path, found in commands.items() if found} == {}
+    assert "pip install '.[notebook]'" in texts[ROOT / "docs" / "python.md"]
+    package = ROOT / "src" / "preptime"
+    assert [path for path, text in texts.items() if package in path.parents and "pip install" in text] == [
+        package / "errors.py"
+    ]
+
+
+def test_commands_before_the_activation_name_their_path() -> None:
+    """`make demo` doesn't change the PATH. A reader can start with any section but the first."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for _, code in BLOCK.findall(text.partition(". .venv/bin/activate\n")[0]):
+        assert not re.search(r"^preptime ", code, re.MULTILINE), code
+    for language, code in BLOCK.findall(text):
+        assert language != "text" or not re.search(r"^preptime ", code, re.MULTILINE), code
+
+
 def test_gitignore_covers_what_the_readme_creates() -> None:
-    created = ("demo/", "predictions/", "results/", "models/", ".env", ".venv/")
+    created = ("demo/", "demo-own/", "predictions/", "results/", "models/", ".env", ".venv/")
     command = ["git", "check-ignore", *created]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     requires(listed.returncode in {0, 1}, "this isn't a git checkout")

@@ -51,6 +51,16 @@ class OperationError(PreptimeError):
     """An operation failed: for example, an export exceeded its parity limit, or a process died."""
 
 
+def install_hint(extra: str) -> str:
+    """Return the hint for a missing package: how to install the extra that has it.
+
+    Example:
+        >>> install_hint("ui")
+        "To install it, run in a checkout of preptime: pip install '.[ui]'."
+    """
+    return f"To install it, run in a checkout of preptime: pip install '.[{extra}]'."
+
+
 def is_panic(error: BaseException | None) -> bool:
     """Return whether an error is a panic of a library written in Rust, such as Polars.
 

@@ -128,7 +128,11 @@ def test_closed_pipe_has_its_own_status(arguments: str, tmp_path: Path) -> None:
 
 
 def run_with_stdout(stdout: Path | int, arguments: str, folder: Path) -> tuple[int, str]:
-    """Run a command with a standard output that can't be written. Return its exit status and standard error."""
+    """Run a command with a standard output that can't be written. Return its exit status and standard error.
+
+    The folder has an empty store `s`.
+    """
+    (folder / "s").mkdir()
     with open(stdout, "wb") as stream:  # noqa: PTH123 - a file descriptor has no path
         ended = subprocess.run(
             [sys.executable, "-c", PROGRAM, *arguments.split()],
@@ -162,7 +166,7 @@ def test_missing_polars_names_the_extra(files: Files, store: Path, tmp_path: Pat
         ["bundles", "verify", *store_option],
     )
     assert json.loads(result.out.splitlines()[-1]) == [2, 2, 2, 0, 0]
-    assert re.findall(r"pip install '([^']+)'", result.err) == ["preptime[batch]", "preptime[batch]", "preptime[train]"]
+    assert re.findall(r"pip install '([^']+)'", result.err) == [".[batch]", ".[batch]", ".[train]"]
 
 
 def test_missing_training_libraries_affect_only_training(files: Files, store: Path, tmp_path: Path) -> None:
@@ -176,7 +180,7 @@ def test_missing_training_libraries_affect_only_training(files: Files, store: Pa
         ["train", *files.options, "--date", DATE, *store_option],
     )
     assert json.loads(result.out.splitlines()[-1]) == [0, 0, 0, 0, 2], result.err
-    assert "preptime[train]" in result.err
+    assert "pip install '.[train]'." in result.err
 
 
 def test_missing_option_names_option_and_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,6 +194,8 @@ def test_missing_option_names_option_and_setting(tmp_path: Path, monkeypatch: py
 def test_option_precedes_environment_precedes_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`bundles list` prints the store that it uses."""
     monkeypatch.chdir(tmp_path)
+    for name in ("models", "of-the-file", "of-the-environment", "given"):
+        Path(name).mkdir()
     assert preptime("bundles", "list").succeeded().out.startswith("models: 0 bundles")
     (tmp_path / ".env").write_text("PREPTIME_STORE=of-the-file\n", encoding="utf-8")
     assert preptime("bundles", "list").succeeded().out.startswith("of-the-file: 0 bundles")
@@ -201,6 +207,7 @@ def test_option_precedes_environment_precedes_env_file(tmp_path: Path, monkeypat
 
 def test_env_file_may_contain_dag_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
     (tmp_path / ".env").write_text("PREPTIME_RUNNER=command\nAIRFLOW_PORT=8080\n", encoding="utf-8")
     preptime("bundles", "list").succeeded()
     monkeypatch.setenv("PREPTIME_STORRE", "typo")

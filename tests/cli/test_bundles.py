@@ -109,7 +109,47 @@ def test_bundles_show_and_compare_have_the_gates_comparison(store: Path, trained
     assert document.orders == 0
     assert "Use --to 2015-06-12 or later: there are orders through" in document.checks[0].result
     assert "The gate's comparison (log entry 2):" in text
-    assert "(-2.0 s, standard error 0.5 s)" in text
+    assert "(-2.0 s, standard error 0.5 s, significant from 1.5 s)" in text
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("bundles", "list"),
+        ("bundles", "show", "x"),
+        ("bundles", "verify"),
+        ("bundles", "promote", "x", "--reason", "why not"),
+        ("bundles", "rollback", "--reason", "why not"),
+        ("bundles", "compare", "x", "y", "--orders", "orders.csv"),
+        ("bundles", "repair-log"),
+        ("schema", "show", "--bundle", "x"),
+        ("score", "orders.csv"),
+    ],
+    ids=" ".join,
+)
+def test_missing_folder_is_not_an_empty_store(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command says so, and creates no folder. A store at a URL has no folder."""
+    monkeypatch.chdir(tmp_path)
+    refused = error_document(preptime(*command, "--store", "my models", "--json"), 2, "UsageError")
+    assert refused.facts == "The store my models doesn't exist."
+    assert refused.hint.endswith("create it: preptime train --store 'my models' --orders ORDERS --date DATE.")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "my models").mkdir()
+    other = preptime(*command, "--store", "my models", "--json")
+    assert "The store my models doesn't exist" not in other.err
+
+
+def test_url_is_listed_without_a_folder() -> None:
+    assert preptime("bundles", "list", "--store", "memory://listed").succeeded().out.startswith("memory://listed: 0")
+
+
+def test_hint_for_an_unknown_bundle_has_the_store(tmp_path: Path) -> None:
+    store = tmp_path / "my models"
+    store.mkdir()
+    hint = error_document(run_bundles("show", store, "x"), 2, "UsageError").hint
+    assert hint == f"To list its bundles: preptime bundles list --store '{store}'."
 
 
 def test_unknown_bundle_is_usage_error(store: Path, files: Files) -> None:
@@ -234,7 +274,7 @@ def test_bundles_list_reports_a_gap_and_repair_log_fills_it(two_bundle_store: Pa
     assert [entry.number for entry in document.log] == [1, 3]
     assert document.bundles == before.bundles
     assert "Entry 2 is missing:" in result.err
-    assert "preptime bundles repair-log" in result.err
+    assert f"preptime bundles repair-log --store {two_bundle_store}" in result.err
     assert "Entries written: 1." in run_bundles("repair-log", two_bundle_store).succeeded().err
     after = run_bundles("list", two_bundle_store).succeeded().document(BundleListDocument)
     assert after.missing_log_entries == ()

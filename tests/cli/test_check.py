@@ -85,6 +85,57 @@ def test_check_with_one_usable_order_succeeds(files: Files, orders: pl.DataFrame
     assert "Of 2,500 orders, 1 can be scored and " in result.out
 
 
+def test_lines_for_the_time_zone_are_accepted(
+    orders: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names two lines of a schema. A file with only these lines has the built-in columns."""
+    monkeypatch.chdir(tmp_path)
+    orders.write_csv("orders.csv")
+    refused = error_document(preptime("check", "--orders", "orders.csv", "--json"), 1, "DataError")
+    assert '[restaurants] and time_zone = "America/Los_Angeles"' in refused.hint
+    Path("schema.toml").write_text('[restaurants]\ntime_zone = "Europe/London"\n')
+    report = preptime("check", "--orders", "orders.csv", "--json").succeeded().document(CheckReport)
+    assert report.usable["scoring"] == report.orders == 2_500
+
+
+def test_line_for_decimal_commas_is_accepted(
+    files: Files, orders: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export of a spreadsheet with semicolons and `14,8`, and no schema."""
+    monkeypatch.chdir(tmp_path)
+    comma = pl.col("order_value_gbp").str.replace(".", ",", literal=True)
+    orders.with_columns(comma).write_csv("orders.csv", separator=";")
+    options = ("--orders", "orders.csv", "--restaurants", files.restaurants)
+    line = (
+        'Numbers of order_value_gbp have other marks than the schema. Set under [source] in schema.toml: decimal = ",".'
+    )
+    assert line in preptime("check", *options).out.splitlines()
+    refused = error_document(
+        preptime("train", *options, "--date", DATE, "--store", "models", "--json"), 4, "PermanentDataError"
+    )
+    assert line in refused.hint
+    assert "max_unusable_share" not in refused.hint
+    Path("schema.toml").write_text('[source]\ndecimal = ","\n')
+    report = preptime("check", *options, "--json").succeeded().document(CheckReport)
+    assert report.usable["scoring"] == 2_500
+
+
+@pytest.mark.parametrize("schema", ["", '[restaurants]\ntime_zone = "Europe/London"\n'])
+def test_canonical_name_gets_the_built_in_name_as_hint(
+    files: Files, orders: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schema: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if schema:
+        Path("schema.toml").write_text(schema)
+    orders.rename({"order_value_gbp": "order_value"}).write_csv("orders.csv")
+    options = ("--orders", "orders.csv", "--restaurants", files.restaurants, "--json")
+    refused = error_document(preptime("check", *options), 1, "DataError")
+    assert refused.hint == (
+        "Rename or add it: 'order_value' is the closest to order_value_gbp. "
+        "Or map the existing columns: preptime schema infer ORDERS --out schema.toml."
+    )
+
+
 def test_check_writes_rejects_with_reasons(files: Files, tmp_path: Path) -> None:
     rejects = tmp_path / "rejects.csv"
     report = preptime("check", *files.options, "--rejects", rejects, "--json").succeeded().document(CheckReport)

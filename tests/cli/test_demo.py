@@ -11,7 +11,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from preptime.cli.demo import quote_value
+from preptime.cli.demo import ENV_COMMENT, quote_value
 from preptime.env_file import read_env_file
 from preptime.evaluation.documents import BacktestDocument
 from preptime.keys import Keys
@@ -90,6 +90,50 @@ def test_demo_does_not_change_existing_env_file(files: Files, tmp_path: Path, mo
     assert ".env exists, so it wasn't changed." in result.out
     assert f"  PREPTIME_STORE={Path('out') / 'models'}\n" in result.out
     assert "bundles list --store" in result.out
+
+
+@pytest.mark.usefixtures("quick_models")
+def test_demo_with_own_orders_is_apart_from_the_synthetic_one(
+    files: Files, orders: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has its own folder, and only the locations in the `.env` of an earlier demo change.
+
+    Other orders in the same folder are compared with the first ones, so the output says so.
+    """
+    monkeypatch.chdir(tmp_path)
+    keys = "# A comment.\nPREPTIME_API_KEY=key\nPREPTIME_PORT=8001\n"
+    synthetic = "PREPTIME_STORE=demo/models\nexport PREPTIME_ORDERS=demo/data/orders.csv\nPREPTIME_SCHEMA=a.toml\n"
+    env_file = tmp_path / ".env"
+    env_file.write_text(f"{ENV_COMMENT}\n{synthetic}{keys}", encoding="utf-8")
+    env_file.chmod(0o640)
+    (tmp_path / "a.toml").write_text("[models.quantile]\n", encoding="utf-8")
+    result = preptime("demo", *files.options).succeeded()
+    folder = Path("demo-own")
+    assert env_file.read_text(encoding="utf-8").splitlines() == [
+        ENV_COMMENT,
+        f"PREPTIME_STORE={quote_value(str(folder / 'models'))}",
+        f"PREPTIME_ORDERS={quote_value(str(files.orders))}",
+        f"PREPTIME_RESTAURANTS={quote_value(str(files.restaurants))}",
+        "PREPTIME_SCHEMA=a.toml",
+        f"PREPTIME_RESULTS={quote_value(str(folder / 'results'))}",
+        f"PREPTIME_PREDICTION_LOG_FOLDER={quote_value(str(folder / 'prediction-log'))}",
+        *keys.splitlines(),
+    ]
+    assert sys.platform == "win32" or env_file.stat().st_mode & 0o777 == 0o640
+    assert "Replaced the locations in .env, which an earlier demo created, with those of this demo." in result.out
+    first = champion(folder / "models")
+    assert f"{first} is the new champion of {folder / 'models'}." in result.out
+    assert "was trained on other orders" not in result.out
+    assert "bundles promote" not in result.out
+
+    orders.filter(pl.col("restaurant_id") != orders["restaurant_id"][0]).write_csv(tmp_path / "other.csv")
+    result = preptime("demo", "--orders", "other.csv", "--restaurants", files.restaurants).succeeded()
+    sentence = f"{first}, the champion of the comparison, was trained on other orders or with another schema."
+    assert f"{sentence} To start without it, add --out with a new folder.\n" in result.out
+    first_step = result.out.partition("Next steps:\n")[2].splitlines()[0]
+    challenger = re.search(r"(\S+) is stored but not promoted", result.out)
+    assert challenger is not None
+    assert first_step.endswith(f" bundles promote {challenger[1]} --reason TEXT")
 
 
 @pytest.mark.parametrize("value", ["models", "gs://a/b?c=d&e", "a folder/#1/o'clock", "C:\\data\\new"])

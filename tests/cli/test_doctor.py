@@ -336,7 +336,7 @@ def test_doctor_missing_champion_is_error(environment: Environment) -> None:
     assert environment.bundle in only_error("champion")
 
 
-@pytest.mark.parametrize(("days", "state"), [(0, "ok"), (1, "ok"), (2, "warning"), (-1, "error")])
+@pytest.mark.parametrize(("days", "state"), [(0, "ok"), (1, "ok"), (2, "warning"), (-1, "ok"), (-2, "error")])
 def test_doctor_history_age(environment: Environment, days: int, state: str) -> None:
     today = DAY + dt.timedelta(days=days)
     history = run_doctor("--date", str(today), status=3 if state == "error" else 0)["history"]

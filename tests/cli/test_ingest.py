@@ -118,7 +118,7 @@ def test_missing_database_driver_names_the_extra(files: Files) -> None:
         "train", "--orders", "postgresql:///x", *files.options[2:], "--date", "2015-06-20", program=without
     )
     assert result.status == 2
-    assert "pip install 'preptime[postgres]'." in result.err
+    assert "pip install '.[postgres]'." in result.err
 
 
 def test_ingest_killed_load_changes_nothing(files: Files, database: str) -> None:

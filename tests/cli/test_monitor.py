@@ -13,7 +13,9 @@ from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.store import Store
 from preptime.monitoring import prometheus
 from preptime.monitoring.document import MonitoringDocument, decode, encode
-from preptime.sources.results import ResultsFolder
+from preptime.sources import data_versions
+from preptime.sources.data_versions import DataRevisions
+from preptime.sources.results import TRAINING_FILE, ResultsFolder
 from tests.cli.conftest import DATE, NEXT_DATE, Files
 from tests.cli.run_command import CommandResult, error_document, preptime
 from tests.monitoring.example import fired, quiet
@@ -147,11 +149,16 @@ def test_respond_without_monitoring_is_usage_error(files: Files, store: Path, re
 
 
 @pytest.mark.usefixtures("quick_models")
-def test_respond_trains_once_for_an_alert(files: Files, store: Path, results: Path) -> None:
+def test_respond_trains_once_for_an_alert(
+    files: Files, store: Path, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bundle names the version of the orders, as that of `train` does."""
+    monkeypatch.setattr(data_versions, "find_revisions", lambda _: DataRevisions("md5:0", "1"))
     write_monitoring(results, fired(dt.date.fromisoformat(NEXT_DATE)))
     first = run_respond(files, store, results, NEXT_DATE, "--json").succeeded().document(Response)
     assert (first.training.outcome, first.training.triggered_by) == ("trained", ["slower_than_predicted: London"])
-    assert first.training.bundle in Store.open(str(store)).bundle_ids()
+    assert first.training.bundle is not None
+    assert Store.open(str(store)).read_manifest(first.training.bundle).dvc_revision == "md5:0"
     assert (results / f"date={NEXT_DATE}" / "training.json").is_file()
     before = ChampionLog(Store.open(str(store))).entries()
     second = run_respond(files, store, results, NEXT_DATE, "--json").succeeded().document(Response)
@@ -163,8 +170,30 @@ def test_respond_uses_existing_training_of_the_date(
     files: Files, store: Path, results: Path, trained_bundle: str
 ) -> None:
     write_monitoring(results, fired(dt.date.fromisoformat(DATE)))
+    decision = b'{"bundle": "%b"}' % trained_bundle.encode()
+    path = ResultsFolder(results).write(dt.date.fromisoformat(DATE), TRAINING_FILE, decision)
     document = run_respond(files, store, results, DATE, "--json").succeeded().document(Response)
     assert document.training.bundle == trained_bundle
+    assert path.read_bytes() == decision
+
+
+@pytest.mark.usefixtures("quick_models")
+@pytest.mark.parametrize("decision", ["", '{"bundle": "2015-06-13-0123456789ab"}', "{"])
+def test_respond_trains_if_there_is_no_decision(files: Files, store: Path, results: Path, decision: str) -> None:
+    """A training without the gate, and a decision about a bundle that isn't in the store, aren't the day's training."""
+    date = dt.date.fromisoformat(NEXT_DATE)
+    write_monitoring(results, fired(date))
+    preptime("train", "--quick", "--date", NEXT_DATE, *options(files, store, results)).succeeded()
+    if decision:
+        ResultsFolder(results).write(date, TRAINING_FILE, decision.encode())
+    before = {*Store.open(str(store)).bundle_ids()}
+    document = run_respond(files, store, results, NEXT_DATE, "--json").succeeded().document(Response)
+    assert document.training.outcome == "trained"
+    assert document.training.bundle not in before
+    (entry,) = ChampionLog(Store.open(str(store))).entries_of_date(date)
+    assert entry.comparison is not None
+    assert entry.comparison["challenger"] == document.training.bundle
+    assert str(document.training.bundle) in (results / f"date={NEXT_DATE}" / TRAINING_FILE).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("source", ["setting", "option"])
@@ -184,10 +213,10 @@ def test_respond_off_changes_nothing(
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
 
 
-def test_respond_gate_failure_exits_with_1(files: Files, store: Path, results: Path) -> None:
+def test_respond_permanent_gate_failure_exits_with_4(files: Files, store: Path, results: Path) -> None:
     write_monitoring(results, fired(dt.date(2015, 6, 22)))
     result = run_respond(files, store, results, "2015-06-22", "--json")
-    assert result.status == 1
+    assert result.status == preptime("train", *options(files, store, results), "--date", "2015-06-22").status == 4
     document = result.document(Response)
     assert document.training.outcome == "refused"
     assert "The last order was acknowledged on 2015-06-12" in result.err
@@ -199,6 +228,7 @@ def test_respond_gate_option_accepts_the_data(files: Files, store: Path, results
     """The option that the message names exists for this command. The next refusal is another one."""
     write_monitoring(results, fired(dt.date(2015, 6, 14)))
     refused = run_respond(files, store, results, "2015-06-14", "--json")
+    assert refused.status == 1  # the missing day can arrive later
     assert "accept it with --gate max_days_behind=2." in refused.document(Response).training.reason
     result = run_respond(files, store, results, "2015-06-14", "--gate", "max_days_behind=2", "--json").succeeded()
     assert result.document(Response).training.outcome == "trained"

@@ -95,6 +95,7 @@ def test_ascii_pipe_gets_ascii_table(demo_run: Demo) -> None:
 
 def test_names_are_not_read_as_markup(tmp_path: Path) -> None:
     store = tmp_path / "[bold]:pizza:[/nothing]"
+    store.mkdir(parents=True)
     result = preptime("bundles", "list", "--store", store).succeeded()
     assert f"{store}: 0 bundles. There is no champion yet." in result.out
 

@@ -33,6 +33,14 @@ def days(folder: Path) -> list[str]:
     return [str(day) for day in ResultsFolder(folder).days()]
 
 
+def test_results_list_of_a_missing_folder_is_usage_error(tmp_path: Path) -> None:
+    missing = tmp_path / "nothing"
+    document = error_document(preptime("results", "list", "--results", missing, "--json"), 2, "UsageError")
+    assert document.facts == f"The folder {missing} of the results doesn't exist."
+    missing.mkdir()
+    assert preptime("results", "list", "--results", missing).succeeded().out.endswith("results of 0 days.\n")
+
+
 def test_results_prune_keeps_newest_days(folder: Path) -> None:
     result = preptime("results", "prune", "--days", "3", "--results", folder).succeeded()
     assert "Removed 2015-06-10.\nRemoved 2015-06-11.\n" in result.out

@@ -71,6 +71,27 @@ def test_ambiguous_export_fails_with_the_line_to_add(name: str, tmp_path: Path) 
     assert all(reading in raised.value.hint for reading in line.readings)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("no_restaurants", "--time-zone ZONE --force"), ("naive_utc", "--times UTC --force")],
+)
+def test_options_of_the_message_decide_the_schema(name: str, options: str, tmp_path: Path) -> None:
+    """The file that the first command wrote is overwritten."""
+    export = EXPORTS[name]()
+    result = infer(export, tmp_path, options=())
+    assert result.status == 1
+    assert options in " ".join(result.out.split())
+    infer(export, tmp_path, options=tuple(options.replace("ZONE", "Europe/London").split())).succeeded()
+    frame = read_with_schema(export, tmp_path)
+    assert frame["acknowledged_utc"].equals(export.truth["acknowledged_utc"])
+
+
+def test_message_without_a_file_has_no_force(tmp_path: Path) -> None:
+    orders, _ = EXPORTS["no_restaurants"]().write(tmp_path)
+    result = preptime("schema", "infer", orders, "--yes")
+    assert "run the command again with --time-zone ZONE, or add" in " ".join(result.out.split())
+
+
 def test_line_of_the_message_decides_the_schema(tmp_path: Path) -> None:
     """A user replaces each open line by its second reading, as the message says."""
     export = EXPORTS["naive_utc"]()

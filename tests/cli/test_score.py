@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from preptime.cli.score import default_output
 from preptime.scoring.score_document import ScoreDocument
 from preptime.synthetic import write_integer_coded_orders
 from tests.cli.conftest import Files
@@ -199,6 +200,25 @@ def test_score_default_output_of_a_folder_is_next_to_it(orders: pl.DataFrame, st
     assert [path.name for path in folder.iterdir()] == ["part-1.parquet"]
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("city=London/a.parquet",), "part.predictions.parquet"),
+        (("day=1/city=Rome/A.PARQUET", "_SUCCESS"), "part.predictions.parquet"),
+        (("city=London/a.csv",), "part.predictions.csv"),
+        (("a.csv.gz", "_temporary/0/a.parquet", ".old/a.parquet", "sub/.a.parquet"), "part.predictions.csv"),
+    ],
+)
+def test_default_output_has_the_format_below_the_folder(names: tuple[str, ...], expected: str, tmp_path: Path) -> None:
+    """Scoring reads folders in folders, without names that start with a dot or an underscore."""
+    for name in names:
+        path = tmp_path / "part" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"content")
+    (tmp_path / "part" / "empty.parquet").touch()
+    assert default_output(str(tmp_path / "part")) == tmp_path / expected
+
+
 def test_score_glob_without_out_is_usage_error(orders: pl.DataFrame, store: Path) -> None:
     orders.head(20).write_csv(store.parent / "part-1.csv")
     result = preptime("score", store.parent / "part-*.csv", "--store", store, "--json")
@@ -234,9 +254,11 @@ def test_score_unknown_bundle_is_usage_error(name: str, files: Files, store: Pat
 
 
 def test_score_without_champion_is_usage_error(files: Files, tmp_path: Path) -> None:
-    result = preptime("score", files.orders, "--out", tmp_path / "o.csv", "--store", tmp_path / "none", "--json")
+    store = tmp_path / "empty"
+    store.mkdir()
+    result = preptime("score", files.orders, "--out", tmp_path / "o.csv", "--store", store, "--json")
     assert "no champion" in error_document(result, 2, "UsageError").facts
-    assert not (tmp_path / "none").exists()
+    assert list(store.iterdir()) == []
 
 
 def test_score_unsupported_output_is_usage_error(files: Files, store: Path) -> None:

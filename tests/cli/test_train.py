@@ -33,7 +33,7 @@ def test_train_promote_never_only_stores_bundle(files: Files, tmp_path: Path) ->
     assert document.champion is None
     assert champion(store) is None
     assert (store / "bundles" / document.bundle / "report.html").is_file()
-    assert f"{document.bundle} is stored in {store} but not promoted. There was no champion." in result.err
+    assert f"{document.bundle} is stored in {store} but not promoted. There was no champion as of {DATE}." in result.err
     steps = result.err.partition("\n20")[0].splitlines()
     assert steps[0] == "Reading the orders"
     assert len(steps) == len(set(steps)) > 3
@@ -72,6 +72,26 @@ def test_train_lost_comparison_succeeds(
     assert f"To promote it without a comparison, use {command}." in result.err
     preptime(*command.removeprefix("preptime ").split()).succeeded()
     assert champion(store) == document.bundle
+
+
+def test_train_backfill_names_the_later_champion(files: Files, tmp_path: Path) -> None:
+    """It says as of which date there was no champion, which champion is later, and how to promote the bundle."""
+    store = tmp_path / "models"
+    options = ("--store", store, "--results", tmp_path / "results")
+    preptime("train", *files.options, "--date", DATE, *options).succeeded()
+    result = preptime("train", *files.options, "--date", "2015-06-11", *options, "--gate", "min_days=3", "--json")
+    bundle = result.succeeded().document(TrainDocument).bundle
+    command = f"preptime bundles promote {bundle} --store {store} --reason TEXT"
+    lines = result.err.partition(f"{bundle} is stored")[2].splitlines()
+    assert lines[:4] == [
+        f" in {store} but not promoted. There was no champion as of 2015-06-11.",
+        "The current champion has a later date, and a backfill never replaces it.",
+        "All 2 conditions for a promotion are met.",
+        f"To promote it, use {command}.",
+    ]
+    assert f"This decision is as of 2015-06-11. The current champion of {store} is {champion(store)}." in lines
+    preptime(*command.split()[1:]).succeeded()
+    assert champion(store) == bundle
 
 
 def test_train_promotion_states_conditions_once(files: Files, tmp_path: Path) -> None:

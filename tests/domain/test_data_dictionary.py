@@ -15,6 +15,7 @@ from preptime.domain.data_dictionary import (
     required_columns,
 )
 from preptime.errors import DataError
+from preptime.schema.schema import TAKE_HOME_SCHEMA
 from tests.requirements import ROOT
 
 
@@ -104,7 +105,7 @@ def test_find_similar_column_finds_misspelled_names(column: str, name: str) -> N
             "the schema of 20150601-abc",
             "'Restaurant' (restaurant_id), 'value' (order_value)",
             (
-                "Rename or add them: 'restaurantId' is the closest to restaurant_id. "
+                "Rename or add them: 'restaurantId' is the closest to Restaurant. "
                 "Or use a bundle that was trained on the existing columns."
             ),
         ),
@@ -120,6 +121,22 @@ def test_require_columns_names_what_is_missing(origin: str, names: str, hint: st
         f"The columns seem to follow another schema than the one in use ({origin})."
     )
     assert refused.value.hint == hint
+
+
+def test_hint_for_a_canonical_name_has_the_built_in_one() -> None:
+    """The dictionary lists `order_value`, and files of the built-in schema have `order_value_gbp`."""
+    with pytest.raises(DataError) as refused:
+        require_columns(["order_value"], {"order_value": "order_value_gbp"}, "orders.csv")
+    assert refused.value.facts.startswith("The column 'order_value_gbp' (order_value) is missing from orders.csv.")
+    assert refused.value.hint.startswith("Rename or add it: 'order_value' is the closest to order_value_gbp. Or map ")
+
+
+def test_page_has_the_built_in_name_of_each_column() -> None:
+    rows = [line.split(" | ") for line in render_markdown().splitlines() if line.startswith("| `")]
+    names = {row[0].strip("| `"): row[1].strip("`") for row in rows}
+    built_in = {name: column.column for name, column in TAKE_HOME_SCHEMA.orders.items()}
+    assert names.items() >= built_in.items()
+    assert names["order_value"] == "order_value_gbp"
 
 
 def test_require_columns_names_one_missing_column() -> None:

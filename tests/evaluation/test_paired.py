@@ -114,6 +114,14 @@ def test_paired_difference_ignores_order_and_day_numbers(order: list[int], offse
     assert permuted.standard_error == pytest.approx(expected.standard_error)
 
 
+@pytest.mark.parametrize(("difference", "is_better"), [(-39.6, False), (-39.8, True)])
+def test_uncertainty_states_the_limit_that_decides(difference: float, is_better: bool) -> None:
+    """The 95% quantile of t with two degrees of freedom is 2.92, so 2.8 standard errors aren't significant."""
+    found = PairedDifference("champion", 3, 500, 400.0, 400.0 - difference, difference, 13.6)
+    assert found.uncertainty == "standard error 13.6 s, significant from 39.7 s"
+    assert found.is_better is is_better
+
+
 @pytest.mark.parametrize(
     ("noise", "is_worse"),
     # The mean of 400 orders has a standard error of 3 s or 6 s, and the 95% quantile of t is 1.649.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from preptime.python_api.training import TrainingResult
 from preptime.scoring.score_file import score_file
 from preptime.scoring.scorer import RESTAURANT_DIFFERS
 from preptime.scoring.travel_column import TravelColumn
+from tests.requirements import ROOT
 from tests.scoring.factories import MIXED_ROWS, mixed_rows
 
 QUANTILES = [f"predicted_p{level}_seconds" for level in (10, 50, 80, 90)]
@@ -308,3 +310,12 @@ def test_chunks_do_not_change_predictions(bundle: LoadedBundle, monkeypatch: pyt
     expected = bundle.predict(rows)
     monkeypatch.setattr("preptime.python_api.bundles.CHUNK_ROWS", 7)
     assert_frame_equal(bundle.predict(rows), expected)
+
+
+def test_dispatch_docs_list_the_public_methods() -> None:
+    """Names of internal modules can change."""
+    page = (ROOT / "docs" / "dispatch.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith("| Python |"))
+    assert re.findall(r"`([\w.]+)`", row) == [
+        method.__qualname__ for method in (LoadedBundle.dispatch, preptime.Client.dispatch)
+    ]

@@ -94,8 +94,8 @@ def test_missing_package_names_its_extra(package: str, name: str) -> None:
     )
     extra = "train" if package == "polars" else EXTRA_BY_PACKAGE[package]
     assert run(program).strip() == (
-        f"preptime.{name} needs the package {package}, which isn't installed. To install it: pip install "
-        f"'preptime[{extra}]'."
+        f"preptime.{name} needs the package {package}, which isn't installed. To install it, run in a checkout of "
+        f"preptime: pip install '.[{extra}]'."
     )
 
 

@@ -19,6 +19,7 @@ from preptime.validation.audit import audit_orders
 from preptime.validation.audit_report import CheckReport
 from preptime.validation.derived_restaurants import derive_restaurants
 from tests.cli.run_command import preptime as run_command
+from tests.requirements import ROOT
 from tests.scoring.factories import mixed_rows
 
 COMPANY = """\
@@ -154,6 +155,25 @@ def test_rejected_rows_keep_a_column_named_row(orders: pl.DataFrame, restaurants
     assert [*rejected["reject_row"]] == [1]
 
 
+def test_rows_of_frames_are_positions_everywhere(synthetic: Path) -> None:
+    """The text, the examples, and the rejected rows have the same position of an order, and of a restaurant."""
+    orders, restaurants = pl.read_csv(synthetic / "orders.csv").head(60), pl.read_csv(synthetic / "restaurants.csv")
+    items = pl.when(pl.int_range(pl.len()) == 47).then(0).otherwise("number_of_items").alias("number_of_items")
+    country = pl.when(pl.int_range(pl.len()) == 2).then(pl.lit("Atlantis")).otherwise("country").alias("country")
+    result = preptime.check(orders.with_columns(items), restaurants.with_columns(country), use_case="scoring")
+    assert result.rejected["reject_row"].to_list() == [47]
+    (example,) = (example for example in result.report.examples if example.column == "number_of_items")
+    assert example.row == 47
+    assert result.examples.filter(pl.col("column") == "number_of_items")["row"].to_list() == [47]
+    assert "row 47: number_of_items is '0'" in repr(result)
+    assert "left out: row 2, restaurant " in repr(result)
+    assert "Rows of data frames are counted from 0." in repr(result)
+    proposal = preptime.infer_schema(orders.with_columns(items), restaurants)
+    assert "row 47: number_of_items is '0'" in repr(proposal)
+    assert "counted from 0" in repr(proposal)
+    assert "counted from 0" not in repr(preptime.check(synthetic / "orders.csv", synthetic / "restaurants.csv"))
+
+
 def test_check_without_labels_is_for_scoring() -> None:
     rows = COMPANY_ORDERS.drop("minutes")
     result = preptime.check(rows, schema=parse_schema(COMPANY))
@@ -221,3 +241,28 @@ def test_frame_with_canonical_columns_is_read_as_from_a_database(
     names = preptime.feature_names()
     matrices = [preptime.features(rows, restaurants, as_of="2015-06-05").select(names) for rows in (orders, canonical)]
     assert_frame_equal(matrices[0], matrices[1])
+
+
+def test_saved_schema_is_found_only_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Python API page says so, next to the example that saves a file of another name."""
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    text = page.partition('proposal.save("company.toml")')[0].rpartition("```python")[0]
+    assert "save it as `schema.toml`: every function and every command finds a file of this name" in text
+    monkeypatch.chdir(tmp_path)
+    orders, _, _ = preptime.synthesize(200, days=3)
+    company_orders = orders.rename({"restaurant_id": "store", "order_acknowledged_at": "created_at"})
+    proposal = preptime.infer_schema(company_orders, time_zone="Europe/London")
+    proposal.save("company.toml")
+    with pytest.raises(DataError, match="missing"):
+        preptime.check(company_orders)
+    usable = preptime.check(company_orders, schema=proposal).usable
+    assert usable["scoring"] == 200
+    assert preptime.check(company_orders, schema="company.toml").usable == usable
+    proposal.save("schema.toml")
+    assert preptime.check(company_orders).usable == usable
+
+
+def test_load_from_a_missing_folder_names_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="none doesn't exist"):
+        preptime.load_bundle("2015-06-17-000000000000", store=str(tmp_path / "none"))
+    assert preptime.open_store(tmp_path / "none").champion is None  # a training creates the folder

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from preptime.errors import UsageError
 from preptime.schema.keys import EXAMPLE
-from preptime.schema.schema import TAKE_HOME_SCHEMA, CustomFeature, ModelSettings, OrderColumn
+from preptime.schema.schema import (
+    TAKE_HOME_SCHEMA,
+    CustomFeature,
+    ModelSettings,
+    OrderColumn,
+    Ratio,
+    RestaurantColumns,
+    SourceDialect,
+    Target,
+)
 from preptime.schema.toml_file import parse_schema, read_schema
 from preptime.schema.toml_text import schema_to_toml
 
@@ -111,6 +121,34 @@ def test_models_are_read_with_class_and_hyperparameters() -> None:
         "stacking": ModelSettings("", {"alpha": 1}, origin),
         "other": ModelSettings("lib/other.py:Other", {"rate": 0.5, "name_of_loss": "huber"}, origin),
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        ("# nothing\n", {}),
+        (
+            '[restaurants]\ntime_zone = "Europe/London"\n',
+            {"restaurants": RestaurantColumns(time_zone="Europe/London")},
+        ),
+        ('[source]\ndecimal = ","\n', {"source": SourceDialect(decimal=",")}),
+        ('[target]\nunit = "s"\n', {"target": Target(unit="s")}),
+        ('[features]\nrain = "number"\n', {"features": (CustomFeature(name="rain", column="rain", type="number"),)}),
+        (
+            '[ratios]\nitem_value = ["order_value", "number_of_items"]\n',
+            {"ratios": (Ratio(name="item_value", dividend="order_value", divisor="number_of_items"),)},
+        ),
+    ],
+)
+def test_schema_without_orders_has_the_built_in_columns(text: str, changes: dict[str, object]) -> None:
+    schema = parse_schema(text)
+    assert schema == msgspec.structs.replace(TAKE_HOME_SCHEMA, **changes)
+    assert parse_schema(schema_to_toml(schema)) == schema
+
+
+def test_empty_section_orders_is_refused() -> None:
+    with pytest.raises(UsageError, match="line 1: the key order_acknowledged_at is missing"):
+        parse_schema("[orders]\n")
 
 
 def test_models_alone_keep_the_built_in_columns() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from preptime.bundle.champion_log import LogEntry
 from preptime.bundle.store import Store
+from preptime.errors import install_hint
 from preptime.tracking.runs import TrackingSettings, follow_champion, tracked_run
 from preptime.tracking.server import CLIENT_DEFAULTS, quiet_client
 from tests.cli.run_command import preptime, run_process
@@ -113,7 +114,7 @@ def test_missing_mlflow_gives_one_warning(
         follow_champion(store, TrackingSettings(url))
     (message,) = caplog.messages
     assert "mlflow isn't installed" in message
-    assert "pip install 'preptime[mlflow]'" in message
+    assert install_hint("mlflow") in message
 
 
 def test_train_without_the_setting_never_imports_mlflow(files: tuple[str, ...], tmp_path: Path) -> None:

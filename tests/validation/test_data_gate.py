@@ -279,6 +279,24 @@ def test_gate_counts_orders_and_usable_orders(good_month: pl.DataFrame) -> None:
     count = f"{len(good_month):,}"
     assert f"0 of {count} orders can be used for fitting; the minimum is 1,000." in error.facts
     assert f"{count} of {count} orders can't be used for fitting (missing_value {count}" in error.facts
+    assert "--gate" not in error.hint  # no limit helps if no order is left
+
+
+def test_gate_error_has_the_decimal_mark(good_month: pl.DataFrame) -> None:
+    comma = good_month.with_columns(
+        pl.format("{},5", pl.col("order_value_gbp").cast(pl.Int64)).alias("order_value_gbp")
+    )
+    error = gate_error(evaluate_gate(_audited(comma), DAY, GateThresholds()))
+    assert error.hint == (
+        'Numbers of order_value_gbp have other marks than the schema. Set under [source] in schema.toml: decimal = ",".'
+    )
+
+
+def test_gate_error_without_a_label_offers_no_open_share(good_month: pl.DataFrame) -> None:
+    unlabeled = _with_labels(good_month, pl.lit(None, pl.Int64))
+    error = gate_error(evaluate_gate(_audited(unlabeled), DAY, GateThresholds()))
+    assert "have no label as of" in error.facts
+    assert "max_open_share=1" not in error.hint
 
 
 @pytest.mark.parametrize(

@@ -385,7 +385,8 @@ def resolve_bundle_id(store: Store, bundle_id: str | None) -> str:
     """Return `bundle_id`, or the champion's id if None. Raises `UsageError` if the store has no such bundle."""
     if bundle_id is not None:
         if not store.has_bundle(bundle_id):
-            raise UsageError(f"{store.url} has no bundle {bundle_id!r}.", "To list its bundles: preptime bundles list.")
+            list_bundles = f"preptime bundles list {store.option}"
+            raise UsageError(f"{store.url} has no bundle {bundle_id!r}.", f"To list its bundles: {list_bundles}.")
         return bundle_id
     entry = ChampionLog(store).current()
     if entry is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,7 +24,7 @@ from preptime.bundle.manifest import (
     is_bundle_id,
     refused_bundle_error,
 )
-from preptime.errors import StoreError, UsageError
+from preptime.errors import StoreError, UsageError, install_hint
 from preptime.network import local_store_folder
 from preptime.redaction import has_secret, redact_address, remember_secrets
 
@@ -109,6 +110,24 @@ class Store:
         """
         return cls(url, open_backend(url), cache, check_limits)
 
+    def existing(self) -> Store:
+        """Return this store, for commands that only read it.
+
+        Raises `UsageError` if it's in a local folder that doesn't exist, such as after a typing error. Otherwise, it
+        would look like an empty store.
+        """
+        if isinstance(self._backend, LocalBackend) and not self._backend.root.is_dir():
+            create = f"preptime train {self.option} --orders ORDERS --date DATE"
+            raise UsageError(
+                f"The store {self.url} doesn't exist.", f"Correct --store or PREPTIME_STORE, or create it: {create}."
+            )
+        return self
+
+    @property
+    def option(self) -> str:
+        """The option of commands that names this store, for messages."""
+        return f"--store {shlex.quote(self.url)}"
+
     def bundle_ids(self) -> list[str]:
         """Return the ids of all complete bundles, oldest date first."""
         with self._storage_errors():
@@ -140,7 +159,8 @@ class Store:
         `BundleVerificationError` if the file is missing or its hash isn't that in the manifest.
         """
         if name not in manifest.files:
-            raise UsageError(f"{manifest.id} has no {name}.", "To list its files: preptime bundles show BUNDLE.")
+            show = f"preptime bundles show {manifest.id} {self.option}"
+            raise UsageError(f"{manifest.id} has no {name}.", f"To list its files: {show}.")
         content = self._read_bundle_file(manifest.id, name)
         actual, expected = describe_files({name: content})[name], manifest.files[name]
         if actual != expected:
@@ -250,7 +270,8 @@ class Store:
 
     def _require_bundle(self, bundle_id: str) -> None:
         if not self.has_bundle(bundle_id):
-            raise UsageError(f"{self.url} has no bundle {bundle_id!r}.", "To list its bundles: preptime bundles list.")
+            list_bundles = f"preptime bundles list {self.option}"
+            raise UsageError(f"{self.url} has no bundle {bundle_id!r}.", f"To list its bundles: {list_bundles}.")
 
     def _read_bundle_file(self, bundle_id: str, name: str) -> bytes:
         with self._storage_errors():
@@ -288,9 +309,7 @@ def _open_gcs_backend(url: str) -> StorageBackend:
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("google"):
             raise
-        raise StoreError(
-            f"{url}: google-cloud-storage is not installed.", "To install it: pip install 'preptime[gcs]'."
-        ) from error
+        raise StoreError(f"{url}: google-cloud-storage is not installed.", install_hint("gcs")) from error
     return GcsBackend(url)
 
 

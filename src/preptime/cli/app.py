@@ -25,15 +25,15 @@ from preptime.cli.output import (
     EXIT_STATUSES,
     FAILURE,
     INTERRUPTED,
-    PERMANENTLY_REFUSED,
     REFUSED_OR_ALERT,
     SUCCESS,
     USAGE_ERROR,
     library_messages,
     print_document,
     print_message,
+    refusal_status,
 )
-from preptime.errors import DataError, OperationError, PermanentDataError, PreptimeError, UsageError, is_panic
+from preptime.errors import DataError, OperationError, PreptimeError, UsageError, is_panic
 from preptime.network import SERVICE_LINKS_HINT, find_service_links
 from preptime.python_api.extras import missing_extra_error
 from preptime.redaction import redact_log_records, redact_text, remember_environment, remember_secrets
@@ -225,7 +225,7 @@ def _report_error(error: PreptimeError, argv: Sequence[str]) -> int:
     if argv[:1] == ["spark"]:  # Spark's launchers report only whether a job succeeded
         return REFUSED_OR_ALERT
     if isinstance(error, DataError):
-        return PERMANENTLY_REFUSED if isinstance(error, PermanentDataError) else REFUSED_OR_ALERT
+        return refusal_status(error)
     return USAGE_ERROR if isinstance(error, UsageError) else FAILURE
 
 

@@ -121,7 +121,8 @@ def bundles() -> None:
 @with_output
 def list_bundles(output: Output, store: str) -> None:
     """List all bundles, the champion, and the champion log."""
-    bundle_listing = list_store(Store.open(store))
+    bundle_store = Store.open(store).existing()
+    bundle_listing = list_store(bundle_store)
     champion_id = bundle_listing.champion.bundle if bundle_listing.champion else None
     rows = [
         BundleRow(item.id, item.kind, item.date, item.window.fitted_through, item.parent, item.id == champion_id)
@@ -137,7 +138,7 @@ def list_bundles(output: Output, store: str) -> None:
         *(_format_log_entry(entry) for entry in bundle_listing.entries),
         *(
             f"Entry {number} is missing: {store}/champion/{number:06d}.json. Restore it from a backup, or run: "
-            "preptime bundles repair-log"
+            f"preptime bundles repair-log {bundle_store.option}"
             for number in bundle_listing.missing_entries
         ),
     )
@@ -162,7 +163,7 @@ def show(output: Output, bundle: str, store: str) -> None:
     """
     from preptime.training.comparison import read_comparison
 
-    bundle_store = Store.open(store)
+    bundle_store = Store.open(store).existing()
     manifest = bundle_store.read_manifest(bundle)
     all_entries = ChampionLog(bundle_store).read_all().entries
     entries = tuple(entry for entry in all_entries if entry.bundle == bundle)
@@ -208,7 +209,7 @@ def compare(
     from preptime.bundle.champion_log import resolve_bundle_id
     from preptime.training.comparison import compare_bundles
 
-    bundle_store = options.open_store(store)
+    bundle_store = options.open_store(store).existing()
     dataset = inputs.Dataset.from_options(orders, restaurants, schema)
     training_data = inputs.read_training_data(output, dataset)
     challenging = load_checked(bundle_store, resolve_bundle_id(bundle_store, challenger))
@@ -339,7 +340,7 @@ def promote(output: Output, bundle: str, store: str, reason: str) -> None:
 
     BUNDLE is its ID. The bundle is verified first. A damaged bundle can't be promoted.
     """
-    bundle_store = options.open_store(store)
+    bundle_store = options.open_store(store).existing()
     log = ChampionLog(bundle_store)
     entry = log.override(bundle, reason=reason, by=current_user(), at=utc_now())
     follow_champion(bundle_store, options.tracking_settings())
@@ -355,7 +356,7 @@ def rollback(output: Output, store: str, reason: str) -> None:
 
     The previous champion is verified, then serves again.
     """
-    bundle_store = options.open_store(store)
+    bundle_store = options.open_store(store).existing()
     log = ChampionLog(bundle_store)
     entry = log.rollback(reason=reason, by=current_user(), at=utc_now())
     follow_champion(bundle_store, options.tracking_settings())
@@ -372,7 +373,7 @@ def verify(output: Output, bundle: tuple[str, ...], store: str) -> None:
     Each bundle is loaded in a separate process, with limits on time and memory (docs/bundle-format.md, "Loading").
     BUNDLE is an ID. The default is all bundles. The exit status is 3 if a bundle fails verification.
     """
-    bundle_store, results = options.open_store(store), []
+    bundle_store, results = options.open_store(store).existing(), []
     for bundle_id in bundle or bundle_store.bundle_ids():
         try:
             check_bundle(bundle_store, bundle_id)
@@ -432,7 +433,7 @@ def repair_log(output: Output, store: str) -> None:
     Existing entries don't change. The bundle of a missing entry is known from the entry after it. Prefer a backup of
     the store if you have one.
     """
-    entries = tuple(ChampionLog(Store.open(store)).repair(by=current_user(), at=utc_now()))
+    entries = tuple(ChampionLog(Store.open(store).existing()).repair(by=current_user(), at=utc_now()))
     output.finish(
         LogRepairDocument(entries),
         *(_format_log_entry(entry) for entry in entries),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from preptime.atomic_write import atomic_path
 from preptime.cli import inputs, options
 from preptime.cli.output import Output, score_text, with_output
 from preptime.cli.train import render_text as train_text
@@ -26,6 +27,8 @@ from preptime.redaction import redact_address
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from preptime.bundle.bundle import Bundle
+    from preptime.bundle.store import Store
     from preptime.evaluation.documents import BacktestDocument
     from preptime.scoring.score_document import ScoreDocument
     from preptime.training.train import TrainDocument
@@ -35,6 +38,19 @@ DEMO_ORDER_COUNT = 33_474
 """A month as in the public data (32,394 orders in 30 days), plus one day, which is scored."""
 DEMO_DAY_COUNT = 31
 TEST_ORDER_COUNT = 200
+NEXT_DAY_FILE = "next_day.csv"
+
+ENV_COMMENT = "# Settings that `preptime demo` created. For all settings, see docs/settings.md."
+"""The first line of an `.env` file that the demo wrote."""
+LOCATION_SETTINGS = (
+    "PREPTIME_STORE",
+    "PREPTIME_ORDERS",
+    "PREPTIME_RESTAURANTS",
+    "PREPTIME_SCHEMA",
+    "PREPTIME_RESULTS",
+    "PREPTIME_PREDICTION_LOG_FOLDER",
+)
+"""The settings that differ between two demos in a folder. Keys don't."""
 
 
 class DemoDocument(msgspec.Struct, frozen=True):
@@ -59,9 +75,7 @@ class DemoDocument(msgspec.Struct, frozen=True):
 @click.option(
     "--out",
     type=options.LocalPath(file_okay=False),
-    default=Path("demo"),
-    show_default=True,
-    help="Folder for the data, the store, and the predictions.",
+    help="Folder for the data, the store, and the predictions.  [default: demo, with --orders: demo-own]",
 )
 @options.gate
 @options.threads
@@ -72,19 +86,18 @@ def demo(
     orders: str | None,
     restaurants: str | None,
     schema: str | None,
-    out: Path,
+    out: Path | None,
     gate: tuple[str, ...],
     threads: int,
 ) -> None:
     """Run the main tasks once, on synthetic or your own orders.
 
     Synthesizes a month of orders or uses yours, trains all models, backtests, promotes, and scores the next day. Then
-    writes settings for the result, including new keys, to .env in the working directory. An existing .env isn't
-    changed.
+    writes settings for the result, including new keys, to .env in the working directory. In an .env of an earlier demo,
+    only the locations are replaced. Any other .env isn't changed.
     """
     from preptime.bundle.champion_log import resolve_bundle_id
     from preptime.bundle.isolated_check import load_checked
-    from preptime.scoring.score_file import score_file
     from preptime.training.fitting import FitPlan
     from preptime.training.publishing import AuditActor
     from preptime.training.train import train
@@ -93,11 +106,12 @@ def demo(
     thresholds = thresholds_from_settings(options.parse_thresholds(gate))
     if orders is None and restaurants is not None:
         raise UsageError("--restaurants needs --orders.", "Add the orders of these restaurants: --orders FILE.")
+    out = out or Path("demo" if orders is None else "demo-own")
     files = {"store": str(out / "models")}
     if orders is not None:
         dataset = inputs.Dataset.from_options(orders, restaurants, schema)
     else:
-        dataset = _synthesize(output, out / "data", files)
+        dataset, schema = _synthesize(output, out / "data", files), None
     audited, restaurant_index = inputs.read_completed_orders(output, dataset)
     last_day = _last_day(audited)
     date = _training_date(audited, last_day)
@@ -113,29 +127,71 @@ def demo(
         schema=dataset.schema,
         progress=output.progress,
     )
-    next_day_file = _write_next_day(audited, last_day, out / "next_day.csv")
+    files["report"] = str(store.fetch(training.bundle) / "report.html")
     champion = load_checked(store, resolve_bundle_id(store, training.champion or training.bundle))
-    score = score_file(
-        str(next_day_file), out / "predictions.csv", champion, schema=audited.schema, progress=output.progress
-    )
-    files |= {
-        "report": str(store.fetch(training.bundle) / "report.html"),
-        "next_day": str(next_day_file),
-        "predictions": score.out,
-    }
-    settings_text = _write_settings(out, dataset, schema, files)
+    score = _score_day(output, audited, last_day, champion, out)
+    files |= {"next_day": str(out / NEXT_DAY_FILE), "predictions": score.out}
+    settings_lines = _write_settings(out, dataset, schema, files)
     document = DemoDocument(date, last_day, training.bundle, training.outcome, training.evaluation, score, files)
-    output.finish(document, *_render_text(training, document, settings_text, dataset))
+    result = [
+        *_training_text(training, store, files["store"], dataset),
+        "",
+        *score_text(score, dataset.schema.target.time_unit),
+    ]
+    output.finish(document, *_render_text(document, result, settings_lines, dataset.orders_location))
 
 
-def _write_settings(out: Path, dataset: inputs.Dataset, schema: str | None, files: dict[str, str]) -> str:
-    """Write `.env`, which is added to `files`, unless it exists. Return its text without secrets in addresses."""
-    settings_text = _settings_text(out, dataset.orders_location, dataset.restaurants_location or None, schema)
-    if _write_new_file(Path(ENV_FILE), settings_text):
+def _score_day(output: Output, audited: AuditedOrders, date: dt.date, champion: Bundle, out: Path) -> ScoreDocument:
+    """Write the orders of a day and their predictions to files in `out`."""
+    from preptime.scoring.score_file import score_file
+
+    orders = str(_write_next_day(audited, date, out / NEXT_DAY_FILE))
+    return score_file(orders, out / "predictions.csv", champion, schema=audited.schema, progress=output.progress)
+
+
+def _training_text(
+    training: TrainDocument, store: Store, store_name: str, dataset: inputs.Dataset
+) -> list[RenderableType]:
+    """Return the result of the training as text."""
+    from preptime.bundle.champion_log import ChampionLog
+
+    current, unit = ChampionLog(store).current(), dataset.schema.target.time_unit
+    text = train_text(training, store_name, champion_id=current.bundle if current else None, unit=unit)
+    return [*text, *_foreign_champion_note(training, store)]
+
+
+def _foreign_champion_note(training: TrainDocument, store: Store) -> list[str]:
+    """Return a sentence if the bundle was compared with a champion that was trained on other orders."""
+    champion_id = training.comparison.champion if training.comparison else None
+    if champion_id is None or not store.has_bundle(champion_id):
+        return []
+    champion, challenger = store.read_manifest(champion_id), store.read_manifest(training.bundle)
+    if champion.data_fingerprint == challenger.data_fingerprint:
+        return []
+    facts = f"{champion_id}, the champion of the comparison, was trained on other orders or with another schema."
+    return [f"{facts} To start without it, add --out with a new folder."]
+
+
+def _write_settings(out: Path, dataset: inputs.Dataset, schema: str | None, files: dict[str, str]) -> list[str]:
+    """Write `.env`, which is added to `files`, unless it's the user's. Return the lines that say what was done.
+
+    In the `.env` of an earlier demo, only the locations are replaced.
+    """
+    path, locations = Path(ENV_FILE), _location_lines(out, dataset, schema)
+    text = "\n".join([ENV_COMMENT, *locations, *_key_lines(), ""])
+    if _write_new_file(path, text):
         files["settings"] = ENV_FILE
+        return [f"Wrote settings and new keys to {ENV_FILE}. Commands in this folder use them."]
+    if _replace_locations(path, locations):
+        files["settings"] = ENV_FILE
+        done = f"Replaced the locations in {ENV_FILE}, which an earlier demo created, with those of this demo."
+        return [f"{done} The keys and all other lines are unchanged. Commands in this folder use them."]
     for address in filter(None, (dataset.orders_location, dataset.restaurants_location)):
-        settings_text = settings_text.replace(quote_value(address), quote_value(redact_address(address)))
-    return settings_text
+        text = text.replace(quote_value(address), quote_value(redact_address(address)))
+    return [
+        f"{ENV_FILE} exists, so it wasn't changed. The settings for this demo are:",
+        *(f"  {line}" for line in text.splitlines()),
+    ]
 
 
 def _synthesize(output: Output, folder: Path, files: dict[str, str]) -> inputs.Dataset:
@@ -193,27 +249,30 @@ def _program_path() -> str:
     return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
 
 
-def _settings_text(out: Path, orders: str, restaurants: str | None, schema: str | None) -> str:
-    """Return the lines of an `.env` file with the locations that the demo used, and new keys."""
-    api_key, operator_key = new_key("demo"), new_key("demo-operator")
-    return "\n".join(
-        [
-            "# Settings that `preptime demo` created. For all settings, see docs/settings.md.",
-            f"PREPTIME_STORE={quote_value(str(out / 'models'))}",
-            f"PREPTIME_ORDERS={quote_value(orders)}",
-            *([f"PREPTIME_RESTAURANTS={quote_value(restaurants)}"] if restaurants else []),
-            *([f"PREPTIME_SCHEMA={quote_value(schema)}"] if schema else []),
-            f"PREPTIME_RESULTS={quote_value(str(out / 'results'))}",
-            f"PREPTIME_PREDICTION_LOG_FOLDER={quote_value(str(out / 'prediction-log'))}",
-            "# The API key: its hash for the server, the key itself for clients such as the dashboard.",
-            f"PREPTIME_API_KEYS={api_key.setting}",
-            f"PREPTIME_API_KEY={api_key.key}",
-            "# The operator key, for changes of the champion in the dashboard. Only its hash is a setting; the key is:",
-            f"# {operator_key.key}",
-            f"PREPTIME_OPERATOR_KEYS={operator_key.setting}",
-            "",
-        ]
+def _location_lines(out: Path, dataset: inputs.Dataset, schema: str | None) -> list[str]:
+    """Return the lines of an `.env` file with the locations that the demo used."""
+    values = (
+        str(out / "models"),
+        dataset.orders_location,
+        dataset.restaurants_location,
+        schema,
+        str(out / "results"),
+        str(out / "prediction-log"),
     )
+    return [f"{name}={quote_value(value)}" for name, value in zip(LOCATION_SETTINGS, values, strict=True) if value]
+
+
+def _key_lines() -> list[str]:
+    """Return the lines of an `.env` file with new keys."""
+    api_key, operator_key = new_key("demo"), new_key("demo-operator")
+    return [
+        "# The API key: its hash for the server, the key itself for clients such as the dashboard.",
+        f"PREPTIME_API_KEYS={api_key.setting}",
+        f"PREPTIME_API_KEY={api_key.key}",
+        "# The operator key, for changes of the champion in the dashboard. Only its hash is a setting; the key is:",
+        f"# {operator_key.key}",
+        f"PREPTIME_OPERATOR_KEYS={operator_key.setting}",
+    ]
 
 
 def quote_value(value: str) -> str:
@@ -235,12 +294,28 @@ def _write_new_file(path: Path, text: str) -> bool:
     return True
 
 
+def _replace_locations(path: Path, locations: list[str]) -> bool:
+    """Replace the locations in an `.env` file that the demo wrote. Return False for any other file."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if not text.startswith(f"{ENV_COMMENT}\n"):
+        return False
+    others = [line for line in text.splitlines(keepends=True)[1:] if _assigned_name(line) not in LOCATION_SETTINGS]
+    with atomic_path(path.resolve()) as temporary:
+        _write_new_file(temporary, "\n".join([ENV_COMMENT, *locations, ""]) + "".join(others))
+        shutil.copymode(path, temporary)
+    return True
+
+
+def _assigned_name(line: str) -> str:
+    """Return the name that a line of an `.env` file sets."""
+    return line.partition("=")[0].strip().removeprefix("export ").strip()
+
+
 def _render_text(
-    training: TrainDocument, document: DemoDocument, settings_text: str, dataset: inputs.Dataset
+    document: DemoDocument, result: list[RenderableType], settings_lines: list[str], orders: str
 ) -> list[RenderableType]:
     """Return the result as text: metrics, files, settings, and the next steps."""
     width = max(len(label) for label in document.files)
-    unit, orders = dataset.schema.target.time_unit, dataset.orders_location
     return [
         f"Trained as of {document.date}, on the days before it.",
         *(
@@ -248,31 +323,22 @@ def _render_text(
             if document.scored_day < document.date
             else []
         ),
-        *train_text(training, document.files["store"], champion_id=training.champion, unit=unit),
-        "",
-        *score_text(document.score, unit),
+        *result,
         "",
         "Files:",
         *(f"  {label.replace('_', ' '):<{width}}  {path}" for label, path in document.files.items()),
         "",
-        *_settings_lines(document, settings_text),
+        *settings_lines,
         "",
         *_next_steps(document, orders),
-    ]
-
-
-def _settings_lines(document: DemoDocument, settings_text: str) -> list[str]:
-    if "settings" in document.files:
-        return [f"Wrote settings and new keys to {ENV_FILE}. Commands in this folder use them."]
-    return [
-        f"{ENV_FILE} exists, so it wasn't changed. The settings for this demo are:",
-        *(f"  {line}" for line in settings_text.splitlines()),
     ]
 
 
 def _next_steps(document: DemoDocument, orders: str) -> list[str]:
     """Return commands to try. Without the settings of the demo, they name the store and the orders."""
     program_path = _program_path()
+    promote = f"  {program_path} bundles promote {document.bundle} --reason TEXT"
+    is_promoted = document.outcome not in {"kept", "refreshed"}
     if "settings" not in document.files:
         # Orders of a database have canonical columns, and commands that score files expect the company's.
         from preptime.sources.registry import is_database
@@ -282,12 +348,14 @@ def _next_steps(document: DemoDocument, orders: str) -> list[str]:
             scored = f"--date {document.scored_day} --orders {shlex.quote(redact_address(orders))}"
         return [
             "Next steps:",
+            *([] if is_promoted else [f"{promote} --store {store}"]),
             f"  {program_path} bundles list --store {store}",
             f"  {program_path} score {scored} --store {store}",
         ]
     next_date = document.scored_day + dt.timedelta(days=1)
     return [
         "Next steps:",
+        *([] if is_promoted else [promote]),
         f"  {program_path} bundles list",
         f"  {program_path} score --date {document.scored_day}",
         f"  {program_path} monitor --date {next_date}",

@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from preptime.domain.time_units import MINUTES, TimeUnit, convert_minutes
+from preptime.errors import DataError, PermanentDataError
 from preptime.formatting import escape_controls, escape_surrogates, format_count
 from preptime.redaction import redact_text
 from preptime.signals import TERMINATED
@@ -62,6 +63,11 @@ STAGE_COLUMN_WIDTH = 30
 """Width, in columns, of the stage before its progress bar. The whole line fits in 80 columns."""
 
 P = ParamSpec("P")
+
+
+def refusal_status(error: DataError) -> int:
+    """Return the exit status of refused data."""
+    return PERMANENTLY_REFUSED if isinstance(error, PermanentDataError) else REFUSED_OR_ALERT
 
 
 class Output:

@@ -10,6 +10,7 @@ import msgspec
 
 from preptime.cli import options
 from preptime.cli.output import Output, with_output
+from preptime.errors import UsageError
 from preptime.formatting import format_count
 
 
@@ -48,6 +49,11 @@ def list_results(output: Output, results: str) -> None:
     from preptime.sources.results import ResultsFolder
 
     daily_results = ResultsFolder(Path(results))
+    if not daily_results.root.is_dir():
+        raise UsageError(
+            f"The folder {results} of the results doesn't exist.",
+            "Correct --results or PREPTIME_RESULTS. The first daily job creates the folder.",
+        )
     days = [ResultsDay(day, daily_results.files(day)) for day in daily_results.days()]
     output.finish(
         ResultsListDocument(days),

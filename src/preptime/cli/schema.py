@@ -17,6 +17,8 @@ from preptime.formatting import format_count
 from preptime.redaction import redact_address
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import polars as pl
 
     from preptime.schema.proposal import Proposal, Question
@@ -129,7 +131,7 @@ def infer(
         unused=proposal.unused,
         audit=None if report is None else msgspec.to_builtins(report),
     )
-    output.finish(document, *_infer_text(document, audited, report, time_zone))
+    output.finish(document, *_infer_text(document, audited, report, proposal.questions, time_zone))
     if not proposal.is_usable:
         click.get_current_context().exit(REFUSED_OR_ALERT)
 
@@ -182,7 +184,11 @@ def _time_zone(text: str) -> str:
 
 
 def _infer_text(
-    document: SchemaInferDocument, audited: AuditedOrders | None, report: CheckReport | None, time_zone: str
+    document: SchemaInferDocument,
+    audited: AuditedOrders | None,
+    report: CheckReport | None,
+    questions: Sequence[Question],
+    time_zone: str,
 ) -> list[str | Table]:
     from preptime.validation.audit_report import render_text
 
@@ -192,7 +198,13 @@ def _infer_text(
     parts += [f"Unused column {name}: {reason}." for name, reason in document.unused.items()]
     if audited is not None and report is not None:
         parts += ["", _mapped_rows(audited), "", *render_text(report).split("\n"), ""]
-    parts += [_open_line_text(line, time_zone) for line in document.open]
+    force = "" if document.out is None else " --force"
+    parts += [_open_line_text(line, time_zone, force) for line in document.open]
+    if any(question.name == "naive_times" for question in questions):
+        parts.append(
+            f"To decide all times without an offset, run the command again with --times local{force} or "
+            f"--times UTC{force}."
+        )
     if audited is not None and not {"order_ready_at", "prep_time_seconds"} & {*audited.schema.orders}:
         parts.append(
             "No column is a ready time or a preparation time, so the schema is for scoring only. For training, add "
@@ -203,13 +215,13 @@ def _infer_text(
     return parts
 
 
-def _open_line_text(line: OpenLine, time_zone: str) -> str:
-    """Return which line to add, for a line that isn't decided."""
+def _open_line_text(line: OpenLine, time_zone: str, force: str) -> str:
+    """Return which line to add, for a line that isn't decided. `force` is the option that overwrites the file."""
     use = "needs" if line.required else "doesn't use"
     if line.key == "time_zone" and not time_zone:
         return (
-            "The schema needs the time zone of the restaurants: run the command again with --time-zone ZONE, or add "
-            'the line time_zone = "ZONE" to [restaurants]. ZONE is an IANA name, such as Europe/London.'
+            f"The schema needs the time zone of the restaurants: run the command again with --time-zone ZONE{force}, "
+            'or add the line time_zone = "ZONE" to [restaurants]. ZONE is an IANA name, such as Europe/London.'
         )
     readings = " or: ".join(line.readings)
     problem = f"The schema {use} {line.key}, which has several readings."
@@ -261,6 +273,7 @@ def show(output: Output, bundle: str | None, store: str, schema: str | None) -> 
     if bundle is None:
         shown, origin = find_schema(schema or "")
     else:
-        shown, origin = Store.open(store).read_manifest(bundle).schema, f"bundle {bundle} in {redact_address(store)}"
+        manifest = Store.open(store).existing().read_manifest(bundle)
+        shown, origin = manifest.schema, f"bundle {bundle} in {redact_address(store)}"
     text = schema_to_toml(shown)
     output.finish(SchemaShowDocument(text, origin), f"# Schema: {origin}", *text.rstrip("\n").split("\n"))

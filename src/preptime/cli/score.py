@@ -139,14 +139,16 @@ def default_output(input_path: str) -> Path:
         >>> default_output("exports/orders.csv").name
         'orders.predictions.csv'
     """
+    from preptime.sources.files import data_files
+
     path = Path(input_path)
     is_glob = any(character in input_path for character in "*?[") and not path.exists()
     if "://" in input_path or is_glob:
         raise UsageError(
             f"There is no default output for the input {redact_address(input_path)}.", "Use --out predictions.parquet."
         )
-    names = [path.name] if not path.is_dir() else sorted(part.name for part in path.iterdir())
-    suffix = ".parquet" if any(name.lower().endswith(".parquet") for name in names) else ".csv"
+    files = [file for file in data_files(path) if file.stat().st_size > 0] if path.is_dir() else [path]
+    suffix = ".parquet" if any(file.name.lower().endswith(".parquet") for file in files) else ".csv"
     name = path.name.removesuffix(".gz")
     stem = path.resolve().name if path.is_dir() else name.removesuffix(Path(name).suffix) or name
     return (path.resolve().parent if path.is_dir() else path.parent) / f"{stem}.predictions{suffix}"
@@ -168,7 +170,7 @@ def _score_file(
     from preptime.bundle.isolated_check import load_checked
     from preptime.scoring.score_file import score_file
 
-    bundle_store = options.open_store(store)
+    bundle_store = options.open_store(store).existing()
     bundle = load_checked(bundle_store, resolve_bundle_id(bundle_store, bundle_id))
     dataset = inputs.Dataset(input_path, restaurants, bundle.schema, f"the schema of {bundle.manifest.id}")
     restaurant_index = None if restaurants is None else inputs.read_restaurants(dataset)

@@ -126,11 +126,9 @@ def _reason_text(document: TrainDocument, store: str, unit: TimeUnit) -> list[st
         return [convert_minutes(document.reason, unit)]
     reason = document.reason.removesuffix(comparison.summary).strip()
     lines = [*([convert_minutes(reason, unit)] if reason else []), comparison_conclusion(comparison, unit)]
-    if document.outcome in {"kept", "refreshed"} and not comparison.passed:
-        lines.append(
-            f"To promote it without a comparison, use preptime bundles promote {document.bundle} --store {store} "
-            "--reason TEXT."
-        )
+    if document.outcome in {"kept", "refreshed"}:
+        purpose = "To promote it" if comparison.passed else "To promote it without a comparison"
+        lines.append(f"{purpose}, use preptime bundles promote {document.bundle} --store {store} --reason TEXT.")
     return lines
 
 
@@ -145,12 +143,13 @@ def render_text(
         lines += evaluation_text(document.evaluation, unit)
     if document.comparison is not None:
         lines += ["", comparison_table(document.comparison, unit)]
+    no_champion = f"There was no champion as of {document.date}."
     outcomes = {
         "promoted": f"{document.bundle} is the new champion of {store}.",
         "refreshed": f"{document.bundle} is stored but not promoted. {document.champion} has the champion's models "
         "and updated history.",
         "kept": f"{document.bundle} is stored in {store} but not promoted. "
-        + (f"The champion is {document.champion}." if document.champion else "There was no champion."),
+        + (f"The champion is {document.champion}." if document.champion else no_champion),
         "unchanged": f"{document.bundle} is already the champion of {store}.",
     }
     lines += ["", outcomes[document.outcome], *_reason_text(document, store, unit), *document.data_gate.notes]

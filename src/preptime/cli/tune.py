@@ -158,16 +158,17 @@ def write_result(
     from preptime.schema.toml_edit import write_parameters
 
     best, section = document.best, f"[models.{document.model}]"
+    unwritten = f"{out} is unchanged" if out.exists() else f"{out} wasn't created"
     if out == schema_file and best.parameters.items() <= present.items():
         return None, f"{section} of {out} already has the best hyperparameters."
     if best.parameters == document.start.parameters:
-        return None, f"No trial is better than the hyperparameters at the start, so {out} is unchanged."
+        return None, f"No trial is better than the hyperparameters at the start, so {unwritten}."
     if write == "never":
-        return None, f"{out} is unchanged (--write never)."
+        return None, f"{unwritten} (--write never)."
     if write == "better" and not document.is_better:
         return None, (
-            f"The difference isn't significant, so {out} is unchanged. To write the hyperparameters with the lowest "
-            "loss, add --write lowest."
+            f"The difference isn't significant, so {unwritten}. To write the hyperparameters with the lowest loss, "
+            "add --write lowest."
         )
     complete = format_count(len(document.trials), "trial")
     note = f"{document.first_day} to {document.last_day}, {complete}"
@@ -254,10 +255,9 @@ def _difference_text(document: TuneDocument) -> str:
     if document.best.number == document.start.number:
         return "The hyperparameters at the start have the lowest loss."
     name = "mean pinball loss" if document.objective == "pinball" else "MAE"
-    error = "" if loss.standard_error is None else f", standard error {loss.standard_error:.1f} s"
     text = (
         f"Trial {document.best.number} has a {name} of {loss.mae:.1f} s compared with {loss.reference_mae:.1f} s of "
-        f"the hyperparameters at the start ({loss.difference:+.1f} s{error}, paired by day)."
+        f"the hyperparameters at the start ({loss.difference:+.1f} s, {loss.uncertainty}, paired by day)."
     )
     if document.objective == "pinball":
         text += f" The MAE of p50 changes by {mae.difference:+.1f} s."

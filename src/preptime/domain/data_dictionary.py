@@ -36,6 +36,8 @@ READER_COLUMNS = (ROW_COLUMN, FILE_COLUMN, SURPLUS_COLUMN)
 BUILT_IN_ORIGIN = "the built-in schema of the take-home files"
 """Where a schema comes from if there is no file."""
 
+_BUILT_IN_NAMES = {"order_value": "order_value_gbp"}
+"""The names in the files of the built-in schema that aren't the canonical ones."""
 _MAX_NAME_CHARACTERS = 60
 """Longer column names are cut in messages."""
 _ALL_USE_CASES: frozenset[UseCase] = frozenset({"scoring", "training"})
@@ -53,6 +55,12 @@ class Column:
     minimum: float | None = None
     maximum: float | None = None
     required_for: frozenset[UseCase] = frozenset()
+    """In the built-in schema. Another schema can leave some columns out."""
+
+    @property
+    def built_in_name(self) -> str:
+        """The column's name in the files of the built-in schema."""
+        return _BUILT_IN_NAMES.get(self.name, self.name)
 
     @property
     def expected_text(self) -> str:
@@ -244,7 +252,9 @@ def _missing_columns_hint(missing: Mapping[str, str], similar: Mapping[str, str 
         lines = "; ".join(f'{name} = "{_cut(similar[name] or "…")}"' for name in missing)
         return f"In {origin}, name the existing columns: {lines}. Or add {pronoun} to the data."
     closest = "; ".join(
-        f"{_cut(column)!r} is the closest to {name}" for name, column in similar.items() if column is not None
+        f"{_cut(column)!r} is the closest to {_cut(missing[name])}"
+        for name, column in similar.items()
+        if column is not None
     )
     action = f"Rename or add {pronoun}{': ' + closest if closest else ''}."
     if origin == BUILT_IN_ORIGIN:
@@ -280,6 +290,9 @@ def _letters_and_digits(name: str) -> str:
     return "".join(character for character in name.casefold() if character.isalnum())
 
 
+_PAGE_HEADER = "| Column | Built-in name | Type | Unit | Range | Required for | Meaning | Example |"
+
+
 def render_markdown() -> str:
     """Return the page `docs/data-dictionary.md`."""
     lines = [
@@ -287,15 +300,20 @@ def render_markdown() -> str:
         "",
         "<!-- Generated from src/preptime/domain/data_dictionary.py. Edit that file instead. -->",
         "",
+        "Files of the built-in schema have the built-in names, and need the required columns. A [schema](schema.md) of",
+        "your own maps your columns to the names in the first column. It can leave out `order_value`,",
+        "`number_of_items`, and all columns of restaurants except `restaurant_id`. Then they aren't required, but",
+        "restaurants need a country or a time zone.",
+        "",
         "Columns that aren't listed here are copied to the output unchanged.",
     ]
     for table, columns in DATA_DICTIONARY.items():
-        lines += ["", f"## {table}", "", "| Column | Type | Unit | Range | Required for | Meaning | Example |"]
-        lines += ["|---|---|---|---|---|---|---|"]
+        lines += ["", f"## {table}", "", _PAGE_HEADER, "|---|---|---|---|---|---|---|---|"]
         for column in columns:
             required_for = ", ".join(sorted(column.required_for)) or "optional"
             cells = (
                 f"`{column.name}`",
+                f"`{column.built_in_name}`",
                 column.data_type,
                 column.unit,
                 column.range_text,

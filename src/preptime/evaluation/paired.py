@@ -50,9 +50,14 @@ class PairedDifference(msgspec.Struct, frozen=True):
         return self.standard_error is not None and self.counted_days >= MIN_EFFECTIVE_DAYS
 
     @property
+    def day_limit(self) -> float:
+        """The difference, in seconds, above which an error is significantly lower or higher, from at least two days."""
+        return self._margin(self.standard_error, self.counted_days)
+
+    @property
     def is_better(self) -> bool:
         """Whether the error is significantly lower than that of the reference."""
-        return self.has_enough_days and -self.difference > self._margin(self.standard_error, self.counted_days)
+        return self.has_enough_days and -self.difference > self.day_limit
 
     @property
     def is_worse(self) -> bool:
@@ -61,8 +66,17 @@ class PairedDifference(msgspec.Struct, frozen=True):
         With too few days, orders count as independent, so that a much higher error isn't accepted for lack of days.
         """
         if self.has_enough_days:
-            return self.difference > self._margin(self.standard_error, self.counted_days)
+            return self.difference > self.day_limit
         return self.difference > self._margin(self.order_standard_error, self.orders)
+
+    @property
+    def uncertainty(self) -> str:
+        """The standard error and the limit, as text. With too few days, the standard error over orders."""
+        if self.has_enough_days:
+            return f"standard error {self.standard_error:.1f} s, significant from {self.day_limit:.1f} s"
+        days = "one day" if self.days == 1 else f"{self.counted_days:.1f} effective days"
+        over_orders = "" if self.order_standard_error is None else f", over orders {self.order_standard_error:.1f} s"
+        return f"no standard error for {days}{over_orders}"
 
     @staticmethod
     def _margin(standard_error: float | None, observations: float) -> float:

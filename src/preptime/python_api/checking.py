@@ -17,7 +17,9 @@ from preptime.python_api.progress_bars import Progress, progress_bars
 from preptime.validation.audit import AuditedOrders
 from preptime.validation.audit_report import (
     REJECT_COLUMNS,
+    ROWS_FROM_0,
     CheckReport,
+    count_rows_from_0,
     describe_usable,
     iter_rejects,
     rejected_rows,
@@ -57,7 +59,7 @@ class CheckResult:
         self, report: CheckReport, text: str, audited: AuditedOrders, orders: RowsInput, kind: FrameKind
     ) -> None:
         self.report = report
-        """All values, as in the output of `preptime check --json`."""
+        """All values, as in the output of `preptime check --json`. Rows of a data frame are positions, from 0."""
         self._text = text
         self._audited = audited
         self._orders = orders
@@ -92,7 +94,10 @@ class CheckResult:
 
     @property
     def examples(self) -> Any:
-        """Some cells with a reason, as a frame: row (from 1), column, value, and expected content."""
+        """Some cells with a reason, as a frame: row, column, value, and expected content.
+
+        In a frame, a row is the position, from 0. Rows of a location count from 1.
+        """
         fields = ("reason", "file", "row", "column", "value", "expected")
         rows = [msgspec.structs.asdict(example) | {"reason": str(example.reason)} for example in self.report.examples]
         return from_polars(pl.DataFrame(rows, schema=list(fields), infer_schema_length=None), self._kind)
@@ -152,6 +157,9 @@ def check(
     check_choice("use_case", use_case, get_args(UseCase))
     dataset = Dataset.from_inputs(orders, restaurants, schema)
     with progress_bars(progress) as report_progress:
-        audited, report = check_dataset(dataset, use_case, report_progress)
-    text = "\n".join([render_text(report), "", *describe_usable(report, use_case, audited.schema)])
+        audited, found = check_dataset(dataset, use_case, report_progress)
+    has_rows = restaurants is not None and not is_location(restaurants)
+    report = count_rows_from_0(found, orders=not is_location(orders), restaurants=has_rows)
+    note = [] if report == found else [ROWS_FROM_0]
+    text = "\n".join([render_text(report), "", *note, *describe_usable(report, use_case, audited.schema)])
     return CheckResult(report, text, audited, orders, kind_of(orders))

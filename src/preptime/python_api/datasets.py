@@ -93,10 +93,14 @@ class Dataset:
 
     def open_orders(self) -> DataSource:
         """Open the orders. Raises `DataError` if they lack a column that every use needs."""
+        from preptime.schema.toml_file import assumed_origin
         from preptime.scoring.score_file import require_scoring_columns
 
         source = _open(self.orders, self.schema, "the data frame of orders")
-        require_scoring_columns(source, self.origin)
+        # A schema file without [orders] has the built-in columns, so it has no line to change.
+        is_file = self.origin.endswith(".toml")
+        origin = assumed_origin(self.schema) if is_file and self.schema.has_take_home_orders else self.origin
+        require_scoring_columns(source, origin)
         return source
 
     def audit_restaurants(self, orders: DataSource | None = None) -> RestaurantAudit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from preptime.errors import UsageError
+from preptime.errors import UsageError, install_hint
 
 EXTRA_BY_PACKAGE = {
     "polars": "batch",
@@ -43,5 +43,5 @@ def missing_extra_error(error: ModuleNotFoundError, subject: str, at_least: str 
         extra = at_least
     return UsageError(
         f"{subject} needs the package {package}, which isn't installed.",
-        f"To install it: pip install 'preptime[{extra}]'.",
+        install_hint(extra),
     )

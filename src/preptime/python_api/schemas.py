@@ -25,7 +25,7 @@ from preptime.sources.frames import FrameSource
 from preptime.sources.registry import open_source
 from preptime.sources.sample import Sample, read_sample
 from preptime.validation.audit import AuditedOrders, audit_orders, has_labels
-from preptime.validation.audit_report import CheckReport, render_text, summarize_audit
+from preptime.validation.audit_report import ROWS_FROM_0, CheckReport, count_rows_from_0, render_text, summarize_audit
 from preptime.validation.derived_restaurants import derive_restaurants
 from preptime.validation.restaurants import audit_restaurants
 
@@ -51,12 +51,15 @@ class SchemaProposal:
         'store'
     """
 
-    def __init__(self, proposal: Proposal, text: str, sample: Sample, restaurants: pl.DataFrame | None) -> None:
+    def __init__(
+        self, proposal: Proposal, text: str, sample: Sample, restaurants: pl.DataFrame | None, *, is_frame: bool
+    ) -> None:
         self.text = text
         """The schema as TOML. Lines with several readings are commented out with `#? `."""
         self._proposal = proposal
         self._sample = sample
         self._restaurants = restaurants
+        self._is_frame = is_frame
 
     @property
     def is_usable(self) -> bool:
@@ -80,8 +83,10 @@ class SchemaProposal:
 
     @cached_property
     def check(self) -> CheckReport | None:
-        """The validation of the sample with the schema. None if the schema can't be used."""
-        return audit_sample(self._sample, self._restaurants, self.schema)[1] if self.is_usable else None
+        """The validation of the sample with the schema. None if the schema can't be used. Frames have rows from 0."""
+        if not self.is_usable:
+            return None
+        return count_rows_from_0(audit_sample(self._sample, self._restaurants, self.schema)[1], orders=self._is_frame)
 
     def save(self, path: str | os.PathLike[str] = SCHEMA_FILE, *, overwrite: bool = False) -> None:
         """Write the schema to a TOML file. The commands use `schema.toml` in the working directory.
@@ -101,6 +106,7 @@ class SchemaProposal:
         parts = [self.text.rstrip()]
         if self.check is not None:
             parts += ["", render_text(self.check)]
+            parts += [ROWS_FROM_0] if self._is_frame and self.check.examples else []
         parts += [_question_text(question) for question in self.questions]
         return "\n".join(parts)
 
@@ -146,7 +152,8 @@ def infer_schema(
     restaurant_rows = open_source(places).frame() if isinstance(places, str) else places
     proposal = propose(sample.frame, restaurant_rows, time_zone=time_zone, answers=known_answers)
     name = location if isinstance(location, str) else "a data frame"
-    return SchemaProposal(proposal, proposal.to_toml(proposal_title(name, sample)), sample, restaurant_rows)
+    text = proposal.to_toml(proposal_title(name, sample))
+    return SchemaProposal(proposal, text, sample, restaurant_rows, is_frame=not isinstance(location, str))
 
 
 def _check_answers(answers: Mapping[str, str]) -> None:

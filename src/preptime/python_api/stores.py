@@ -64,11 +64,11 @@ class BundleStore:
             The bundle.
 
         Raises:
-            UsageError: There is no such bundle.
+            UsageError: There is no such bundle, or the store's folder doesn't exist.
             BundleVerificationError: The bundle is damaged, or this release can't use it.
         """
         check_type("bundle_id", bundle_id, str, "the ID of a bundle")
-        return LoadedBundle(load_checked(self.core, bundle_id), self.kind, self.core)
+        return LoadedBundle(load_checked(self.core.existing(), bundle_id), self.kind, self.core)
 
     def bundles(self) -> Any:
         """Return the bundles, oldest date first, as a frame with their dates, models, and mean errors in seconds."""

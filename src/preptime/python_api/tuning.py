@@ -69,10 +69,9 @@ class TuningResult:
 
     def __repr__(self) -> str:
         loss = self.document.loss_difference
-        error = "" if loss.standard_error is None else f", standard error {loss.standard_error:.1f} s"
         return (
             f"{self.document.model}: loss {loss.mae:.1f} s with {self.parameters}, {loss.reference_mae:.1f} s at the "
-            f"start ({loss.difference:+.1f} s{error})"
+            f"start ({loss.difference:+.1f} s, {loss.uncertainty})"
         )
 
 

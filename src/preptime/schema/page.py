@@ -70,12 +70,14 @@ make demo ORDERS=orders.csv
 ```
 
 Every command uses `schema.toml` in the working directory. `--schema FILE` takes precedence, then the variable
-`PREPTIME_SCHEMA`. Without any, the schema is the built-in one, with the columns of the
+`PREPTIME_SCHEMA`. Without any, the schema is the built-in one, with the built-in names of the
 [data dictionary](data-dictionary.md). A bundle contains its schema, so scoring and serving need no file.
 `preptime schema show` prints the schema in use and where it's from.
 
-The acknowledgement time and the restaurant are required. Training also needs a ready time or a duration. Order value
-and number of items are optional. Without them, models are trained without their features."""
+Every section is optional. A schema without `[orders]` has the built-in columns of orders, so a file with only
+`[restaurants]`, `[source]`, or `[features]` adds to the built-in schema. A schema with `[orders]` has only the columns
+that it names. The acknowledgement time and the restaurant are then required. Training also needs a ready time or a
+duration. Order value and number of items are optional. Without them, models are trained without their features."""
 
 _RULES = (
     (
@@ -150,8 +152,8 @@ _MODELS = """\
 ## [models]
 
 Custom models, and hyperparameters of models, for training. A value is the file and class of a
-[custom model](custom-models.md), or a table with hyperparameters and, for a custom model, `class`. A schema with only
-this section has the built-in columns. A bundle doesn't contain this section.
+[custom model](custom-models.md), or a table with hyperparameters and, for a custom model, `class`. A bundle doesn't
+contain this section.
 
 ```toml
 [models]
@@ -176,10 +178,16 @@ _QUESTIONS = (
     ("dates such as `25/12/2015`", '`format = "%d/%m/%Y %H:%M"`. If no day is above 12, you\'re asked.'),
     ("times such as `06/01/2015 02:34 AM`", '`format = "%m/%d/%Y %I:%M %p"`'),
     ("values such as `£15.10`", '`currency = "GBP"` for the order value. In other columns, remove the currency.'),
-    ("semicolons and decimal commas", 'The delimiter of each file is detected. `[source] decimal = ","` is proposed.'),
+    (
+        "semicolons and decimal commas",
+        'The delimiter of each file is detected. `[source] decimal = ","` is proposed, also by `preptime check`.',
+    ),
     ("identifiers such as `R-1023`, UUIDs", "They need no option. Identifiers are text, and `007` isn't `7`."),
     ("label in minutes", '`prep_time = { column = "prep_minutes", unit = "min" }`'),
-    ("no file of restaurants", "Use `--time-zone`. Restaurants are derived from the orders."),
+    (
+        "no file of restaurants",
+        "Use `--time-zone`, or set `time_zone` in `[restaurants]`. Restaurants are derived from the orders.",
+    ),
     ("a country with several time zones", "Use `--time-zone`, or add a column `time_zone` to the restaurants."),
     (
         "times in UTC without an offset",

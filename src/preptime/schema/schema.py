@@ -312,9 +312,7 @@ def _expected_time(declaration: Column, timestamp_format: TimestampFormat) -> st
 
 TAKE_HOME_SCHEMA = Schema(
     orders={
-        column.name: OrderColumn(column=column.name)
-        if column.name != "order_value"
-        else OrderColumn(column="order_value_gbp", currency="GBP")
+        column.name: OrderColumn(column=column.built_in_name, currency="GBP" if column.name == "order_value" else "")
         for column in ORDERS_DICTIONARY
     },
 )

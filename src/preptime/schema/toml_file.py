@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-import msgspec
-
 from preptime.domain.cells import THOUSANDS_MARKS
 from preptime.domain.data_dictionary import BUILT_IN_ORIGIN, OUTCOME_COLUMNS, TARGET
 from preptime.domain.time_zones import load_time_zone, resolve_time_zone
@@ -156,22 +154,20 @@ class _Reader:
 
     def read(self, document: Mapping[str, object]) -> Schema:
         self._check_keys(document, SECTIONS, ())
-        models = self._read_models(self._table(document, ("models",)))
-        if document.keys() == {"models"}:  # the data is that of the built-in schema
-            return msgspec.structs.replace(TAKE_HOME_SCHEMA, models=models)
         schema = Schema(
-            orders=self._read_orders(self._table(document, ("orders",))),
+            orders=self._read_orders(document) if "orders" in document else TAKE_HOME_SCHEMA.orders,
             restaurants=self._read_restaurants(self._table(document, ("restaurants",))),
             features=self._read_features(self._table(document, ("features",))),
             ratios=self._read_ratios(self._table(document, ("ratios",)), self._table(document, ("features",))),
             source=self._read_source(self._table(document, ("source",))),
             target=self._read_target(self._table(document, ("target",))),
-            models=models,
+            models=self._read_models(self._table(document, ("models",))),
         )
         self._check_contradictions(schema)
         return schema
 
-    def _read_orders(self, table: Mapping[str, object]) -> dict[str, OrderColumn]:
+    def _read_orders(self, document: Mapping[str, object]) -> dict[str, OrderColumn]:
+        table = self._table(document, ("orders",))
         keys = [PREP_TIME if name == TARGET else name for name in ORDER_NAMES]
         self._check_keys(table, keys, ("orders",))
         read = {}

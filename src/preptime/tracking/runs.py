@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from preptime.errors import install_hint
 from preptime.formatting import shorten
 from preptime.redaction import redact_address, redact_text, remember_secrets
 
@@ -187,10 +188,7 @@ def _attempt(settings: TrackingSettings, action: Callable[[], None]) -> None:
 
 def _warning_text(error: Exception, uri: str) -> str:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == "mlflow":
-        return (
-            "MLFLOW_TRACKING_URI is set, but mlflow isn't installed, so nothing is logged. To install it: "
-            "pip install 'preptime[mlflow]'."
-        )
+        return f"MLFLOW_TRACKING_URI is set, but mlflow isn't installed, so nothing is logged. {install_hint('mlflow')}"
     facts = shorten(" ".join(redact_text(str(error)).split()) or type(error).__name__, _MAX_SHOWN_ERROR).rstrip(".")
     return (
         f"Not everything was logged to MLflow at {redact_address(uri)}: {facts}. The result of the command is "

@@ -22,6 +22,7 @@ from preptime.formatting import escape_controls, format_count
 from preptime.schema.schema import Schema
 from preptime.validation.audit import REJECT_SURPLUS, AuditedOrders
 from preptime.validation.cell_text import cells_as_text
+from preptime.validation.gate_checks import describe_number_marks
 from preptime.validation.label_checks import describe_wrong_labels
 from preptime.validation.restaurants import RestaurantAudit, RestaurantFinding, describe_restaurants
 from preptime.validation.row_checks import Finding
@@ -30,6 +31,7 @@ from preptime.validation.similar_ids import SimilarIds, describe_similar_ids, fi
 EXAMPLES_PER_REASON = 3
 REJECT_COLUMNS = ("reject_file", "reject_row", "reject_reasons", "reject_expected", REJECT_SURPLUS)
 """The columns that a file of rejected rows has in addition to the rows' own columns."""
+ROWS_FROM_0 = "Rows of data frames are counted from 0."
 _MAX_VALUE_CHARACTERS = 60
 _CHUNK_ROWS = 100_000
 
@@ -51,7 +53,7 @@ class FindingExample(msgspec.Struct, frozen=True):
     reason: ValidationReason
     file: str
     row: int
-    """Counted from 1, without the header."""
+    """Counted from 1, without the header. In a data frame (`count_rows_from_0`), from 0."""
     column: str
     value: str | None
     expected: str
@@ -87,6 +89,8 @@ class CheckReport(msgspec.Struct, frozen=True):
     """Restaurant identifiers that a spreadsheet would treat as one. No order is excluded because of them."""
     wrong_labels: tuple[str, ...] = ()
     """Why training refuses the labels, such as a wrong unit, with the default thresholds of the data gate."""
+    number_marks: str = ""
+    """The lines of the schema with which numbers can be read, such as a decimal comma. Empty if there is nothing."""
 
 
 def summarize_audit(
@@ -123,6 +127,7 @@ def summarize_audit(
         checked_for=checked_for,
         passed=any(bool(audited.usable_for(purpose).any()) for purpose in checked_for),
         wrong_labels=describe_wrong_labels(audited) if Purpose.FITTING in {*checked_for} & {*audited.purposes} else (),
+        number_marks=describe_number_marks(audited),
         **({} if restaurants is None else _restaurant_results(audited, restaurants)),
     )
 
@@ -138,6 +143,19 @@ def _restaurant_results(audited: AuditedOrders, restaurants: RestaurantAudit) ->
     }
 
 
+def count_rows_from_0(report: CheckReport, *, orders: bool, restaurants: bool = False) -> CheckReport:
+    """Return a report whose rows of orders, or of restaurants, are positions in a data frame: from 0 instead of 1."""
+    examples, findings = report.examples, report.restaurant_findings
+    if orders:
+        examples = tuple(msgspec.structs.replace(example, row=example.row - 1) for example in examples)
+    if restaurants:
+        findings = tuple(
+            finding if finding.row is None else msgspec.structs.replace(finding, row=finding.row - 1)
+            for finding in findings
+        )
+    return msgspec.structs.replace(report, examples=examples, restaurant_findings=findings)
+
+
 def render_text(report: CheckReport) -> str:
     """Return the report as text for a terminal."""
     days = f", {report.first_day} to {report.last_day}" if report.first_day else ""
@@ -147,6 +165,7 @@ def render_text(report: CheckReport) -> str:
     lines += describe_restaurants(report.restaurants_left_out, report.restaurant_findings, report.restaurant_notes)
     lines += describe_similar_ids(report.similar_ids)
     lines += [f"Training refuses the labels. {message}" for message in report.wrong_labels]
+    lines += [report.number_marks] if report.number_marks else []
     for count in report.reasons:
         use = f"excluded from {', '.join(count.excluded_from)}" if count.excluded_from else "used for everything"
         orders = f"{format_count(count.rows, 'order')} ({count.share:.2%})"

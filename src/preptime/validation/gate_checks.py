@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import msgspec
 import numpy as np
+import polars as pl
 
+from preptime.domain.cells import THOUSANDS_MARKS, NumberFormat
+from preptime.domain.validation_reasons import ValidationReason
 from preptime.formatting import format_count
 from preptime.schema.schema import Schema
+from preptime.schema.toml_text import toml_value
 from preptime.validation.audit import AuditedOrders
 from preptime.validation.daily_baselines import SHARE_TOLERANCE, count_noise, usual_for_weekday
 from preptime.validation.data_gate import GateCheck, GateResult, GateThresholds, round_up, share_check
 from preptime.validation.label_checks import check_labels, check_share_rise
 from preptime.validation.label_counts import LabelCounts, day_date, day_number, day_text
 from preptime.validation.order_counts import OrderCounts
+from preptime.validation.parsing import parse_floats
 
 FULL_WINDOW_DAYS = 14
 """From this number of days, the gate has seven days instead of three (decision 7), and every weekday occurs twice."""
+_MAX_CELLS = 10_000
+"""Cells of a column of numbers that are read with other marks. A column has one format."""
+_MIN_READABLE = 0.95
+"""Share of the cells of a column that the right marks read. The inference of a schema requires it, too."""
+_NUMBER_REASONS = (ValidationReason.UNPARSABLE_NUMBER, ValidationReason.INVALID_FEATURE)
 NOISE_SIGMAS = 2.0
 """A count is low only if it's this many standard deviations below the minimum. Monitoring allows four, because it also
 tests every city every day."""
@@ -44,7 +56,7 @@ def evaluate_gate(audited: AuditedOrders, as_of: dt.date, thresholds: GateThresh
         ),
         _check_freshness(counts, as_of, thresholds),
         _check_volume(counts, as_of, thresholds),
-        *_check_orders(orders, as_of, thresholds),
+        *_check_orders(orders, as_of, thresholds, describe_number_marks(audited)),
         *check_labels(LabelCounts.from_audited(audited, as_of), thresholds, audited.schema),
     )
     return GateResult(str(as_of), all(check.passed for check in checks), checks, _notes(orders))
@@ -81,8 +93,13 @@ def evaluate_history(
     return GateResult(str(as_of), all(check.passed for check in checks), checks, ())
 
 
-def _check_orders(orders: OrderCounts, as_of: dt.date, thresholds: GateThresholds) -> tuple[GateCheck, ...]:
-    """Check the last evening, and the shares of orders of unknown restaurants, unusable orders, and open orders."""
+def _check_orders(
+    orders: OrderCounts, as_of: dt.date, thresholds: GateThresholds, number_marks: str = ""
+) -> tuple[GateCheck, ...]:
+    """Check the last evening, and the shares of orders of unknown restaurants, unusable orders, and open orders.
+
+    `number_marks` says how numbers of unusable orders can be read (`describe_number_marks`).
+    """
     return (
         _check_last_evening(orders, thresholds),
         share_check(
@@ -92,7 +109,7 @@ def _check_orders(orders: OrderCounts, as_of: dt.date, thresholds: GateThreshold
             thresholds.max_unknown_restaurant_share,
             "orders are of restaurants that aren't in the restaurants file",
         ),
-        _check_unusable(orders, thresholds),
+        _check_unusable(orders, thresholds, number_marks),
         *_check_open(orders, as_of, thresholds),
     )
 
@@ -105,16 +122,22 @@ def _with_training(check: GateCheck) -> GateCheck:
     return msgspec.structs.replace(check, remedy=remedy)
 
 
-def _check_unusable(orders: OrderCounts, thresholds: GateThresholds) -> GateCheck:
+def _check_unusable(orders: OrderCounts, thresholds: GateThresholds, remedy: str) -> GateCheck:
     """Compare the share of unusable orders with its maximum. Open orders count neither as usable nor as unusable."""
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in orders.reason_counts.items())
-    return share_check(
+    check = share_check(
         "unusable_orders",
         orders.unusable,
         orders.usable + orders.unusable,
         thresholds.max_unusable_share,
         f"orders can't be used for fitting{f' ({reasons})' if reasons else ''}",
     )
+    return msgspec.structs.replace(_without_option_for_all(check), remedy="" if check.passed else remedy)
+
+
+def _without_option_for_all(check: GateCheck) -> GateCheck:
+    """Remove the option that accepts a share of all orders, because no order would be left."""
+    return msgspec.structs.replace(check, accepted_by=None) if check.value >= 1 else check
 
 
 def _check_open(orders: OrderCounts, as_of: dt.date, thresholds: GateThresholds) -> tuple[GateCheck, GateCheck]:
@@ -124,12 +147,14 @@ def _check_open(orders: OrderCounts, as_of: dt.date, thresholds: GateThresholds)
     arrive late, the latest day has more open orders than the days before, so this share can rise by the maximum.
     """
     return (
-        share_check(
-            "open_orders",
-            orders.open_orders,
-            orders.orders,
-            thresholds.max_open_share,
-            f"orders have no label as of {as_of}, so they are open",
+        _without_option_for_all(
+            share_check(
+                "open_orders",
+                orders.open_orders,
+                orders.orders,
+                thresholds.max_open_share,
+                f"orders have no label as of {as_of}, so they are open",
+            )
         ),
         check_share_rise(
             "latest_open_orders",
@@ -270,3 +295,58 @@ def _notes(orders: OrderCounts) -> tuple[str, ...]:
             "training."
         )
     return tuple(notes)
+
+
+def describe_number_marks(audited: AuditedOrders) -> str:
+    """Return the lines of the schema with which almost all numbers of a column can be read, as a sentence.
+
+    It's empty if the marks of the schema read them, or if no other marks do.
+    """
+    source = audited.schema.source
+    lines: dict[str, None] = {}
+    columns = []
+    for name, number_format in _unread_columns(audited):
+        readings = _better_marks(audited.raw[name].head(_MAX_CELLS), number_format)
+        columns += [name] if readings else []
+        for marks in readings:
+            changed = {key: value for key, value in marks.items() if value != getattr(source, key)}
+            lines[" and ".join(f"{key} = {toml_value(value)}" for key, value in changed.items())] = None
+    if not columns:
+        return ""
+    return (
+        f"Numbers of {', '.join(columns)} have other marks than the schema. Set under [source] in schema.toml: "
+        f"{', or '.join(lines)}."
+    )
+
+
+def _unread_columns(audited: AuditedOrders) -> Iterator[tuple[str, NumberFormat]]:
+    """Yield each column of numbers that has unreadable cells, and its format."""
+    schema = audited.schema
+    columns = [schema.column(name) for name in schema.orders]
+    formats = {
+        column.source: column.number_format
+        for column in columns
+        if column.declaration.data_type in {"number", "integer"}
+    }
+    formats |= {feature.column: schema.number_format for feature in schema.order_features if feature.type == "number"}
+    found = {finding.column for finding in audited.findings if finding.reason in _NUMBER_REASONS}
+    yield from ((name, formats[name]) for name in formats if name in found and name in audited.raw.columns)
+
+
+def _better_marks(cells: pl.Series, current: NumberFormat) -> list[dict[str, str]]:
+    """Return the marks that read almost all cells of a column, if the current ones don't: as few marks as possible."""
+    if _readable_share(cells, current) >= _MIN_READABLE:
+        return []
+    found: dict[str, dict[str, str]] = {}
+    for thousands, decimal in itertools.product(THOUSANDS_MARKS, (".", ",")):
+        is_tried = decimal not in found and decimal != thousands
+        other = replace(current, decimal=decimal, thousands=thousands)
+        if is_tried and _readable_share(cells, other) >= _MIN_READABLE:
+            found[decimal] = {"decimal": decimal, "thousands": thousands}
+    return [*found.values()]
+
+
+def _readable_share(cells: pl.Series, number_format: NumberFormat) -> float:
+    parsed = parse_floats(cells, number_format)
+    filled = int(np.count_nonzero(~parsed.missing))
+    return 1.0 - np.count_nonzero(parsed.invalid) / filled if filled else 0.0
