@@ -157,7 +157,7 @@ def test_comparison_table_shows_waiting_costs() -> None:
     orders, day = evaluated_orders(500), dt.date(2015, 6, 17)
     comparison = compare_evaluations(orders, None, bundle_ids=("challenger", None), days=(day, day))
     text = io.StringIO()
-    Console(file=text, width=200).print(comparison_table(comparison, TIME_UNITS["h"]))
+    Console(file=text, width=240).print(comparison_table(comparison, TIME_UNITS["h"]))
     (line,) = [line for line in text.getvalue().splitlines() if "Waiting cost" in line]
     cost = waiting_costs(orders)[1]
     assert f"2:1: {(cost.predicted_quantile or 0) / 3600:.2f} h" in line

@@ -228,7 +228,8 @@ def test_champion_log_shows_reasons_as_text(open_view: OpenView, store_copy: Pat
     assert table_column(at, "no.", having="as-of date") == [2, 1]
     assert "Significantly better than the better baseline" in table_column(at, "rule", having="rule")
     results = [str(result) for result in table_column(at, "result", having="rule")]
-    assert any(re.search(r"\([−+]\d\.\d\d min, standard error \d\.\d\d min\)", result) for result in results)
+    uncertainty = r"\([−+]\d\.\d\d min, standard error \d\.\d\d min, significant from \d\.\d\d min\)"
+    assert any(re.search(uncertainty, result) for result in results)
     assert not any(re.search(r"\d s\b", result) for result in results)
     assert table_column(at, "compared with", having="standard error") == ["the restaurant lookup"]
     (difference,), (standard_error,) = (
