@@ -4,7 +4,8 @@
 
     python -m benchmarks.api.compare --custom-features
 
-The other checkout needs only its source: both run in this environment, on copies of the same store. With
+The other checkout needs only its source: both run in this environment, on copies of the same store. Use `--other-store`
+only for another bundle format: two bundles can have different rates with the same code, up to 30% in batches. With
 `--custom-features`, this checkout serves both sides: the same orders without and with five custom features. Both
 servers run at the same time on one core, and the loads alternate between them, so that other work on the machine
 affects both. Each row has the median over the rounds of the ratio within a round, with the 95% confidence interval of
