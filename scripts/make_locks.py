@@ -1,11 +1,16 @@
-"""Resolve `locks/` and the peers' locks with uv: `python dev.py lock [UV OPTIONS]`. Standard library only."""
+"""Resolve `locks/` and the peers' locks with uv: `python dev.py lock [UV OPTIONS]`. Standard library only.
+
+Then check that each environment can be installed from wheels on every supported platform.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import tomllib
+from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +52,20 @@ COMPILE_OPTIONS = ("--universal", "--python-version", "3.11", "--generate-hashes
 INDEX_OPTIONS = ("--no-emit-index-url", "--no-emit-find-links")
 """Locks contain no index addresses: each machine configures its own index."""
 
+PLATFORMS = (
+    "x86_64-unknown-linux-gnu",
+    "aarch64-unknown-linux-gnu",
+    "aarch64-apple-darwin",
+    "x86_64-pc-windows-msvc",
+)
+"""The supported platforms, in uv's names. A universal lock can contain packages without wheels for some of them."""
+MACOS = "14.0"
+"""The oldest supported macOS: ONNX Runtime has no wheels for older ones."""
+PYTHONS = ("3.11", "3.13")
+"""The oldest and the newest Python that the classifiers of pyproject.toml name."""
+BUILT_LOCKS = ("spark",)
+"""Locks with a package that has no wheel on any platform."""
+
 
 def lock_requests() -> dict[str, tuple[str, ...]]:
     """Return uv's arguments for each lock, by name. `-` means the build requirements on standard input."""
@@ -74,8 +93,28 @@ def lock_requests() -> dict[str, tuple[str, ...]]:
     }
 
 
+def uninstallable(uv: str) -> list[str]:
+    """Return a line for each environment, platform, and Python for which the lock lacks wheels. Installs nothing."""
+    locks = ("run", "dev", *(name for name in TOOL_GROUPS if name not in BUILT_LOCKS))
+    install = (uv, "pip", "install", "--quiet", "--dry-run", "--no-deps", "--require-hashes", "--only-binary", ":all:")
+    lines = []
+    for name, platform, python in product(locks, PLATFORMS, PYTHONS):
+        target = ("--python-platform", platform, "--python-version", python, "--target", "build/no-installation")
+        completed = subprocess.run(
+            [*install, *target, "--requirement", f"locks/{name}.lock"],
+            cwd=ROOT,
+            env=os.environ | {"MACOSX_DEPLOYMENT_TARGET": MACOS},
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        if completed.returncode:
+            lines.append(f"locks/{name}.lock, {platform}, Python {python}: {completed.stderr.strip()}")
+    return lines
+
+
 def main(arguments: list[str]) -> int:
-    """Write every lock, and return 0. Return 1 without uv or if uv can't resolve one."""
+    """Write every lock, and return 0. Return 1 without uv, if uv can't resolve a lock, or if a lock lacks wheels."""
     uv = shutil.which("uv")
     if uv is None:
         print("uv is not on the PATH. To install it, run: pip install uv", file=sys.stderr)
@@ -99,7 +138,11 @@ def main(arguments: list[str]) -> int:
         )
         if completed.returncode:
             return 1
-    return 0
+    print("Checking that every platform has wheels", flush=True)
+    failures = uninstallable(uv)
+    if failures:
+        print(*failures, "Add markers to the requirements in pyproject.toml.", sep="\n", file=sys.stderr)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

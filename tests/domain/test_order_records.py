@@ -152,7 +152,7 @@ def test_generator_of_orders_is_read_once() -> None:
         (Decimal("NaN"), None),
         (pd.NaT, None),
         (pd.NA, None),
-        (np.datetime64("NaT"), None),
+        (np.datetime64("NaT", "s"), None),
         (math.inf, "inf"),
         (-math.inf, "-inf"),
         (Decimal("Infinity"), "inf"),

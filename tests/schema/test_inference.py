@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Sequence
 
 import polars as pl
 import pytest
 
+from preptime.domain.timestamps import check_pattern, compile_pattern
 from preptime.errors import DataError
 from preptime.schema.column_contents import NumberMarks, possible_marks, read_contents, shape_patterns
 from preptime.schema.inference import infer_schema
@@ -60,12 +62,51 @@ def open_lines(proposal: Proposal) -> dict[str, list[str]]:
         "%Y/%m/%d %H:%M",
         "%d %B %Y %H:%M",
         "%b %d, %Y %I:%M%p",
+        "%Y%m%d%H%M%S",
+        "%Y%m%dT%H%M%S",
+        "%a %b %d %Y %H:%M:%S",
     ],
 )
 def test_format_of_times_is_proved_by_the_days(pattern: str) -> None:
     schema = schema_of(infer(orders(pattern)))
     assert schema.orders["order_acknowledged_at"] == OrderColumn(column="created_at", format=pattern)
     assert schema.orders["order_ready_at"] == OrderColumn(column="ready_at", format=pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "end", "hours"),
+    [
+        ("%a, %d %b %Y %H:%M:%S %Z", "GMT", 0),
+        ("%a, %d %b %Y %H:%M:%S %z", "+0100", 1),
+        ("%a %b %d %Y %H:%M:%S GMT%z", "+0100", 1),
+        ("%Y%m%dT%H%M%S%z", "Z", 0),
+        ("%Y%m%d%H%M%S%z", "-0530", -5.5),
+        ("%d/%m/%Y %H:%M %Z", "UTC", 0),
+    ],
+)
+def test_times_with_words_and_offsets_are_instants(pattern: str, end: str, hours: float) -> None:
+    frame = orders(re.sub("%[zZ]", end, pattern))
+    schema = schema_of(infer(frame))
+    assert schema.orders["order_acknowledged_at"] == OrderColumn(column="created_at", format=pattern)
+    reading = read_contents(frame, NumberMarks())["created_at"].times[0]
+    assert reading.is_instant
+    assert reading.times[0] == START - dt.timedelta(hours=hours)
+    assert check_pattern(pattern) is None
+    assert re.match(compile_pattern(pattern), frame["created_at"][0])
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ("2024-03-19 20:58:21 EST", 'order_acknowledged_at = { column = "created_at", format ='),
+        ("45370.87385417", "format the cells as date and time"),
+    ],
+)
+def test_unknown_format_names_the_column_and_the_line(values: str, words: str) -> None:
+    frame = orders().drop("ready_at").with_columns(created_at=pl.lit(values))
+    with pytest.raises(DataError, match=f"Values of created_at, such as '{values}', have no known format") as error:
+        infer(frame)
+    assert words in str(error.value.hint)
 
 
 def test_dates_without_a_day_above_12_are_open() -> None:

@@ -69,15 +69,19 @@ _GROUP_OR_DECIMAL = r"^[+-]?[0-9]{1,3},[0-9]{3}$"
 _PLAIN_NUMBER = r"^-?[0-9]{1,19}(?:\.[0-9]*)?$"
 """A number that can be an epoch. Spreadsheets round longer ones, which then have an exponent."""
 
+_OFFSET = r"(?:Z|(?:UTC|GMT)?(?:[+-][0-9]{2}:?[0-9]{2})?)"
 _MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _SHAPE = re.compile(
+    r"(?P<weekday>(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,? )?"
     rf"(?P<date>[0-9]{{1,4}}(?P<mark>[/.-])[0-9]{{1,2}}(?P=mark)[0-9]{{2,4}}"
     rf"|[0-9]{{1,2}}(?P<day>[ -])(?:{_MONTHS})[a-z]*(?P=day)[0-9]{{4}}|(?:{_MONTHS})[a-z]* [0-9]{{1,2}},? [0-9]{{4}})"
     r"(?P<gap>T|,? )(?P<clock>[0-9]{1,2}:[0-9]{2})(?P<seconds>:[0-9]{2})?(?P<fraction>\.[0-9]+)?"
-    r"(?P<half>[ \u00a0\u202f]?[ap]m)?(?P<offset> ?(?:[+-][0-9]{2}:?[0-9]{2}))?",
+    rf"(?P<half>[ \u00a0\u202f]?[ap]m)?(?P<offset> ?{_OFFSET})?",
     re.IGNORECASE,
 )
 """The parts of a time whose format isn't ISO 8601."""
+_COMPACT_SHAPE = re.compile(rf"[0-9]{{8}}(?P<gap>T?)[0-9]{{6}}(?P<offset>{_OFFSET})")
+"""A time without marks between the numbers, such as the basic format of ISO 8601."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,9 +304,10 @@ def _read_epochs(numbers: pl.Series) -> TimeReading:
 
 
 def _read_pattern(cells: pl.Series, pattern: str) -> TimeReading:
-    has_offset = pattern.endswith("%z")
-    polars_pattern = pattern.replace(".%f", "%.f")
-    times = cells.str.to_datetime(polars_pattern, strict=False, time_unit="us")
+    has_offset = pattern.lower().endswith("%z")
+    polars_pattern = pattern.replace(".%f", "%.f").replace("%Z", "%z")
+    text = cells.str.replace(r"(?:Z|UTC|GMT)$", "+0000") if has_offset else cells
+    times = text.str.to_datetime(polars_pattern, strict=False, time_unit="us")
     return TimeReading(pattern, _in_utc(times), has_offset)
 
 
@@ -318,7 +323,11 @@ def shape_patterns(cell: str) -> tuple[str, ...]:
     Example:
         >>> shape_patterns("06/01/2015 02:34 AM")
         ('%d/%m/%Y %I:%M %p', '%m/%d/%Y %I:%M %p')
+        >>> shape_patterns("Tue, 19 Mar 2024 20:58:21 GMT")
+        ('%a, %d %b %Y %H:%M:%S %Z',)
     """
+    if compact := _COMPACT_SHAPE.fullmatch(cell):
+        return (f"%Y%m%d{compact['gap']}%H%M%S{_offset_pattern(compact['offset'])}",)
     match = _SHAPE.fullmatch(cell)
     if match is None:
         return ()
@@ -326,8 +335,16 @@ def shape_patterns(cell: str) -> tuple[str, ...]:
     clock += (":%S" if match["seconds"] else "") + (".%f" if match["fraction"] else "")
     half = match["half"] or ""
     half = half and f"{' ' * (len(half) - 2)}%p"  # a space in a format also means a no-break space
-    offset = match["offset"].replace(match["offset"].strip(), "%z") if match["offset"] else ""
-    return tuple(f"{date}{match['gap']}{clock}{half}{offset}" for date in _date_patterns(match["date"], match["mark"]))
+    weekday = re.sub("[A-Za-z]+", "%a", match["weekday"] or "")
+    end = f"{match['gap']}{clock}{half}{_offset_pattern(match['offset'] or '')}"
+    return tuple(f"{weekday}{date}{end}" for date in _date_patterns(match["date"], match["mark"]))
+
+
+def _offset_pattern(offset: str) -> str:
+    """Return the directive of an offset, after the text before it. `GMT` before a number is text."""
+    if re.fullmatch(" ?(?:UTC|GMT)", offset):
+        return re.sub("UTC|GMT", "%Z", offset)
+    return re.sub("Z|[+-][0-9:]+", "%z", offset)
 
 
 def _date_patterns(date: str, mark: str | None) -> tuple[str, ...]:

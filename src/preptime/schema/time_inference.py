@@ -91,10 +91,7 @@ def propose_acknowledgement(state: Inference) -> TimeReading:
     """
     timed = state.timed()
     if not timed:
-        raise DataError(
-            f"No column contains times with a date and a clock time. Existing columns: {', '.join(state.contents)}.",
-            "Export the time at which the restaurant accepted each order.",
-        )
+        raise _missing_times(state)
     name = state.best(ORDER_SYNONYMS[_TIME_KEY], timed)
     if name is None:
         text = "Which column is the time when the restaurant accepted the order?"
@@ -105,6 +102,20 @@ def propose_acknowledgement(state: Inference) -> TimeReading:
         return next(iter(timed.values())).times[0]
     state.roles[name] = _TIME_KEY
     return propose_time(state, _TIME_KEY, name)
+
+
+def _missing_times(state: Inference) -> DataError:
+    """Return the error for a file without readable times. It shows the column that has the name of one."""
+    message = f"No column contains times with a date and a clock time. Existing columns: {', '.join(state.contents)}."
+    name = best_name(ORDER_SYNONYMS[_TIME_KEY], [name for name, column in state.contents.items() if column.filled])
+    if name is None:
+        return DataError(message, "Export the time at which the restaurant accepted each order.")
+    column = state.contents[name]
+    message = f"{message} Values of {name}, such as {column.example!r}, have no known format."
+    if column.numbers is not None:
+        return DataError(message, "In a spreadsheet, format the cells as date and time. Then export the file again.")
+    line = f'{_TIME_KEY} = {{ column = "{name}", format = "%Y-%m-%d %H:%M:%S" }}'
+    return DataError(message, f"Write schema.toml yourself, with the directives of your format: {line}.")
 
 
 def propose_time(state: Inference, key: str, name: str) -> TimeReading:
