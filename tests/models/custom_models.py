@@ -5,8 +5,12 @@ Tests name this file in `[models]`, so it's also executed as a user's file.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -177,3 +181,74 @@ class FittedBroken(Fitted):
             weights = np.linspace(0.1, 3.1, self.n_features * 1).astype(np.float32)[:, None]
             return graph([helper.make_node("MatMul", ["x", "w"], ["y"])], self.n_features, {"w": weights}, columns=1)
         return model
+
+
+class ReturnsSelf:
+    """A point model whose fit returns the object itself, as in scikit-learn. The count of fits is one of its object."""
+
+    fits: int = 0
+
+    def fit(self, X: Matrix, y: Vector, *, threads: int, seed: int) -> ReturnsSelf:
+        del threads, seed
+        self.fits += 1
+        self.factor, self.n_features = float(y.mean()) * self.fits, X.shape[1]
+        return self
+
+    def predict(self, X: Matrix) -> NDArray[np.floating]:
+        return Fitted(self.factor, self.n_features).predict(X)
+
+    def to_onnx(self) -> onnx.ModelProto:
+        return Fitted(self.factor, self.n_features).to_onnx()
+
+
+class UnseededSelf(ReturnsSelf):
+    """Draws other random numbers in each fit."""
+
+    def fit(self, X: Matrix, y: Vector, *, threads: int, seed: int) -> ReturnsSelf:
+        return super().fit(X, y + np.random.default_rng().normal(0, 50), threads=threads, seed=seed)
+
+
+class SharedResult(ReturnsSelf):
+    """Keeps its results in the class, and a fit changes the first one."""
+
+    results: ClassVar[list[ReturnsSelf]] = []
+
+    def fit(self, X: Matrix, y: Vector, *, threads: int, seed: int) -> ReturnsSelf:
+        self.results.append(super().fit(X, y, threads=threads, seed=seed))
+        self.results[0].factor += len(self.results) - 1
+        return self
+
+
+class ChangesArrays(Scaled):
+    """Changes the rows and labels that it gets, in fit and in predict."""
+
+    def fit(self, X: Matrix, y: Vector, *, threads: int, seed: int) -> Fitted:
+        fitted = super().fit(X, y, threads=threads, seed=seed)
+        X *= np.float32(0.5)
+        np.clip(y, 300, 1_200, out=y)
+        return FittedChangesArrays(fitted.factor, fitted.n_features)
+
+
+class FittedChangesArrays(Fitted):
+    def predict(self, X: Matrix) -> NDArray[np.floating]:
+        seconds = super().predict(X)
+        X[:] = 0.0
+        return seconds
+
+
+class Exits(Scaled):
+    """Ends the program, or is interrupted."""
+
+    def fit(self, X: Matrix, y: Vector, *, threads: int, seed: int) -> Fitted:
+        del X, y, threads, seed
+        raise SystemExit(3) if self.factor == 1.0 else KeyboardInterrupt
+
+
+class Prints(Scaled):
+    """Prints from Python, from a native library, and from a process."""
+
+    def fit(self, X: Matrix, y: Vector, *, threads: int, seed: int) -> Fitted:
+        print("from Python")
+        os.write(1, b"from a native library\n")
+        subprocess.run([sys.executable, "-c", "print('from a process')"], check=True)
+        return super().fit(X, y, threads=threads, seed=seed)

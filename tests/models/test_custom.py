@@ -17,6 +17,7 @@ from preptime.models.model import Model
 from preptime.models.model_check import check_models
 from preptime.models.onnx_export import check_parity, merge_to_onnx
 from preptime.models.quantile import QuantileModel
+from preptime.models.user_code import UserCode
 from preptime.schema.schema import ModelSettings, Schema
 from preptime.schema.toml_file import read_schema
 from tests.models.graphs import run
@@ -209,5 +210,86 @@ def test_fit_all_fits_a_custom_class_alone_with_all_threads(tmp_path: Path) -> N
     assert isinstance(alone, CustomPointModel)
     reported: list[str] = []
     fit_all(models, X, Y, threads=3, seed=SEED, on_fitted=reported.append)
-    assert alone.instance.log == [(threading.get_ident(), 3)]
+    assert alone.create().log == [(threading.get_ident(), 3)]
     assert sorted(reported) == ["alone", "quantile", "rf"]
+
+
+@pytest.mark.parametrize("name", ["ChangesArrays", "Scaled"])
+def test_custom_class_cant_change_the_callers_arrays(tmp_path: Path, name: str) -> None:
+    """Libraries may need writable arrays, so a class gets its own copies, which it can change."""
+    rows, labels = X.copy(), Y.copy()
+    fitted = custom(tmp_path, f'mine = "mine.py:{name}"').fit(rows, labels, threads=1, seed=SEED)
+    first = fitted.predict(rows)
+    np.testing.assert_array_equal(fitted.predict(rows), first)
+    np.testing.assert_array_equal(rows, X)
+    np.testing.assert_array_equal(labels, Y)
+
+
+def test_fit_all_gives_other_models_unchanged_arrays(tmp_path: Path) -> None:
+    models = models_of(write_schema(tmp_path, 'mine = "mine.py:ChangesArrays"').models, names=["mine", "stacking"])
+    own = {name: model for name, model in models.items() if name != "mine"}
+    both = fit_all(models, X.copy(), Y.copy(), threads=1, seed=SEED)
+    alone = fit_all(own, X.copy(), Y.copy(), threads=1, seed=SEED)
+    for name in own:
+        np.testing.assert_array_equal(both[name].predict(X), alone[name].predict(X))
+    check_models(models, X, Y, seed=SEED)
+
+
+def test_fit_that_returns_self_has_its_own_object(tmp_path: Path) -> None:
+    model = custom(tmp_path, 'mine = "mine.py:ReturnsSelf"')
+    first = model.fit(X, Y, threads=1, seed=SEED)
+    predicted = first.predict(X)
+    second = model.fit(X[:50, :9], Y[:50] * 2, threads=1, seed=SEED)
+    np.testing.assert_array_equal(first.predict(X), predicted)
+    np.testing.assert_allclose(second.predict(X), X[:, 0] * 2 * Y[:50].mean(), rtol=1e-6)
+    check_models({"mine": model}, X, Y, seed=SEED)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("UnseededSelf", r"'second fit with the same seed'\. The two fits predict different seconds.*Pass seed"),
+        ("SharedResult", r"'second fit with the same seed'\. The second fit changed the predictions of the first one"),
+    ],
+)
+def test_check_refuses_fits_that_differ(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check_models({"mine": custom(tmp_path, f'mine = "mine.py:{name}"')}, X, Y, seed=SEED)
+
+
+def test_exit_of_a_custom_class_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"The model mine: fit failed with SystemExit: 3 \(.*mine\.py, line \d+\)"):
+        custom(tmp_path, 'mine = "mine.py:Exits"').fit(X, Y, threads=1, seed=SEED)
+    with pytest.raises(KeyboardInterrupt):
+        custom(tmp_path, 'mine = { class = "mine.py:Exits", factor = 2.0 }').fit(X, Y, threads=1, seed=SEED)
+
+
+def test_prints_of_a_custom_class_go_to_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    print("before")
+    custom(tmp_path, 'mine = "mine.py:Prints"').fit(X, Y, threads=1, seed=SEED)
+    print("after", flush=True)
+    captured = capfd.readouterr()
+    assert captured.out.splitlines() == ["before", "after"]
+    assert captured.err.splitlines() == ["from Python", "from a native library", "from a process"]
+
+
+def test_stdout_is_restored_after_blocks_of_two_threads(capfd: pytest.CaptureFixture[str]) -> None:
+    """The block that started first ends first."""
+    code, started, ended = UserCode("mine", Path("mine.py"), "A", ""), threading.Event(), threading.Event()
+
+    def run_later() -> None:
+        with code.run("fit"):
+            started.set()
+            ended.wait(60)
+            print("second")
+
+    thread = threading.Thread(target=run_later)
+    with code.run("fit"):
+        thread.start()
+        started.wait(60)
+    print("between", flush=True)
+    ended.set()
+    thread.join()
+    print("after", flush=True)
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("after\n", "between\nsecond\n")

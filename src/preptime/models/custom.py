@@ -13,11 +13,10 @@ import hashlib
 import importlib.util
 import inspect
 import sys
-import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,59 +25,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.domain.orders import DEFAULT_MODEL, MEDIAN_INDEX, QUANTILE_LEVELS
-from preptime.errors import PreptimeError, UsageError
+from preptime.errors import UsageError
 from preptime.models.model import FittedModel, as_seconds, check_training_rows, normalized_shares
 from preptime.models.quantile import FittedQuantileModel
-from preptime.schema.keys import expected_number
+from preptime.models.user_code import PROTOCOL, UserCode
+from preptime.schema.keys import expected_number, find_line
 from preptime.schema.schema import ModelSettings
-from preptime.schema.toml_lines import find_line
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
 IMPORTANCE_ROWS = 500
 """Rows for the permutation importance of a model that doesn't report its own."""
-PROTOCOL = (
-    "A class has fit(X, y, *, threads, seed), which returns an object with predict(X) and to_onnx() "
-    "(docs/custom-models.md)."
-)
 
 Parameters = Mapping[str, int | float | str | bool]
-
-
-@dataclass(frozen=True)
-class UserCode:
-    """A class of a user's file, for messages."""
-
-    name: str
-    """The name of the model."""
-    path: Path
-    class_name: str
-    origin: str
-    """The schema file and the line that name the class, or an empty text."""
-
-    def __str__(self) -> str:
-        place = f"{self.path}:{self.class_name}" if self.class_name else str(self.path)
-        return f"{place} ({self.origin})" if self.origin else place
-
-    @contextmanager
-    def run(self, step: str) -> Iterator[None]:
-        """Raise an exception of the user's code as `UsageError`, with the line of the file."""
-        try:
-            yield
-        except PreptimeError:
-            raise
-        except Exception as error:
-            line = _line_in(error, self.path)
-            place = f"{self.path}, line {line}" if line else str(self)
-            raise UsageError(
-                f"The model {self.name}: {step} failed with {type(error).__name__}: {_first_line(error)} ({place}).",
-                "Fix it in this file.",
-            ) from error
-
-    def fail(self, problem: str, hint: str = PROTOCOL) -> UsageError:
-        """Return the error for a class that doesn't have the protocol."""
-        return UsageError(f"The model {self.name} of {self}: {problem}.", hint)
 
 
 @dataclass(frozen=True)
@@ -88,8 +48,8 @@ class CustomModel(ABC):
     libraries: ClassVar[tuple[str, ...]] = ()
 
     name: str
-    instance: Any
-    """The object with `fit`."""
+    create: Callable[[], Any]
+    """Returns a new object with `fit`. Each fit has its own, because a `fit` can return its object."""
     code: UserCode
     parameters: Parameters
     sha256: str
@@ -138,7 +98,7 @@ class FittedClass:
     def predict(self, X: NDArray[np.float32]) -> NDArray[np.floating]:
         """Return the numbers of the class, [N] or [N, 4]. Raises `UsageError` for another shape."""
         with self.code.run("predict"):
-            output = np.asarray(self.fitted.predict(X))
+            output = np.asarray(self.fitted.predict(X.copy()))  # the class can change it in place
         expected = (len(X),) if self.columns == 1 else (len(X), self.columns)
         if self.columns == 1 and output.shape == (len(X), 1):
             output = output[:, 0]
@@ -266,10 +226,11 @@ def load_class(name: str, settings: ModelSettings, folder: Path | None) -> Custo
     if not callable(getattr(loaded, "fit", None)):
         raise code.fail("the class has no method fit")
     parameters = _parameters(code, loaded, settings)
+    create = partial(loaded, **{key: value for key, value in parameters.items() if key in settings.parameters})
     with code.run("the constructor"):
-        instance = loaded(**{key: value for key, value in parameters.items() if key in settings.parameters})
+        create()
     model_type = CustomQuantileModel if name == DEFAULT_MODEL else CustomPointModel
-    return model_type(name, instance, code, parameters, hashlib.sha256(content).hexdigest())
+    return model_type(name, create, code, parameters, hashlib.sha256(content).hexdigest())
 
 
 def _execute(code: UserCode) -> ModuleType:
@@ -318,9 +279,10 @@ def _parameters(code: UserCode, loaded: type, settings: ModelSettings) -> dict[s
 
 
 def _fit(model: CustomModel, X: NDArray[np.float32], y: NDArray[np.float64], threads: int, seed: int) -> FittedClass:
+    """Return the fitted class. It gets its own copies of X and y, because it can change them in place."""
     check_training_rows(X, y)
     with model.code.run("fit"):
-        fitted = model.instance.fit(X, y, threads=threads, seed=seed)
+        fitted = model.create().fit(X.copy(), y.copy(), threads=threads, seed=seed)
     for method in ("predict", "to_onnx"):
         if not callable(getattr(fitted, method, None)):
             raise model.code.fail(f"fit returned {type(fitted).__name__}, which has no method {method}")
@@ -336,15 +298,3 @@ def _place(settings: ModelSettings, *path: str) -> str:
     except (OSError, UnicodeDecodeError):  # a schema that isn't from a file
         return settings.origin
     return f"{settings.origin}, line {find_line(text, ('models', *path))}"
-
-
-def _line_in(error: Exception, path: Path) -> int | None:
-    """Return the line of the file in which an exception was raised, if it was."""
-    if isinstance(error, SyntaxError) and error.filename is not None and Path(error.filename) == path.absolute():
-        return error.lineno
-    frames = traceback.extract_tb(error.__traceback__)
-    return next((frame.lineno for frame in reversed(frames) if Path(frame.filename) == path.absolute()), None)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or ["no message"])[0][:300]

@@ -44,15 +44,18 @@ def check_models(models: Mapping[str, Model], X: NDArray[np.float32], y: NDArray
             else:
                 fitted.update(fit_all({name: model}, X, y, threads=1, seed=seed))
         if isinstance(model, CustomModel):
-            _check_predictions(name, fitted[name], X)
+            predicted = _check_predictions(name, fitted[name], X)
             with _step(name, "second fit with the same seed", len(X)):
-                _check_same_bits(model.fit(X, y, threads=2, seed=seed).predict(X), fitted[name].predict(X))
+                second = model.fit(X, y, threads=2, seed=seed)
+                _check_same_bits(second.predict(X), predicted)
+                _check_unchanged(fitted[name].predict(X), predicted)
         _check_export(name, fitted[name], X)
         if isinstance(model, CustomModel):
             _check_batches(name, fitted[name], X)
 
 
-def _check_predictions(name: str, fitted: FittedModel, X: NDArray[np.float32]) -> None:
+def _check_predictions(name: str, fitted: FittedModel, X: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the predictions, checked."""
     with _step(name, "predict", len(X)):
         predicted = fitted.predict(X)
         if not np.isfinite(predicted).all():
@@ -69,6 +72,7 @@ def _check_predictions(name: str, fitted: FittedModel, X: NDArray[np.float32]) -
                 )
     with _step(name, "importance", len(X)):
         fitted.importance()
+    return predicted
 
 
 def _check_same_bits(first: NDArray[np.float32], second: NDArray[np.float32]) -> None:
@@ -76,6 +80,14 @@ def _check_same_bits(first: NDArray[np.float32], second: NDArray[np.float32]) ->
         raise UsageError(
             "The two fits predict different seconds. Expected the same bits.",
             f"Pass seed to every library that draws random numbers. {_CUSTOM_HINT}",
+        )
+
+
+def _check_unchanged(later: NDArray[np.float32], predicted: NDArray[np.float32]) -> None:
+    if not np.array_equal(later, predicted):
+        raise UsageError(
+            "The second fit changed the predictions of the first one. Expected the same bits.",
+            f"Keep what fit learns in the object that it returns, not in the class or the file. {_CUSTOM_HINT}",
         )
 
 

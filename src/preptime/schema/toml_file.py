@@ -28,8 +28,10 @@ from preptime.schema.keys import (
     SECTIONS,
     expected_number,
     expected_value,
+    find_line,
     is_model_name,
     matrix_names,
+    split_toml_error,
 )
 from preptime.schema.schema import (
     DURATION_UNITS,
@@ -49,7 +51,6 @@ from preptime.schema.schema import (
     SourceDialect,
     Target,
 )
-from preptime.schema.toml_lines import find_line, split_toml_error
 
 SCHEMA_FILE = "schema.toml"
 """The file that is used if it's in the current folder and no other file is given."""

@@ -19,9 +19,10 @@ from preptime.domain.orders import DEFAULT_MODEL
 from preptime.errors import DataError, UsageError
 from preptime.features.feature_set import FeatureSet
 from preptime.features.restaurant_index import RestaurantIndex
-from preptime.models.custom import CustomModel, CustomQuantileModel, UserCode
+from preptime.models.custom import CustomModel, CustomQuantileModel
 from preptime.models.onnx_export import merge_to_onnx
 from preptime.models.quantile import QuantileModel
+from preptime.models.user_code import UserCode
 from preptime.progress import ProgressCallback, no_progress
 from preptime.schema.keys import is_model_name
 from preptime.schema.schema import Schema

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -24,9 +25,10 @@ from preptime.bundle.isolated_check import OUT_OF_MEMORY_TEXTS, IsolatedRun, run
 from preptime.bundle.store import CheckLimits
 from preptime.domain.orders import QUANTILE_LEVELS
 from preptime.errors import OperationError, PreptimeError, UsageError
-from preptime.models.custom import CustomModel, CustomPointModel, CustomQuantileModel, UserCode
+from preptime.models.custom import CustomModel, CustomPointModel, CustomQuantileModel
 from preptime.models.graph_requirements import check_graph, parse_graph, refused
 from preptime.models.onnx_export import INPUT_NAME, Session, check_batch_invariance, create_session, merge_to_onnx
+from preptime.models.user_code import UserCode
 
 MAX_RELATIVE_TIME = 20.0
 """How many times longer than the model `quantile` a graph can take for the same orders. With this limit, an order takes
@@ -102,7 +104,7 @@ def as_model(content: bytes, code: UserCode, columns: int, fitted_through: dt.da
     """Return an offered graph as a custom model."""
     model_type = CustomPointModel if columns == 1 else CustomQuantileModel
     sha256 = hashlib.sha256(content).hexdigest()
-    return model_type(code.name, OfferedGraph(content, str(code.path)), code, {}, sha256, fitted_through)
+    return model_type(code.name, partial(OfferedGraph, content, str(code.path)), code, {}, sha256, fitted_through)
 
 
 def _read_result(run: IsolatedRun, name: str, limits: CheckLimits) -> GraphCheck:

@@ -99,8 +99,7 @@ def search_space(model: Model, name: str) -> SearchSpace:
         NumberRange(low=3, high=6, is_log=False)
     """
     is_custom = isinstance(model, CustomModel)
-    instance = getattr(model, "instance", None)  # the object of a custom model's class
-    declared = getattr(instance, "search_space", None) if is_custom else SEARCH_SPACES.get(name)
+    declared = _declared_space(model) if isinstance(model, CustomModel) else SEARCH_SPACES.get(name)
     if declared is None:
         raise UsageError(
             f"The model {name} has no ranges of hyperparameters to search.",
@@ -117,6 +116,12 @@ def search_space(model: Model, name: str) -> SearchSpace:
                 f"Hyperparameters: {', '.join(current) or 'none'}.",
             )
     return space
+
+
+def _declared_space(model: CustomModel) -> object:
+    """Return `search_space` of a new object of the model's class, or None."""
+    with model.code.run("the constructor"):
+        return getattr(model.create(), "search_space", None)
 
 
 def model_with(models: Mapping[str, ModelSettings], name: str, parameters: Parameters) -> Model:
