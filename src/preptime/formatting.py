@@ -11,6 +11,7 @@ _FORBIDDEN_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\u
 """The characters that XML 1.0 doesn't have (section 2.2), also not as references."""
 _BYTE_SURROGATES = range(0xDC80, 0xDD00)
 """What Python decodes the bytes 0x80 to 0xff of a file name to if they aren't UTF-8."""
+_MAX_NAMES = 5
 _MINUS_SIGN = "\N{MINUS SIGN}"
 _HYPHEN_BEFORE_NUMBER = re.compile(r"(?<![^\s(])-(?=\.?\d)")
 
@@ -80,7 +81,13 @@ def shorten(text: str, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def join_names(names: list[str], limit: int = 5) -> str:
-    """Return at most `limit` names, shortened, for a message, and the number of the others."""
-    shown = ", ".join(shorten(name) for name in names[:limit])
-    return f"{shown} and {len(names) - limit:,} others" if len(names) > limit else shown
+def join_names(names: list[str]) -> str:
+    """Return at most `_MAX_NAMES` names, shortened, for a message, and how many more there are.
+
+    Example:
+        >>> join_names(["a", "b", "c", "d", "e", "f"])
+        'a, b, c, d, e and 1 other'
+    """
+    shown = ", ".join(map(shorten, names[:_MAX_NAMES]))
+    others = len(names) - _MAX_NAMES
+    return f"{shown} and {format_count(others, 'other')}" if others > 0 else shown

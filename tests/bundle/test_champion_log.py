@@ -161,6 +161,19 @@ def test_rollback_skips_promotions_that_were_undone(store: Store) -> None:
     assert [log.was_rolled_back(bundle) for bundle in (a, b, c)] == [False, True, True]
 
 
+def test_override_ends_the_rollback_of_its_bundle(store: Store) -> None:
+    """A rerun of the job that wrote the bundle is then a rerun of the champion's job."""
+    log = ChampionLog(store)
+    a, b = put_bundle(store), put_bundle(store, shift=1.0)
+    log.append(promotion_draft(b), expected_champion=log.append(promotion_draft(a), expected_champion=None))
+    log.rollback(**AUDIT)
+    assert log.was_rolled_back(b)
+    log.override(b, **AUDIT)
+    assert not log.was_rolled_back(b)
+    log.rollback(**AUDIT)
+    assert log.was_rolled_back(b)
+
+
 def test_rollback_several_times_restores_earlier_champions(store: Store) -> None:
     log = ChampionLog(store)
     days = [DAY + dt.timedelta(days=day) for day in range(4)]

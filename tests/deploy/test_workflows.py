@@ -31,7 +31,7 @@ def test_workflows_match_schema() -> None:
     command = [tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", *map(str, WORKFLOWS)]
     completed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert completed.returncode == 0, completed.stdout
-    assert [path.stem for path in WORKFLOWS] == ["check", "deploy", "docs", "platforms", "rescan", "rollback", "terraform"]
+    assert " ".join(path.stem for path in WORKFLOWS) == "check deploy docs platforms rescan rollback terraform"
 
 
 def test_dependabot_matches_schema() -> None:

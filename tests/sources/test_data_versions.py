@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -8,15 +10,21 @@ import polars as pl
 import pytest
 
 from preptime.errors import DataError
+from preptime.models.catalogue import models_of
+from preptime.schema.schema import TAKE_HOME_SCHEMA
+from preptime.schema.toml_file import read_schema
+from preptime.schema.toml_text import schema_to_toml
 from preptime.sources.data_versions import (
     ORDERS_FILE,
     RESTAURANTS_FILE,
+    SCHEMA_FILE,
     VALIDATION_FILE,
     SnapshotDocument,
     write_snapshot,
 )
 from preptime.sources.registry import open_source
 from preptime.validation.audit_report import CheckReport
+from tests.models import custom_models
 from tests.sources.loading import load_rows, prepare_database
 from tests.validation.factories import RESTAURANTS, make_month, make_order, make_orders, make_restaurant_index
 
@@ -85,6 +93,41 @@ def test_snapshot_of_other_types_keeps_the_meaning(tmp_path: Path) -> None:
         DataError, match=r"order_acknowledged_at is Datetime.* in .*1\.parquet and Int64 in .*2\.parquet"
     ):
         _write_snapshot(str(folder), tmp_path / "again")
+
+
+def _write_with_schema(source: str, path: Path, folder: Path) -> None:
+    sources = open_source(source, schema=read_schema(path))
+    write_snapshot(sources, None, make_restaurant_index(), first=FIRST, last=LAST, out=folder)
+
+
+def test_snapshot_schema_finds_the_class_of_a_model(source: str, tmp_path: Path) -> None:
+    """The class is code, not data, so it stays where it is."""
+    project = tmp_path / "project"
+    (project / "models").mkdir(parents=True)
+    shutil.copy(custom_models.__file__, project / "models" / "mine.py")
+    text = schema_to_toml(TAKE_HOME_SCHEMA) + '\n[models]\nmine = "models/mine.py:Scaled"\n'
+    (project / "schema.toml").write_text(text, encoding="utf-8")
+    _write_with_schema(source, project / "schema.toml", tmp_path / "data" / "prepared")
+    written = read_schema(tmp_path / "data" / "prepared" / SCHEMA_FILE)
+    assert written.models["mine"].source == "../../project/models/mine.py:Scaled"
+    assert "mine" in models_of(written.models, names=["mine"])
+
+
+def test_snapshot_that_fails_keeps_complete_files(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its report, a folder isn't taken for a complete snapshot."""
+    out = tmp_path / "out"
+    _write_snapshot(source, out)
+    before = (out / SCHEMA_FILE).read_bytes()
+
+    def replace(*_: object) -> None:
+        raise OSError(errno.EIO, "the disk is gone")
+
+    monkeypatch.setattr("preptime.atomic_write.Path.replace", replace)
+    with pytest.raises(OSError, match="the disk is gone"):
+        _write_snapshot(source, out)
+    assert (out / SCHEMA_FILE).read_bytes() == before
+    assert not (out / VALIDATION_FILE).exists()
+    assert [path.name for path in out.iterdir() if path.name.startswith(".")] == []
 
 
 def test_snapshot_without_orders_raises(database: str, tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ with show_failures():
 def page_text(at: AppTest) -> str:
     """Return the text of the page's HTML elements, as a user reads it."""
     assert not at.exception, at.exception
-    texts = (re.sub(r"<style>.*?</style>|<[^>]+>", " ", body, flags=re.DOTALL) for body in html_bodies(at))
+    inline = (re.sub(r"</?code>", "", body) for body in html_bodies(at))
+    texts = (re.sub(r"<style>.*?</style>|<[^>]+>", " ", body, flags=re.DOTALL) for body in inline)
     return re.sub(r"\s+", " ", unescape(" ".join(texts)))
 
 

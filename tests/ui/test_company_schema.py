@@ -11,7 +11,9 @@ import streamlit as st
 
 from preptime.bundle.champion_log import resolve_bundle_id
 from preptime.bundle.store import Store
+from preptime.schema.schema import CustomFeature
 from preptime.ui.connections import clear_champion_cache
+from preptime.ui.predict_order import field_label
 from tests.scoring.delivery import delivery_frames, delivery_schema
 from tests.scoring.factories import bundle_of
 from tests.ui.browser import promote
@@ -74,6 +76,12 @@ def test_form_has_one_field_for_each_feature_of_a_request(monkeypatch: pytest.Mo
     assert "all orders" in page_text(at)
     at.text_input("order_restaurant_id").set_value(" ").run()
     assert "Enter an identifier of 1 to 200 characters." in page_text(at)
+
+
+def test_field_label_shows_the_text_of_the_schema() -> None:
+    """Streamlit would show the text between two dollar signs as a formula, and `:red[…]` in color."""
+    feature = CustomFeature(name="a", column="a", type="number", title="fee $a$ [net] :red[b]", unit="1_000*")
+    assert field_label(feature) == r"Fee \$a\$ \[net\] \:red\[b\], 1\_000\*"
 
 
 def test_numbers_without_a_range_have_limits_in_words(monkeypatch: pytest.MonkeyPatch, company: Path) -> None:

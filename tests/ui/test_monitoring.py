@@ -58,7 +58,9 @@ def open_view(results: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> OpenVi
 
 
 def test_page_without_results_shows_the_monitor_command(open_view: OpenView, results: ResultsFolder) -> None:
-    shown = page_text(open_view())
+    at = open_view()
+    shown = page_text(at)
+    assert any("<code>preptime score --date DATE</code>" in body for body in html_bodies(at))
     assert "There are no predictions to monitor yet." in shown
     assert "preptime monitor --date" in shown
     results.write(DATE, PREDICTIONS_FILE, b"a day")

@@ -399,7 +399,7 @@ def test_unreachable_api_shows_its_url_and_a_hint(monkeypatch: pytest.MonkeyPatc
     assert "requires a key" not in page_text(at)
     assert not has_key_field(at)
     assert f"The API at {url} doesn't respond." in page_text(at)
-    assert "Start it with `preptime serve`" in page_text(at)
+    assert "Start it with preptime serve" in page_text(at)
 
 
 def test_other_server_at_the_api_url_shows_an_error(monkeypatch: pytest.MonkeyPatch, store: str, site: Site) -> None:
@@ -672,7 +672,7 @@ def test_api_that_stops_while_scoring_shows_an_error(
         at.button("predict").click().run()
         assert exit_codes == [0]
         assert f"The API at {api.url} doesn't respond. 127.0.0.1:{api.port} cannot be reached" in page_text(at)
-        assert "Start it with `preptime serve`" in page_text(at)
+        assert "Start it with preptime serve" in page_text(at)
     assert "of 20 rows" not in page_text(at)
 
 
@@ -701,7 +701,7 @@ def test_api_without_a_champion_shows_an_error(monkeypatch: pytest.MonkeyPatch, 
         at.radio("mode").set_value(API_MODE).run()
         assert f"The API at {api.url} can't predict now." in page_text(at)
         assert "champion" in page_text(at)
-        assert "train one with `preptime train`" in page_text(at)
+        assert "train one with preptime train" in page_text(at)
 
 
 def _stop_before_prediction(monkeypatch: pytest.MonkeyPatch, api: Server) -> list[int]:

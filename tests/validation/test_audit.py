@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -14,7 +15,7 @@ from preptime.domain.restaurant_ids import UNKNOWN_RESTAURANT_KEY
 from preptime.domain.validation_reasons import Purpose, ValidationReason, reasons_in_mask
 from preptime.errors import DataError
 from preptime.schema.schema import TAKE_HOME_SCHEMA
-from preptime.validation.audit import audit_orders, to_kitchen_events, to_order_columns
+from preptime.validation.audit import LABEL_COLUMNS, audit_orders, to_kitchen_events, to_order_columns
 from preptime.validation.restaurants import read_restaurants
 from tests.validation.factories import make_month, make_order, make_orders, make_restaurant_index
 
@@ -114,6 +115,17 @@ def test_audit_orders_one_label_column_is_enough(dropped: str) -> None:
     audited = audit_orders(make_orders(make_order()).drop(dropped), RESTAURANT_INDEX, need_label=True)
     assert audited.frame["prep_time_seconds"].to_list() == [600]
     assert audited.reasons.tolist() == [0]
+
+
+def test_audit_orders_schema_without_label_names_the_keys() -> None:
+    """Such a schema describes new orders."""
+    mapped = {name: column for name, column in TAKE_HOME_SCHEMA.orders.items() if name not in LABEL_COLUMNS}
+    schema = msgspec.structs.replace(TAKE_HOME_SCHEMA, orders=mapped)
+    orders = make_orders(make_order())
+    with pytest.raises(DataError, match="The schema has no column with the label of an order") as error:
+        audit_orders(orders, RESTAURANT_INDEX, need_label=True, schema=schema)
+    assert error.value.hint == "Add order_ready_at or prep_time to [orders] in schema.toml."
+    assert len(audit_orders(orders, RESTAURANT_INDEX, need_label=False, schema=schema).frame) == 1
 
 
 def test_audit_orders_label_across_clock_change() -> None:

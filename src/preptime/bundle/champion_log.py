@@ -265,8 +265,17 @@ class ChampionLog:
         )
 
     def was_rolled_back(self, bundle_id: str) -> bool:
-        """Return whether this bundle was rolled back. A job that runs again must not promote it again."""
-        return any(entry.action == "rollback" and entry.previous == bundle_id for entry in self.entries())
+        """Return whether this bundle was rolled back, without a later promotion with a reason.
+
+        A job that runs again must not promote such a bundle.
+        """
+        decisions = [
+            entry.action == "rollback"
+            for entry in self.entries()
+            if (entry.action == "rollback" and entry.previous == bundle_id)
+            or (entry.action == "override" and entry.bundle == bundle_id)
+        ]
+        return bool(decisions) and decisions[-1]
 
     def training_by_refresh(self) -> dict[str, str]:
         """Return the trained bundle of each refresh that was champion, by the id of the refresh.

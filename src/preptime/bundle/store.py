@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -38,6 +39,7 @@ _STORE_URL_HINT = (
     "credentials, for example with GOOGLE_APPLICATION_CREDENTIALS."
 )
 _STORAGE_ERROR_HINT = "Check that the store exists, and that this account can read it and, for changes, write to it."
+_FULL_DISK_HINT = "Free up disk space, or use a store on another disk."
 _CACHE_ERROR_HINT = (
     "This folder caches the bundles of a remote store. Check that this user can write to it, and that its disk has "
     "space, or set XDG_CACHE_HOME to another folder."
@@ -289,7 +291,8 @@ class Store:
         try:
             yield
         except OSError as error:
-            raise StoreError(f"{self.url}: {error}.", _STORAGE_ERROR_HINT) from error
+            is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+            raise StoreError(f"{self.url}: {error}.", _FULL_DISK_HINT if is_full else _STORAGE_ERROR_HINT) from error
 
 
 def open_backend(url: str) -> StorageBackend:

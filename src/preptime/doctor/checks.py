@@ -23,7 +23,7 @@ from preptime.bundle.isolated_check import load_checked
 from preptime.bundle.store import Store
 from preptime.domain.data_dictionary import DATA_DICTIONARY, OUTCOME_COLUMNS, required_columns
 from preptime.errors import PreptimeError, StoreError, UsageError, install_hint
-from preptime.formatting import format_count
+from preptime.formatting import format_count, join_names
 from preptime.keys import EXAMPLE_KEY, UNNAMED_KEY_NAME, Keys
 from preptime.network import resolve_free_address
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
@@ -96,7 +96,7 @@ def check_time_zones(names: Iterable[str]) -> CheckResult:
     if missing:
         return error_result(
             "time zones",
-            f"No data for {', '.join(missing[:5])}" + (f" and {len(missing) - 5} more." if len(missing) > 5 else "."),
+            f"No data for {join_names(missing)}.",
             "Install the system package tzdata, or the Python package tzdata.",
         )
     return ok_result("time zones", "Data for all required time zones is installed.")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from preptime.atomic_write import write_bytes
 from preptime.evaluation.documents import BacktestDocument, Score
 from preptime.evaluation.summary_text import shown_arrivals
 
@@ -38,10 +39,10 @@ def dvc_metrics(document: BacktestDocument) -> dict[str, MetricValues]:
 
 
 def write_dvc_files(folder: Path, document: BacktestDocument) -> None:
-    """Write metrics and tables to `folder`. The same document gives the same bytes."""
+    """Write metrics and tables to `folder`, each file atomically. The same document gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(dvc_metrics(document), indent=1, sort_keys=True)
-    (folder / METRICS_FILE).write_text(f"{text}\n", encoding="utf-8", newline="\n")
+    write_bytes(folder / METRICS_FILE, f"{text}\n".encode())
     scores = [score for score in document.scores if score.labels == "up_to_3h"]
     _write_csv(folder / MODELS_FILE, ("model", "mae_seconds"), [(item.name, item.mae) for item in scores])
     calibration = [(item.p, item.coverage) for item in document.quantiles]
@@ -71,7 +72,7 @@ def _rounded(value: float | None) -> float | None:
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str | float | None]]) -> None:
     lines = [",".join(columns), *(",".join(_format_cell(value) for value in row) for row in rows)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    write_bytes(path, ("\n".join(lines) + "\n").encode())
 
 
 def _format_cell(value: str | float | None) -> str:

@@ -342,9 +342,7 @@ def shape_patterns(cell: str) -> tuple[str, ...]:
 
 def _offset_pattern(offset: str) -> str:
     """Return the directive of an offset, after the text before it. `GMT` before a number is text."""
-    if re.fullmatch(" ?(?:UTC|GMT)", offset):
-        return re.sub("UTC|GMT", "%Z", offset)
-    return re.sub("Z|[+-][0-9:]+", "%z", offset)
+    return re.sub("(?<!%)Z|[+-][0-9:]+", "%z", re.sub("(?:UTC|GMT)$", "%Z", offset))
 
 
 def _date_patterns(date: str, mark: str | None) -> tuple[str, ...]:

@@ -253,7 +253,7 @@ ORDER_KEYS = tuple(PREP_TIME if key == TARGET else key for key in COLUMN_OPTIONS
 
 def _order_row(key: str) -> tuple[str, str, str]:
     column = order_column(TARGET if key == PREP_TIME else key)
-    meaning = column.description
+    meaning = column.description.replace(f"`{TARGET}`", f"`{PREP_TIME}`")
     if key == PREP_TIME:
         meaning = "The target as a duration, instead of `order_ready_at`. With both, they must agree within one second"
     return f"`{key}`", _codes(COLUMN_OPTIONS[key]), meaning

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,9 +18,11 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
+from preptime.atomic_write import write_bytes
 from preptime.domain.data_dictionary import READER_COLUMNS
 from preptime.errors import DataError, UsageError
 from preptime.features.restaurant_index import RestaurantIndex
+from preptime.schema.schema import ModelSettings, Schema
 from preptime.schema.toml_text import schema_to_toml
 from preptime.sources.source import DataSource, batches_for_dates, concat_files, file_of
 from preptime.sources.writer import write_table
@@ -119,8 +122,10 @@ def write_snapshot(
     """Write the orders of the days `first` to `last`, the restaurants, their schema, and the audit report to a folder.
 
     The files are in `out`. Rows and columns are unchanged and in the order of the source, so the same contents produce
-    the same bytes. Without a source of restaurants, `restaurants` are written. Each file is written atomically. Raises
-    `UsageError` if `first` is after `last`, and `DataError` if there are no orders on these days.
+    the same bytes. Without a source of restaurants, `restaurants` are written. Classes of custom models aren't part of
+    the data: the schema has their paths relative to `out`. Each file is written atomically. The audit report is removed
+    first and written last, so that it belongs to the other files. Raises `UsageError` if `first` is after `last`, and
+    `DataError` if there are no orders on these days.
     """
     if first > last:
         raise UsageError(f"The snapshot starts on {first} and ends on {last}.", f"Use --to {first} or later.")
@@ -140,6 +145,8 @@ def write_snapshot(
     if not chunks:
         raise DataError(f"{order_source.name} has no orders from {first} to {last}.", "Choose days that have orders.")
     all_orders = concat_files(order_source, chunks)
+    validation_path = out / VALIDATION_FILE
+    validation_path.unlink(missing_ok=True)
     write_table(out / ORDERS_FILE, [all_orders])
     if restaurant_source is None:
         restaurant_rows, restaurant_columns = restaurants_to_frame(restaurants), schema.canonical().restaurants
@@ -150,9 +157,11 @@ def write_snapshot(
     validation = _without_examples(
         summarize_audit(audit_orders(all_orders, restaurants, need_label=True, schema=schema), len(restaurants))
     )
-    snapshot_schema = msgspec.structs.replace(schema, restaurants=restaurant_columns)
-    (out / SCHEMA_FILE).write_text(schema_to_toml(snapshot_schema), encoding="utf-8", newline="\n")
-    (out / VALIDATION_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(validation), indent=1) + b"\n")
+    snapshot_schema = msgspec.structs.replace(
+        schema, restaurants=restaurant_columns, models=_models_relative_to(out, schema)
+    )
+    write_bytes(out / SCHEMA_FILE, schema_to_toml(snapshot_schema).encode())
+    write_bytes(validation_path, msgspec.json.format(msgspec.json.encode(validation), indent=1) + b"\n")
     return SnapshotDocument(
         orders=len(all_orders),
         restaurants=len(restaurant_rows),
@@ -161,6 +170,21 @@ def write_snapshot(
         undated=undated,
         out=str(out),
     )
+
+
+def _models_relative_to(out: Path, schema: Schema) -> dict[str, ModelSettings]:
+    """Return the settings of the models, with the paths of their classes relative to the folder of the snapshot."""
+    models = dict(schema.models)
+    for name, settings in models.items():
+        file, _, class_name = settings.source.rpartition(":")
+        if file and not Path(file).is_absolute():
+            path = Path(settings.origin).parent / file
+            try:
+                relative = Path(os.path.relpath(path.resolve(), out.resolve())).as_posix()
+            except ValueError:  # another drive of Windows
+                relative = path.resolve().as_posix()
+            models[name] = msgspec.structs.replace(settings, source=f"{relative}:{class_name}")
+    return models
 
 
 def _data_columns(rows: pl.DataFrame) -> pl.DataFrame:

@@ -5,6 +5,7 @@ They show their arguments as text, never as HTML or Markdown. Show uploaded text
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,7 @@ MIN_ROWS_TO_FILTER = 12
 """Shorter tables fit on the screen without a filter."""
 MAX_WRAPPED_ROWS = 40
 """A longer table scrolls, and its text is cut. A shorter one is shown whole."""
+_TABLE_HEIGHT_PIXELS = 420
 _PROGRESS_DELAY_SECONDS = 0.2
 _LONG_VALUE_CHARACTERS = 12
 """A value with more characters, such as a bundle ID, is shown in a smaller font."""
@@ -77,8 +79,13 @@ def show_failures() -> Iterator[None]:
 
 def _callout(kind: CalloutKind, message: str, hint: str) -> None:
     role = "alert" if kind == "error" else "status"
-    hint_html = f"<small>{escape(hint)}</small>" if hint else ""
-    st.html(f'<div class="callout {kind}" role="{role}"><span>{escape(message)}</span>{hint_html}</div>')
+    hint_html = f"<small>{_with_code(hint)}</small>" if hint else ""
+    st.html(f'<div class="callout {kind}" role="{role}"><span>{_with_code(message)}</span>{hint_html}</div>')
+
+
+def _with_code(text: str) -> str:
+    """Return a message as HTML, with the commands between backticks as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def caption(text: str) -> None:
@@ -208,7 +215,6 @@ def data_table(
     columns: Sequence[Column],
     *,
     key: str,
-    height: int = 420,
     unit: TimeUnit = MINUTES,
 ) -> None:
     """Show a table, with a filter if it has many rows. `key` must be unique on the page. Durations are in `unit`.
@@ -231,7 +237,7 @@ def data_table(
         cells_by_title,
         hide_index=True,
         width="stretch",
-        height=height,
+        height=_TABLE_HEIGHT_PIXELS,
         column_config={column.title: _column_config(column, unit) for column in columns},
         placeholder=EMPTY_CELL,
         key=key,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 from preptime.domain.time_units import MINUTES, TimeUnit, convert_times
 from preptime.errors import PreptimeError
@@ -34,6 +35,16 @@ def _minutes_text(seconds: float) -> str:
 def document_text(text: str, unit: TimeUnit) -> str:
     """Return a sentence of a document for people: with times in a unit, and with minus signs."""
     return with_minus_signs(convert_times(text, unit))
+
+
+def escape_markdown(text: str) -> str:
+    r"""Return a company's own text for the label of a Streamlit field, which is Markdown.
+
+    Example:
+        >>> print(escape_markdown("Distance [m]: $1"))
+        Distance \[m\]\: \$1
+    """
+    return re.sub(r"([\\`*_\[\]$~:<>#])", r"\\\1", text)
 
 
 def capitalize_first(text: str) -> str:

@@ -349,7 +349,7 @@ def _number_field(feature: CustomFeature, seen: FieldValues) -> FieldValue | Inv
     # A default in the session's state, unlike one of the widget, lets the user empty the field.
     st.session_state.setdefault(key, seen.default)
     value = st.number_input(
-        _label(feature),
+        field_label(feature),
         value=None,
         key=key,
         placeholder=_WITHOUT_VALUE,
@@ -370,7 +370,7 @@ def _category_field(feature: CustomFeature, seen: FieldValues) -> FieldValue | I
     key = f"order_feature_{feature.name}"
     st.session_state.setdefault(key, listed[0])
     value = st.selectbox(
-        _label(feature),
+        field_label(feature),
         [*listed, text_of_other_value(seen.values)],
         index=None,
         key=key,
@@ -382,7 +382,7 @@ def _category_field(feature: CustomFeature, seen: FieldValues) -> FieldValue | I
 
 def _text_field(feature: CustomFeature) -> FieldValue | InvalidField:
     text = st.text_input(
-        _label(feature), key=f"order_feature_{feature.name}", placeholder=_WITHOUT_VALUE, help=_help(feature)
+        field_label(feature), key=f"order_feature_{feature.name}", placeholder=_WITHOUT_VALUE, help=_help(feature)
     ).strip()
     return text or _missing(feature, "a text")
 
@@ -395,9 +395,10 @@ def _missing(feature: CustomFeature, expected: str) -> InvalidField | None:
     return InvalidField()
 
 
-def _label(feature: CustomFeature) -> str:
+def field_label(feature: CustomFeature) -> str:
+    """Return the label of the field of a feature, as Markdown that shows the company's own text."""
     name = formatting.capitalize_first(feature.display_name)
-    return f"{name}, {feature.unit}" if feature.unit else name
+    return formatting.escape_markdown(f"{name}, {feature.unit}" if feature.unit else name)
 
 
 def _help(feature: CustomFeature) -> str:

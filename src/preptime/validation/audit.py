@@ -91,11 +91,16 @@ class AuditedOrders:
 
     def usable_for(self, purpose: Purpose) -> NDArray[np.bool_]:
         """Return [N] which orders can be used for `purpose`."""
-        is_usable: NDArray[np.bool_] = (self.reasons & np.uint32(exclusion_mask(purpose))) == 0
-        return is_usable
+        return is_usable(self.reasons, purpose)
 
 
-def has_labels(orders: pl.DataFrame, schema: Schema = TAKE_HOME_SCHEMA) -> bool:
+def is_usable(reasons: NDArray[np.uint32], purpose: Purpose) -> NDArray[np.bool_]:
+    """Return [N] which orders can be used for `purpose`, from the bit masks of their validation reasons."""
+    usable: NDArray[np.bool_] = (reasons & np.uint32(exclusion_mask(purpose))) == 0
+    return usable
+
+
+def has_labels(orders: pl.DataFrame, schema: Schema) -> bool:
     """Return whether any order has a preparation time or a ready time, readable or not."""
     sources = [schema.orders[name].column for name in LABEL_COLUMNS if schema.has(name)]
     columns = [orders[source].drop_nulls() for source in sources if source in orders.columns]
@@ -222,6 +227,11 @@ def _require_order_columns(orders: pl.DataFrame, schema: Schema, *, need_label: 
     names = schema.required_columns("training" if need_label else "scoring")
     require_columns(orders.columns, names, "the orders", origin=assumed_origin(schema))
     label_columns = [schema.orders[name].column for name in LABEL_COLUMNS if schema.has(name)]
+    if need_label and not label_columns:
+        raise DataError(
+            "The schema has no column with the label of an order.",
+            "Add order_ready_at or prep_time to [orders] in schema.toml.",
+        )
     if need_label and not {*label_columns} & {*orders.columns}:
         neither = f"neither {' nor '.join(label_columns)}" if len(label_columns) > 1 else f"no {label_columns[0]}"
         raise DataError(
@@ -340,7 +350,7 @@ def _infer_opening(
     restaurants: RestaurantIndex,
 ) -> NDArray[np.float64]:
     # An order that was left open overnight carries no information about when its food was ready.
-    is_trusted = (findings.reason_masks & np.uint32(exclusion_mask(Purpose.EVALUATION))) == 0
+    is_trusted = is_usable(findings.reason_masks, Purpose.EVALUATION)
     ready_local = columns["ready_local"].to_physical().fill_null(0).to_numpy()
     label_seconds = columns[TARGET].fill_null(0).to_numpy()
     city_codes = columns["city"].to_numpy()

@@ -67,6 +67,7 @@ def to_csv_cells(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _python_text(cells: pl.Series, row: int) -> str | None:
     """Return one cell of a type that Polars doesn't format, or its type if Python can't represent the value."""
+    # The text is for people: a value of any type must give one.
     with suppress(Exception, pl.exceptions.PanicException):
         value = cells[row]
         value = value.to_list() if isinstance(value, pl.Series) else value
