@@ -1,8 +1,8 @@
 """Time and memory for building a history of many orders from daily Parquet partitions.
 
-    python benchmarks/history.py                    10,000,000 orders
-    python benchmarks/history.py --orders 1000000   another number
-    python benchmarks/history.py --json             one JSON document instead of the table
+    python -m benchmarks.history                    10,000,000 orders
+    python -m benchmarks.history --orders 1000000   another number
+    python -m benchmarks.history --json             one JSON document instead of the table
 
 Orders are synthesized to a temporary folder. 10 million orders have 524,000 restaurants by default. Each case runs in a
 new process, so that its peak memory is its own. In "repeated", one order in a thousand is repeated in the partition of
@@ -19,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from benchmarks.peak_memory import peak_mb
 
 # Only the standard library here: the peak memory of a process includes the memory of its parent when it starts.
 
@@ -49,7 +51,7 @@ def main() -> None:
 
 
 def _run_step(*step: str) -> str:
-    command = [sys.executable, __file__, "--step", *step]
+    command = [sys.executable, "-m", "benchmarks.history", "--step", *step]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
 
 
@@ -105,18 +107,8 @@ def _measure(folder: Path, case: str) -> dict[str, str | float]:
         "seconds": round(end - wall, 2),
         "cpu_seconds": round(time.process_time() - cpu, 2),
         "history_mb": round(sum(array.nbytes for array in history.arrays().values()) / 1e6),
-        "peak_mb": _peak_mb(),
+        "peak_mb": peak_mb(),
     }
-
-
-def _peak_mb() -> float:
-    """Return the peak resident memory of this process, or NaN if the system doesn't report it (Windows)."""
-    try:
-        import resource
-    except ImportError:
-        return float("nan")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
 
 
 def _markdown(results: list[dict[str, str | float]]) -> str:

@@ -1,8 +1,8 @@
 """Time of scoring inside and outside ONNX Runtime, and memory, by number of orders.
 
-    python benchmarks/score.py             100,000 and 1,000,000 orders
-    python benchmarks/score.py --all       also 10,000,000 (a few minutes, 4 GB on disk)
-    python benchmarks/score.py --json      one JSON document instead of the table
+    python -m benchmarks.score             100,000 and 1,000,000 orders
+    python -m benchmarks.score --all       also 10,000,000 (a few minutes, 4 GB on disk)
+    python -m benchmarks.score --json      one JSON document instead of the table
 
 Orders are synthesized to a temporary folder, and scored from Parquet to Parquet. The models are the whole catalogue,
 fitted on 8,000 orders. The time per row depends on the number of trees, which is always the same. Each size runs in a
@@ -20,6 +20,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from benchmarks.peak_memory import peak_mb
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -60,7 +62,7 @@ def main() -> None:
 
 
 def _run_step(step: str, folder: Path, *arguments: str) -> str:
-    command = [sys.executable, __file__, "--step", step, str(folder), *arguments]
+    command = [sys.executable, "-m", "benchmarks.score", "--step", step, str(folder), *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
 
 
@@ -202,18 +204,8 @@ def _measure(folder: Path) -> dict[str, float]:
         "rows_per_second": round(document.rows / wall),
         "inside_onnx_us_per_row": round(graph.seconds * per_row, 2),
         "outside_onnx_us_per_row": round((cpu - graph.seconds) * per_row, 2),
-        "peak_mb": _peak_mb(),
+        "peak_mb": peak_mb(),
     }
-
-
-def _peak_mb() -> float:
-    """Return the peak resident memory of this process, or NaN if the system doesn't report it (Windows)."""
-    try:
-        import resource
-    except ImportError:
-        return float("nan")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
 
 
 def _markdown(results: list[dict[str, float]]) -> str:

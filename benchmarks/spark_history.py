@@ -21,7 +21,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-# Only the standard library here: the peak memory of a process includes the memory of its parent when it starts.
+from benchmarks.peak_memory import peak_mb
+
+# Only the standard library here, also in `peak_memory`: the peak memory of a process includes the memory of its parent
+# when it starts.
 
 ORDERS = 10_000_000
 REPEATED = 1_000
@@ -162,10 +165,9 @@ def _inputs(folder: Path) -> tuple[Any, Any]:
 
 def _measured(counted: Any, wall: float, cpu: float) -> dict[str, Any]:
     import hashlib
-    import resource
 
     seconds, python_seconds = time.perf_counter() - wall, time.process_time() - cpu
-    peak_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
+    peak = peak_mb()
     document, _ = counted.encode("")
     digest = hashlib.sha256(repr(sorted(document.files.items())).encode()).hexdigest()
     return {
@@ -173,7 +175,7 @@ def _measured(counted: Any, wall: float, cpu: float) -> dict[str, Any]:
         "restaurants": document.restaurants,
         "seconds": round(seconds, 1),
         "python_seconds": round(python_seconds, 1),
-        "peak_mb": peak_mb,
+        "peak_mb": peak,
         "sha256": digest,
     }
 

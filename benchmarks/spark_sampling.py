@@ -33,6 +33,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.peak_memory import peak_mb
+
 # Nothing else of preptime or Spark here: the peak memory of a process includes the memory of its parent when it starts.
 
 ORDERS, DAYS, TEST_DAYS = 500_000, 63, 7
@@ -328,8 +330,6 @@ def _write_samples(folder: Path, orders: int, sizes: Sequence[int]) -> dict[str,
 
 def _fit(folder: Path, name: str) -> dict[str, Any]:
     """Fit and calibrate `quantile` on some of the orders, write its predictions, and return what that took."""
-    import resource  # not on Windows
-
     from preptime.training.calibration import fit_calibrated
     from preptime.training.fitting import FitPlan
 
@@ -347,9 +347,9 @@ def _fit(folder: Path, name: str) -> dict[str, Any]:
         plan.quantile_model, X[rows], orders.label[rows], orders.day[rows], threads=plan.threads, seed=plan.seed
     )
     cpu_seconds = time.process_time() - cpu
-    peak_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
+    peak = peak_mb()
     np.save(folder / f"predicted-{name}.npy", model.predict(X[orders.is_tested]))
-    return {"orders": int(rows.sum()), "cpu_seconds": round(cpu_seconds, 1), "peak_mb": peak_mb}
+    return {"orders": int(rows.sum()), "cpu_seconds": round(cpu_seconds, 1), "peak_mb": peak}
 
 
 if __name__ == "__main__":

@@ -103,8 +103,8 @@ class ServiceSetup:
 def poll_and_load(watcher: ChampionWatcher) -> None:
     """Poll the champion log until no load is running, as the watcher's thread does."""
     watcher.poll()
-    while watcher._load is not None:
-        assert watcher.wait_for_load(LOAD_SECONDS)
+    while (load := watcher._load) is not None:
+        assert load.finished.wait(LOAD_SECONDS)
         watcher.poll()
 
 

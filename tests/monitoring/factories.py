@@ -16,6 +16,7 @@ from preptime.monitoring.document import DateRange
 from preptime.monitoring.joined_predictions import JoinedOrders, join
 from preptime.monitoring.outcomes import AuditedOutcomes, read_outcomes
 from preptime.monitoring.recorded_predictions import QUANTILE_COLUMNS, UniquePredictions, read_predictions
+from preptime.schema.schema import TAKE_HOME_SCHEMA
 from preptime.sources.prediction_logs import PredictionLogFolder
 from preptime.sources.results import ResultsFolder
 from preptime.validation.audit import audit_orders
@@ -89,6 +90,7 @@ class PredictionFolders:
             PredictionLogFolder(self.log),
             RESTAURANT_INDEX,
             DateRange(first=FIRST, last=DATE - dt.timedelta(days=1)),
+            schema_of=lambda _: TAKE_HOME_SCHEMA,
         )
 
     def join_orders(self, orders: pl.DataFrame, date: dt.date = DATE) -> JoinedOrders:

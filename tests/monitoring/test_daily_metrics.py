@@ -26,6 +26,7 @@ from preptime.monitoring.joined_predictions import JoinedOrders, join
 from preptime.monitoring.outcomes import read_outcomes
 from preptime.monitoring.recorded_predictions import read_predictions
 from preptime.monitoring.report_rows import coverage_rows
+from preptime.schema.schema import TAKE_HOME_SCHEMA
 from preptime.synthetic import SynthesisPlan
 from tests.monitoring.example import quiet
 from tests.monitoring.synthetic_months import ONE_DAY, make_month
@@ -39,7 +40,11 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> JoinedOrders:
     date = month.last + ONE_DAY
     audited = read_outcomes(month.known_orders(date), month.restaurants, date, month.first_predicted)
     predictions = read_predictions(
-        month.results, None, month.restaurants, DateRange(first=month.first_predicted, last=month.last)
+        month.results,
+        None,
+        month.restaurants,
+        DateRange(first=month.first_predicted, last=month.last),
+        schema_of=lambda _: TAKE_HOME_SCHEMA,
     )
     return join(audited.outcomes, predictions, month.restaurants, month.bundles)
 

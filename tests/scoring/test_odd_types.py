@@ -71,7 +71,7 @@ def _reasons(source: str, folder: Path, bundle: Bundle) -> dict[str, list[str | 
     reasons["check"] = [UNPARSABLE_TIME if bad else None for bad in has_reason]
     rejected = preview_file(source, restaurants, TAKE_HOME_SCHEMA).rejected_cells["row"].to_list()
     reasons["preview"] = [UNPARSABLE_TIME if row + 1 in rejected else None for row in range(len(rows))]
-    storable = prepare_chunk(rows, restaurants).storable["order_key"].to_list()
+    storable = prepare_chunk(rows, restaurants, TAKE_HOME_SCHEMA).storable["order_key"].to_list()
     reasons["ingest"] = [None if order_id in storable else UNPARSABLE_TIME for order_id in rows["order_id"]]
     return reasons
 
@@ -192,6 +192,6 @@ def test_every_type_is_read_or_named_in_the_message(tmp_path: Path, bundle: Bund
     assert render_text(summarize_audit(audited, len(restaurants)))
     if name in NOT_IN_DATABASE:
         with pytest.raises(DataError, match="The column extra has the type"):
-            prepare_chunk(rows, restaurants)
+            prepare_chunk(rows, restaurants, TAKE_HOME_SCHEMA)
     else:
-        assert len(prepare_chunk(rows, restaurants).rejected) == 1
+        assert len(prepare_chunk(rows, restaurants, TAKE_HOME_SCHEMA).rejected) == 1

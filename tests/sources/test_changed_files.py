@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from preptime.errors import OperationError
+from preptime.schema.schema import TAKE_HOME_SCHEMA
 from preptime.sources.files import FileSource, open_files
 
 FORMATS = ("csv", "parquet")
@@ -82,7 +83,7 @@ def test_changed_file_is_refused(
     path = _write_rows(tmp_path / f"orders.{file_format}")
     change, expected = CHANGES[name]
     with pytest.raises(OperationError) as caught:
-        read(open_files(str(path)), lambda: change(path))
+        read(open_files(str(path), TAKE_HOME_SCHEMA), lambda: change(path))
     assert caught.value.facts.startswith(f"The file {path} ")
     assert expected in caught.value.facts
     assert HINT in caught.value.hint
@@ -92,7 +93,7 @@ def test_changed_file_reports_both_sizes(tmp_path: Path) -> None:
     path = tmp_path / "orders.csv"
     path.write_bytes(b"id\n" + b"1\n" * 1_000)
     with pytest.raises(OperationError, match=r"it had 2,003 bytes and now has 1,001 bytes\."):
-        _read_frame(open_files(str(path)), lambda: _truncate(path))
+        _read_frame(open_files(str(path), TAKE_HOME_SCHEMA), lambda: _truncate(path))
 
 
 @pytest.mark.parametrize("location", ["", "*.csv"])
@@ -109,11 +110,11 @@ def test_changed_folder_is_refused(
     ]
     for change, expected in changes:
         with pytest.raises(OperationError, match=expected):
-            read(open_files(str(tmp_path / location)), lambda change=change: change())  # type: ignore[misc]
+            read(open_files(str(tmp_path / location), TAKE_HOME_SCHEMA), lambda change=change: change())  # type: ignore[misc]
 
 
 def test_unchanged_files_are_read_twice(tmp_path: Path) -> None:
-    source = open_files(str(_write_rows(tmp_path / "orders.csv").parent))
+    source = open_files(str(_write_rows(tmp_path / "orders.csv").parent), TAKE_HOME_SCHEMA)
     (tmp_path / ".orders.csv.1a2b.tmp").touch()
     (tmp_path / "_SUCCESS").touch()
     for _ in range(2):
@@ -122,6 +123,6 @@ def test_unchanged_files_are_read_twice(tmp_path: Path) -> None:
 
 def test_partition_of_a_changed_file_is_refused(tmp_path: Path) -> None:
     path = _write_rows(tmp_path / "orders.csv")
-    partition = open_files(str(tmp_path)).partitions()[0]
+    partition = open_files(str(tmp_path), TAKE_HOME_SCHEMA).partitions()[0]
     with pytest.raises(OperationError, match="changed while it was read"):
         _read_frame(partition, lambda: _truncate(path))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from preptime.domain.data_dictionary import ROW_COLUMN, SURPLUS_COLUMN
 from preptime.errors import DataError
+from preptime.schema.schema import TAKE_HOME_SCHEMA
 from preptime.sources import csv_rows
 from preptime.sources.csv_rows import CsvLayout, iter_csv_chunks
 from preptime.sources.files import open_files
@@ -38,7 +39,7 @@ def encode_csv(lines: list[list[str]], delimiter: str = ",") -> bytes:
 
 def read_both(path: Path, size: int, rows: int = 1000) -> pl.DataFrame:
     """Return the frame of a file, after a check that batches from chunks of `size` bytes have the same rows."""
-    source = open_files(str(path))
+    source = open_files(str(path), TAKE_HOME_SCHEMA)
     frame = source.frame()
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr("preptime.sources.files.iter_csv_chunks", partial(iter_csv_chunks, size=size))
@@ -192,7 +193,7 @@ def test_rows_that_polars_lost_are_an_error(tmp_path: Path, monkeypatch: pytest.
     path.write_bytes(b"a,b\n1,2\n3,4\n")
     monkeypatch.setattr("preptime.sources.files.scan_csv", lambda *a, **o: scan_csv(*a, **o).head(1))
     with pytest.raises(DataError, match="2 rows expected from line 2 on, 1 found"):
-        open_files(str(path)).frame()
+        open_files(str(path), TAKE_HOME_SCHEMA).frame()
 
 
 def test_iter_csv_chunks_bounds_the_chunk_size(tmp_path: Path) -> None:
@@ -211,9 +212,9 @@ def test_compressed_file_has_the_same_rows(tmp_path: Path) -> None:
     (tmp_path / "b.csv.gz").write_bytes(gzip.compress(content))
     plain, compressed = (read_both(tmp_path / name, 100) for name in ("a.csv", "b.csv.gz"))
     assert compressed.drop("_file").equals(plain.drop("_file"))
-    estimates = [estimate_rows(open_files(str(tmp_path / name))) for name in ("a.csv", "b.csv.gz")]
+    estimates = [estimate_rows(open_files(str(tmp_path / name), TAKE_HOME_SCHEMA)) for name in ("a.csv", "b.csv.gz")]
     assert estimates[0] == estimates[1] == 1_001
-    assert len(open_files(str(tmp_path)).frame()) == 2_000
+    assert len(open_files(str(tmp_path), TAKE_HOME_SCHEMA).frame()) == 2_000
     (tmp_path / "b.csv.gz").write_bytes(gzip.compress(content)[:-20])
     with pytest.raises(DataError, match=r"b\.csv\.gz is a damaged gzip file"):
-        open_files(str(tmp_path / "b.csv.gz")).frame()
+        open_files(str(tmp_path / "b.csv.gz"), TAKE_HOME_SCHEMA).frame()

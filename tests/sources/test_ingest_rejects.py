@@ -9,6 +9,7 @@ import pytest
 
 from preptime.domain.data_dictionary import READER_COLUMNS
 from preptime.errors import OperationError
+from preptime.schema.schema import TAKE_HOME_SCHEMA
 from preptime.sources.database import NoStorableRowsError
 from preptime.sources.ingest import RejectsWriter, prepare_chunk
 from preptime.sources.registry import open_source
@@ -20,7 +21,7 @@ from tests.validation.factories import make_order, make_orders, make_restaurant_
 def rejected_rows() -> AuditedOrders:
     """Return a row that can't be stored."""
     rows = make_orders(make_order(order_acknowledged_at="tomorrow"))
-    return prepare_chunk(rows, make_restaurant_index()).rejected
+    return prepare_chunk(rows, make_restaurant_index(), TAKE_HOME_SCHEMA).rejected
 
 
 def write_to_new_folder(target: Path, failure: NoStorableRowsError | None) -> None:
@@ -76,7 +77,9 @@ def test_rejects_are_kept_if_no_rename_works(tmp_path: Path, monkeypatch: pytest
 def _load(path: Path, rejects: Path) -> pl.DataFrame:
     """Return the rows that can be stored, and write the others, one row for each chunk."""
     with RejectsWriter(rejects) as writer:
-        chunks = [prepare_chunk(rows, make_restaurant_index()) for rows in open_source(path).batches(1)]
+        chunks = [
+            prepare_chunk(rows, make_restaurant_index(), TAKE_HOME_SCHEMA) for rows in open_source(path).batches(1)
+        ]
         for chunk in chunks:
             writer.add(chunk.rejected)
     return pl.concat([chunk.storable for chunk in chunks])
@@ -111,7 +114,7 @@ def test_malformed_line_stays_rejected_until_it_is_corrected(tmp_path: Path) -> 
 @pytest.mark.parametrize("kind", [pl.String(), pl.Categorical(), pl.Enum(["valid", "a\0b"])])
 def test_text_with_nul_is_rejected_in_every_type(kind: pl.DataType) -> None:
     rows = make_orders(make_order(note="valid"), make_order(note="a\0b")).with_columns(pl.col("note").cast(kind))
-    chunk = prepare_chunk(rows, make_restaurant_index())
+    chunk = prepare_chunk(rows, make_restaurant_index(), TAKE_HOME_SCHEMA)
     assert chunk.storable["extra"].to_list() == ['{"note":"valid"}']
     assert [(finding.column, finding.expected) for finding in chunk.rejected.findings] == [
         ("note", "text without a NUL character")

@@ -13,6 +13,7 @@ import pytest
 
 from preptime.domain.data_dictionary import FILE_COLUMN, ROW_COLUMN
 from preptime.errors import DataError, UsageError
+from preptime.schema.schema import TAKE_HOME_SCHEMA
 from preptime.sources.files import open_files
 from preptime.spark import session
 from preptime.spark.addresses import Address, parse_address, read_rows
@@ -141,7 +142,7 @@ def test_columns_in_names_equal_one_machine(spark: Any, tmp_path: Path, folders:
         write(base / folder / "a.parquet", ROWS.with_columns(row=number * 10 + pl.col("n")))
     pattern = base / "*=*" / "a.parquet"
     for location in (base, pattern) if any(base.glob("*=*/a.parquet")) else (base,):
-        expected = open_files(str(location)).frame().drop(FILE_COLUMN, ROW_COLUMN)
+        expected = open_files(str(location), TAKE_HOME_SCHEMA).frame().drop(FILE_COLUMN, ROW_COLUMN)
         assert collected(read(spark, location)).sort("row").equals(expected.sort("row"))
         assert len(expected) == 3 * len(folders)
 

@@ -78,7 +78,7 @@ def test_training_on_corpus_gives_same_bundle(spark: Any, tmp_path: Path) -> Non
     ).succeeded()
     document = result.document(CorpusDocument)
     found = read_corpus(str(out), DATE, TAKE_HOME_SCHEMA)
-    whole = open_files(str(orders)).frame()
+    whole = open_files(str(orders), TAKE_HOME_SCHEMA).frame()
     assert (document.rows, len(found.orders)) == (len(found.orders), document.rows)
     assert len(found.orders) < len(whole)
     # The rows, in the order in which one machine reads them.
@@ -99,7 +99,7 @@ def test_sampled_corpus_has_the_history_of_all_orders(spark: Any, tmp_path: Path
     result = preptime("spark", "corpus", *inputs, "--days", "9", "--rows", "900", "--json").succeeded()
     document, found = result.document(CorpusDocument), read_corpus(str(tmp_path / "corpus"), DATE, TAKE_HOME_SCHEMA)
     assert (document.first_day, found.earlier is not None) == (june(4), True)
-    whole = audit_orders(open_files(str(orders)).frame(), data.restaurant_index, need_label=True)
+    whole = audit_orders(open_files(str(orders), TAKE_HOME_SCHEMA).frame(), data.restaurant_index, need_label=True)
     every = TrainingData.from_orders(rows_as_of(whole, data.restaurant_index, DATE), data.restaurant_index).as_of(DATE)
     audited = audit_orders(found.orders, found.restaurants, need_label=True)
     window = TrainingData.from_orders(rows_as_of(audited, found.restaurants, DATE), found.restaurants).as_of(DATE)

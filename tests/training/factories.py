@@ -24,9 +24,11 @@ from preptime.models.model import Model
 from preptime.models.quantile import QuantileModel
 from preptime.models.sklearn_models import GradientBoostingModel, RandomForestModel, StackingModel
 from preptime.models.xgboost_models import XGBoostModel
+from preptime.progress import no_progress
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 from preptime.sources.registry import open_source
 from preptime.synthetic import SynthesisPlan, synthesize_frames
+from preptime.training.challenger import Challenger, train_challenger
 from preptime.training.fitting import FitPlan
 from preptime.training.publishing import AuditActor
 from preptime.training.refresh import RefreshDocument, refresh_champion
@@ -125,6 +127,24 @@ def full_plan(threads: int = 1) -> FitPlan:
         XGBoostModel(tree_count=5),
     )
     return _plan((*bases, StackingModel(bases), QUANTILE), threads, seed=12, with_live_model=True)
+
+
+def make_challenger(
+    audited: AuditedOrders, data: TrainingData, date: dt.date, store: Store, plan: FitPlan, *, with_gate: bool = True
+) -> Challenger:
+    """Train a challenger without a report. Nothing is decided."""
+    return train_challenger(
+        audited,
+        data,
+        date,
+        store,
+        plan=plan,
+        schema=audited.schema,
+        with_gate=with_gate,
+        with_report=False,
+        revisions=None,
+        progress=no_progress,
+    )
 
 
 def run_training(

@@ -18,10 +18,9 @@ from preptime.errors import DataError, UsageError
 from preptime.evaluation.evaluated_orders import EvaluatedOrders, build_backtest_document
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
 from preptime.training.backtest import backtest, concatenate_evaluated, evaluate_graphs, select_days
-from preptime.training.challenger import train_challenger
 from preptime.training.fitting import FittedWindow, fit_window
 from preptime.training.training_data import day_number
-from tests.training.factories import SyntheticData, full_plan, june, quick_plan
+from tests.training.factories import SyntheticData, full_plan, june, make_challenger, quick_plan
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +85,7 @@ def test_backtest_equals_predictions_of_trained_bundle(
 ) -> None:
     """`train` for the 15th is fitted on all days through the 14th, like a backtest of the 15th."""
     known, plan = data.as_of(june(15)), quick_plan(with_live_model=True)
-    challenger = train_challenger(
-        known.audited, known.training_data, june(15), folder_store, plan=plan, with_gate=False, with_report=False
-    )
+    challenger = make_challenger(known.audited, known.training_data, june(15), folder_store, plan, with_gate=False)
     expected = backtest(data.training_data, june(15), june(15), plan)
     bundle = Bundle.load(folder_store.fetch(challenger.manifest.id))
     rows = select_days(build_feature_matrix(data.training_data, june(1), june(15)), june(15), june(15))

@@ -15,10 +15,9 @@ from preptime.errors import UsageError
 from preptime.schema.schema import TAKE_HOME_SCHEMA, Target
 from preptime.training.as_of_features import build_feature_matrix
 from preptime.training.backtest import backtest, evaluate_graphs
-from preptime.training.challenger import train_challenger
 from preptime.training.comparison import compare_bundles, evaluate_bundle
 from preptime.training.training_data import ONE_DAY, day_number
-from tests.training.factories import SyntheticData, TrainedStore, copy_bundle, june, quick_plan
+from tests.training.factories import SyntheticData, TrainedStore, copy_bundle, june, make_challenger, quick_plan
 
 TARGET = Target()
 
@@ -33,9 +32,7 @@ def older(good: TrainedStore) -> Bundle:
 def newer(data: SyntheticData, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Return a bundle fitted through 13 June."""
     store = Store.open(str(tmp_path_factory.mktemp("newer")))
-    challenger = train_challenger(
-        data.audited, data.training_data.as_of(june(14)), june(14), store, plan=quick_plan(), with_report=False
-    )
+    challenger = make_challenger(data.audited, data.training_data.as_of(june(14)), june(14), store, quick_plan())
     return fetch_verified(store, challenger.manifest.id)
 
 

@@ -23,7 +23,6 @@ from preptime.features.feature_set import FeatureSet
 from preptime.models.onnx_export import PARITY_ABSOLUTE_SECONDS, PARITY_RELATIVE
 from preptime.schema.schema import TAKE_HOME_SCHEMA, CustomFeature, OrderColumn, Ratio, Target
 from preptime.training.as_of_features import build_feature_matrix
-from preptime.training.challenger import train_challenger
 from preptime.training.comparison import compare_bundles, evaluate_bundle
 from preptime.training.publishing import build_champion_history, explain_stale_history
 from preptime.training.training_data import MIN_CATEGORY_ORDERS
@@ -36,6 +35,7 @@ from tests.training.factories import (
     bundle_bytes,
     full_plan,
     june,
+    make_challenger,
     override_champion,
     quick_plan,
     run_refresh,
@@ -231,7 +231,7 @@ def test_comparison_evaluates_champion_with_its_own_vocabulary(
     )
     champion = fetch_verified(Store.open(str(custom.root)), custom.document.bundle)
     data = changed.training_data.as_of(june(15))
-    challenger = train_challenger(changed.audited, data, june(15), folder_store, plan=quick_plan(), with_report=False)
+    challenger = make_challenger(changed.audited, data, june(15), folder_store, quick_plan())
     assert challenger.manifest.vocabularies.custom[1] == ("kiosk",)
     recoded = data.recoded(data.restaurants.recoded(champion.manifest.vocabularies, champion.history.feature_set))
     assert recoded.orders.categories is not None

@@ -21,7 +21,6 @@ from preptime.models.sklearn_models import GradientBoostingModel
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
 from preptime.training.backtest import backtest
 from preptime.training.calibration import conformal_scale, conformal_scores, few_label_values
-from preptime.training.challenger import train_challenger
 from preptime.training.comparison import evaluate_bundle
 from preptime.training.fitting import FitPlan, fitted_rows
 from preptime.training.gate import calibrate_by_day, has_better_live_model, walk_forward
@@ -34,6 +33,7 @@ from tests.training.factories import (
     SyntheticData,
     TrainedStore,
     june,
+    make_challenger,
     override_champion,
     quick_plan,
     run_refresh,
@@ -179,9 +179,7 @@ def test_live_model_is_kept_only_if_better(data: SyntheticData, folder_store: St
     assert not has_better_live_model(replace(gate, live_quantiles=gate.quantiles))
     assert not has_better_live_model(replace(gate, live_quantiles=None))
     for date in (june(13), june(15)):
-        challenger = train_challenger(
-            data.audited, data.training_data.as_of(date), date, folder_store, plan=LIVE_PLAN, with_report=False
-        )
+        challenger = make_challenger(data.audited, data.training_data.as_of(date), date, folder_store, LIVE_PLAN)
         assert challenger.evaluated is not None
         bundle = Bundle.load(folder_store.fetch(challenger.manifest.id))
         assert bundle.has_live_model is has_better_live_model(challenger.evaluated)
@@ -276,13 +274,8 @@ def test_point_model_that_loses_to_the_median_is_weak(data: SyntheticData, tmp_p
     """One tree that learns almost nothing predicts the mean, which is far above the median."""
     models: dict[str, Model] = {**LIVE_PLAN.models, "gbr": GradientBoostingModel(tree_count=1, learning_rate=0.001)}
     plan = FitPlan(models, threads=1, with_live_model=False)
-    challenger = train_challenger(
-        data.audited,
-        data.training_data.as_of(june(13)),
-        june(13),
-        Store.open(str(tmp_path / "models")),
-        plan=plan,
-        with_report=False,
+    challenger = make_challenger(
+        data.audited, data.training_data.as_of(june(13)), june(13), Store.open(str(tmp_path / "models")), plan
     )
     assert challenger.manifest.weak_models == ("gbr",)
     assert challenger.evaluation is not None

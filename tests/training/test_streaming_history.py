@@ -248,7 +248,7 @@ def test_stream_reads_partitioned_files_with_progress(tmp_path: Path, suffix: st
     for number, part in enumerate([days[0], *batches]):
         path = tmp_path / f"{number}.{suffix}"
         part.write_csv(path) if suffix == "csv" else part.write_parquet(path)
-    source = open_files(str(tmp_path))
+    source = open_files(str(tmp_path), TAKE_HOME_SCHEMA)
     reports: list[tuple[str, float]] = []
     counted = stream_history(
         source, RESTAURANTS, dt.date(2015, 6, 5), lambda stage, fraction: reports.append((stage, fraction))
@@ -269,7 +269,7 @@ def test_stream_matches_ids_of_different_integer_widths(tmp_path: Path) -> None:
         tmp_path / "a.parquet"
     )
     orders_of_month.write_parquet(tmp_path / "b.parquet")
-    source = open_files(str(tmp_path))
+    source = open_files(str(tmp_path), TAKE_HOME_SCHEMA)
     assert stream_state(source).orders.sum() == len(orders_of_month)
     assert state_bytes(stream_state(source)) == state_bytes(state_from_whole_frame(source))
 

@@ -22,7 +22,6 @@ from preptime.features.history_state import HistoryState
 from preptime.features.shrinkage import build_history
 from preptime.models.quantile import QuantileModel
 from preptime.synthetic import SynthesisPlan
-from preptime.training.challenger import train_challenger
 from preptime.training.comparison import Comparison
 from preptime.training.fitting import FitPlan
 from preptime.training.requirements import choose_mode, first_counted_day
@@ -35,6 +34,7 @@ from tests.training.factories import (
     bundle_bytes,
     full_plan,
     june,
+    make_challenger,
     make_synthetic_data,
     quick_plan,
     run_training,
@@ -89,8 +89,8 @@ def test_train_refits_on_the_days_of_the_gate(data: SyntheticData, good: Trained
 
 def test_train_with_four_weeks_has_a_gate_of_a_week(folder_store: Store) -> None:
     month = make_synthetic_data(SynthesisPlan(orders=3_000, restaurants=40, days=29))
-    challenger = train_challenger(
-        month.audited, month.training_data.as_of(june(29)), june(29), folder_store, plan=quick_plan(), with_report=False
+    challenger = make_challenger(
+        month.audited, month.training_data.as_of(june(29)), june(29), folder_store, quick_plan()
     )
     window = challenger.manifest.window
     assert (window.fitted_through, window.gated_from, window.gated_through) == (june(28), june(22), june(28))

@@ -227,10 +227,6 @@ class ChampionWatcher:
         self._state = current
         _log_changes(previous, current)
 
-    def wait_for_load(self, timeout_seconds: float) -> bool:
-        """Wait until the load that the last `poll` started has finished. Return False after `timeout_seconds`."""
-        return self._load is None or self._load.finished.wait(timeout_seconds)
-
     def _poll_loop(self) -> None:
         try:
             while not self._stop_requested.is_set():

@@ -136,8 +136,8 @@ class _MetricsCollector:
             orders.add_metric(labels, values[ORDERS])
         yield requests
         yield orders
-        yield _counter_by(
-            "preptime_rejected_requests_total", "Requests rejected by a limit, by cause.", "cause", self._rejections
+        yield _counter_by_cause(
+            "preptime_rejected_requests_total", "Requests rejected by a limit, by cause.", self._rejections
         )
         for name, description in (
             ("restaurant_differs", "Predicted orders whose own country or city isn't that of the restaurant."),
@@ -238,11 +238,8 @@ class _MetricsCollector:
         if self._states:
             poll.add_metric([], min(state.last_poll_at for state in self._states))
         yield poll
-        yield _counter_by(
-            "preptime_workers_replaced_total",
-            "Workers that the server replaced, by cause.",
-            "cause",
-            self._replacements,
+        yield _counter_by_cause(
+            "preptime_workers_replaced_total", "Workers that the server replaced, by cause.", self._replacements
         )
 
     def _load_gauges(self) -> Iterator[Metric]:
@@ -299,12 +296,12 @@ def _build_versions() -> dict[str, str]:
     return {"version": version("preptime"), "python": python_version(), **packages}
 
 
-def _counter_by(name: str, description: str, label: str, rows: dict[str, tuple[float, ...]]) -> Metric:
+def _counter_by_cause(name: str, description: str, rows: dict[str, tuple[float, ...]]) -> Metric:
     from prometheus_client.core import CounterMetricFamily
 
-    counter = CounterMetricFamily(name, description, labels=[label])
-    for value, values in sorted(rows.items()):
-        counter.add_metric([value], values[REQUESTS])
+    counter = CounterMetricFamily(name, description, labels=["cause"])
+    for cause, values in sorted(rows.items()):
+        counter.add_metric([cause], values[REQUESTS])
     return counter
 
 

@@ -33,6 +33,7 @@ from preptime.domain.timestamps import (
     WHITESPACE,
     TimestampFormat,
     compile_pattern,
+    format_utc_offset,
     parse_epoch,
     parse_epoch_text,
     parse_utc_offset,
@@ -312,7 +313,4 @@ def _format_day(days: int) -> str:
     return date.fromordinal(_EPOCH_ORDINAL + days).isoformat()
 
 
-@lru_cache(maxsize=4096)
-def _format_offset(minutes: int) -> str:
-    hours, remaining_minutes = divmod(abs(minutes), 60)
-    return f"{'-' if minutes < 0 else '+'}{hours:02d}:{remaining_minutes:02d}"
+_format_offset = lru_cache(maxsize=4096)(format_utc_offset)

@@ -15,11 +15,9 @@ if TYPE_CHECKING:
     from preptime.sources.source import DataSource
     from preptime.training.training_data import EarlierOrders, TrainingData
     from preptime.validation.audit import AuditedOrders
-    from preptime.validation.restaurants import RestaurantAudit
 
 __all__ = [
     "Dataset",
-    "read_audited_orders",
     "read_completed_orders",
     "read_restaurants",
     "read_training_data",
@@ -34,19 +32,12 @@ def read_restaurants(dataset: Dataset, orders: DataSource | None = None) -> Rest
     return audit.index
 
 
-def read_audited_orders(
-    output: Output, dataset: Dataset, *, need_label: bool | None = True
-) -> tuple[AuditedOrders, RestaurantAudit]:
-    """Return orders and restaurants with their validation results (`Dataset.audit`)."""
-    return dataset.audit(need_label=need_label, progress=output.progress)
-
-
 def read_completed_orders(output: Output, dataset: Dataset) -> tuple[AuditedOrders, RestaurantIndex]:
     """Return completed orders with their validation results, and the usable restaurants.
 
     Prints what was found in the other restaurants.
     """
-    audited_orders, restaurants = read_audited_orders(output, dataset)
+    audited_orders, restaurants = dataset.audit(need_label=True, progress=output.progress)
     print_message(*restaurants.messages)
     return audited_orders, restaurants.index
 

@@ -216,11 +216,11 @@ def with_output(command: Callable[Concatenate[Output, P], None]) -> Callable[P, 
 METRIC_COLUMNS = ("MAE", "median", "RMSE", "R²", "bias")
 
 
-def score_table(document: BacktestDocument, unit: TimeUnit = MINUTES, labels: str = "up_to_3h") -> Table:
+def score_table(document: BacktestDocument, unit: TimeUnit = MINUTES) -> Table:
     """Return a table of all models, lowest MAE first, then both baselines. It fits in 80 columns."""
     from preptime.evaluation.summary_text import weak_models
 
-    rows = [row for row in document.scores if row.labels == labels]
+    rows = [row for row in document.scores if row.labels == "up_to_3h"]
     order_count = rows[0].n if rows else 0
     title = f"{document.first_day} to {document.last_day}, {format_count(order_count, 'evaluated order')}"
     table = Table(title=f"{title}, errors in {unit.name} (baselines below the line)", title_justify="left")

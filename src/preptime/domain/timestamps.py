@@ -73,6 +73,17 @@ def parse_utc_offset(text: str) -> int:
     return -seconds if text[0] == "-" else seconds
 
 
+def format_utc_offset(minutes: int) -> str:
+    """Return an offset as ISO text.
+
+    Example:
+        >>> format_utc_offset(60), format_utc_offset(-570)
+        ('+01:00', '-09:30')
+    """
+    hours, remaining_minutes = divmod(abs(minutes), 60)
+    return f"{'-' if minutes < 0 else '+'}{hours:02d}:{remaining_minutes:02d}"
+
+
 def parse_epoch(value: float) -> int | None:
     """Return an epoch of any unit in microseconds, or None if it isn't between 2000 and 2099 in any unit."""
     if not math.isfinite(value):

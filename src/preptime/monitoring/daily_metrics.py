@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from preptime.domain.dispatch import dispatch_level
 from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS
-from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask, validation_rule
+from preptime.domain.validation_reasons import Purpose, ValidationReason, validation_rule
 from preptime.evaluation.documents import QuantileScore, Segment, WaitingCost
 from preptime.evaluation.metrics import FIVE_MINUTES_SECONDS, in_interval
 from preptime.evaluation.segments import DIMENSIONS
@@ -32,6 +32,7 @@ from preptime.monitoring.document import (
 from preptime.monitoring.joined_predictions import JoinedOrders
 from preptime.monitoring.outcomes import AuditedOutcomes, to_date
 from preptime.monitoring.recorded_predictions import UniquePredictions
+from preptime.validation.audit import is_usable
 
 _KNOWN_ARRIVAL_COUNTS = {
     "predicted_quantile": "has_interval",
@@ -403,5 +404,5 @@ def label_audit(outcomes: AuditedOutcomes, first_day: int, last_day: int) -> Lab
                     orders_on_last_day=int((has_reason & on_last_day).sum()),
                 )
             )
-    evaluable = (reasons & np.uint32(exclusion_mask(Purpose.EVALUATION))) == 0
+    evaluable = is_usable(reasons, Purpose.EVALUATION)
     return LabelAudit(rows=len(reasons), evaluable=int(evaluable.sum()), reasons=tuple(label_reasons))

@@ -57,6 +57,7 @@ from preptime.monitoring.rules import (
     RULES,
     UNKNOWN_CATEGORIES,
     UNKNOWN_RESTAURANTS,
+    Rule,
     RuleResult,
     overall_status,
     summarize_statuses,
@@ -252,10 +253,24 @@ def _evaluate_volume_rules(analysis: _Analysis, last_day: dt.date) -> tuple[Rule
 
 
 def _evaluate_share_rules(counts: DailyCounts, last_day: dt.date) -> list[RuleResult]:
-    by_level = counts.by_fallback_level
     # Orders before the first prediction don't count as missing. Without predictions, the rule has no day to test.
     since = slice(len(counts.usable) - 1 if counts.first_predicted is None else counts.first_predicted, None)
-    shares = (
+    missing_predictions = DailyShare(
+        counts.without_prediction[since],
+        counts.usable[since],
+        "usable orders since the first prediction",
+        "have no prediction",
+    )
+    return [
+        *(evaluate_share(rule, share, last_day) for rule, share in _daily_shares(counts)),
+        evaluate_missing_predictions(missing_predictions, int(counts.with_prediction[-1]), last_day),
+    ]
+
+
+def _daily_shares(counts: DailyCounts) -> tuple[tuple[Rule, DailyShare], ...]:
+    """Return the rules about all days, each with its share."""
+    by_level = counts.by_fallback_level
+    return (
         (
             FALLBACK_RATE,
             DailyShare(
@@ -291,16 +306,6 @@ def _evaluate_share_rules(counts: DailyCounts, last_day: dt.date) -> list[RuleRe
             ),
         ),
     )
-    missing_predictions = DailyShare(
-        counts.without_prediction[since],
-        counts.usable[since],
-        "usable orders since the first prediction",
-        "have no prediction",
-    )
-    return [
-        *(evaluate_share(rule, share, last_day) for rule, share in shares),
-        evaluate_missing_predictions(missing_predictions, int(counts.with_prediction[-1]), last_day),
-    ]
 
 
 def _rule_sentences(

@@ -18,7 +18,7 @@ from preptime.features.history_state import CompletedOrders
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.features.spec import local_day
 from preptime.sources.source import DataSource, batches_for_dates
-from preptime.validation.audit import AuditedOrders, audit_orders, to_order_columns
+from preptime.validation.audit import AuditedOrders, audit_orders, is_usable, to_order_columns
 from preptime.validation.duplicates import order_keys
 from preptime.validation.label_counts import is_open
 
@@ -75,8 +75,7 @@ class Outcomes:
 
     def usable_for(self, purpose: Purpose) -> NDArray[np.bool_]:
         """Return which orders can be used for `purpose`, [N]."""
-        kept: NDArray[np.bool_] = (self.reasons & np.uint32(exclusion_mask(purpose))) == 0
-        return kept
+        return is_usable(self.reasons, purpose)
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Outcomes:
         """Return the orders at `rows`, which are indices or a mask."""
@@ -138,7 +137,7 @@ def read_outcomes(source: DataSource, restaurants: RestaurantIndex, date: dt.dat
         days.append(acknowledged[requested])
         reasons.append(batch.reasons[requested])
         usable = requested & (acknowledged >= 0) & frame["prep_time_seconds"].is_not_null().to_numpy()
-        usable &= (batch.reasons & np.uint32(exclusion_mask(Purpose.SCORING))) == 0
+        usable &= batch.usable_for(Purpose.SCORING)
         parts.append(_to_outcomes(batch, usable, restaurants))
         is_duplicate = (batch.reasons & np.uint32(ValidationReason.DUPLICATE.bit)) != 0
         is_unusable = requested & (acknowledged >= 0) & ~usable & ~is_duplicate

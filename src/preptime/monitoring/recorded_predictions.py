@@ -29,7 +29,7 @@ from preptime.features.restaurant_index import RestaurantIndex
 from preptime.features.spec import local_day
 from preptime.monitoring.document import DateRange
 from preptime.monitoring.outcomes import NO_KEY_HASH, hash_keys, to_day_number
-from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
+from preptime.schema.schema import Schema
 from preptime.sources.prediction_logs import PredictionLogSource
 from preptime.sources.results import PREDICTIONS_FILE, ResultsFolder
 from preptime.validation import duplicates
@@ -190,7 +190,7 @@ def read_predictions(
     days: DateRange,
     *,
     count_from: dt.date | None = None,
-    schema_of: SchemaOf = lambda _: TAKE_HOME_SCHEMA,
+    schema_of: SchemaOf,
 ) -> UniquePredictions:
     """Return the predictions of orders acknowledged on `days`. Counts cover the days from `count_from`.
 

@@ -166,15 +166,15 @@ def to_thresholds(thresholds: Mapping[str, float] | None) -> dict[str, float]:
     return {name: to_number(f"The threshold {name}", value) for name, value in (thresholds or {}).items()}
 
 
-def to_names(name: str, names: Iterable[str] | None) -> list[str] | None:
+def to_model_names(models: Iterable[str] | None) -> list[str] | None:
     """Return names as a list: one name alone, or several. Raises `UsageError` for another value."""
-    if names is None:
+    if models is None:
         return None
-    check_type(name, names, Iterable, "a name, or a list of names")
-    listed = [names] if isinstance(names, str) else list(names)
-    for value in listed:
-        check_type(name, value, str, "a name, or a list of names")
-    return listed
+    check_type("models", models, Iterable, "a name, or a list of names")
+    names = [models] if isinstance(models, str) else list(models)
+    for name in names:
+        check_type("models", name, str, "a name, or a list of names")
+    return names
 
 
 def _shown(value: object) -> str:

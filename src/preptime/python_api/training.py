@@ -26,7 +26,7 @@ from preptime.python_api.defaults import (
     in_python,
     python_errors,
     to_date,
-    to_names,
+    to_model_names,
     to_threads,
     to_thresholds,
     to_whole_number,
@@ -156,7 +156,7 @@ def train(
         ('kept', ('xgb', 'quantile'))
     """
     dataset, kind = Dataset.from_inputs(orders, restaurants, schema), kind_of(orders)
-    plan = FitPlan.from_schema(dataset.schema, to_threads(threads), to_names("models", models))
+    plan = FitPlan.from_schema(dataset.schema, to_threads(threads), to_model_names(models))
     run = partial(
         _run_training,
         dataset,
@@ -245,7 +245,7 @@ def backtest(
         [188, 438]
     """
     dataset = Dataset.from_inputs(orders, restaurants, schema)
-    plan = FitPlan.from_schema(dataset.schema, to_threads(threads), to_names("models", models))
+    plan = FitPlan.from_schema(dataset.schema, to_threads(threads), to_model_names(models))
     every = None if retrain_every is None else to_whole_number("retrain_every", retrain_every)
     first, last = to_date(first_day, "first_day"), to_date(last_day, "last_day")
     with progress_bars(progress) as report:

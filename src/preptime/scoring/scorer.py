@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from preptime.bundle.bundle import Bundle
 from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS, UNKNOWN_CODE, Predictions
 from preptime.domain.restaurant_ids import UNKNOWN_RESTAURANT_KEY
-from preptime.domain.timestamps import MICROSECONDS, SECONDS_PER_DAY
+from preptime.domain.timestamps import MICROSECONDS, SECONDS_PER_DAY, format_utc_offset
 from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask, reasons_in_mask
 from preptime.errors import DataError
 from preptime.features.kitchen import KitchenReplay
@@ -98,17 +98,12 @@ class TimestampFormatter:
         days, day_index = np.unique(ready_seconds // SECONDS_PER_DAY, return_inverse=True)
         dates = pl.Series(days.astype(np.int32)).cast(pl.Date).dt.strftime("%Y-%m-%d")
         offsets, offset_index = np.unique((local_us - utc_us) // (_MINUTE_SECONDS * MICROSECONDS), return_inverse=True)
-        offset_texts = pl.Series([_format_offset(int(minutes)) for minutes in offsets], dtype=pl.String)
+        offset_texts = pl.Series([format_utc_offset(int(minutes)) for minutes in offsets], dtype=pl.String)
         return (
             dates.gather(day_index)
             + self._time_texts.gather(ready_seconds % SECONDS_PER_DAY)
             + offset_texts.gather(offset_index)
         )
-
-
-def _format_offset(minutes: int) -> str:
-    hours, remaining_minutes = divmod(abs(minutes), 60)
-    return f"{'-' if minutes < 0 else '+'}{hours:02d}:{remaining_minutes:02d}"
 
 
 @dataclass(frozen=True)

@@ -117,12 +117,12 @@ def summarize(scored: Path, point_models: Sequence[str], *, restaurant_column: s
     medians, means = model_histogram.medians() / _MINUTE_SECONDS, model_histogram.means() / _MINUTE_SECONDS
     return ScoreSummary(
         predicted=int(width_histogram.counts()[0]),
-        distribution=_bar_table(model_histogram, 0),
+        distribution=_bar_table(model_histogram),
         by_hour=hours.table(pl.Series("hour", range(_HOURS))),
         by_restaurant=_restaurant_histograms(scored, restaurant_column, busiest).table(
             pl.Series("restaurant", busiest, pl.String)
         ),
-        widths=_bar_table(width_histogram, 0),
+        widths=_bar_table(width_histogram),
         fallback_level=pl.DataFrame(
             {"fallback_level": list(fallback_levels), "orders": list(fallback_levels.values())},
             {"fallback_level": pl.String, "orders": int},
@@ -183,9 +183,9 @@ def _local_hours(rows: pl.DataFrame) -> NDArray[np.int64]:
     return hours
 
 
-def _bar_table(histogram: DurationHistogram, group: int) -> pl.DataFrame:
-    """Return the bars that have orders. The last bar is open."""
-    orders = histogram.bars(group, BAR_MINUTES * _MINUTE_SECONDS, MAX_MINUTES // BAR_MINUTES)
+def _bar_table(histogram: DurationHistogram) -> pl.DataFrame:
+    """Return the bars of the only group that have orders. The last bar is open."""
+    orders = histogram.bars(0, BAR_MINUTES * _MINUTE_SECONDS, MAX_MINUTES // BAR_MINUTES)
     minutes = pl.int_range(0, MAX_MINUTES, BAR_MINUTES, eager=True)
     table = pl.DataFrame([minutes.alias("minutes"), pl.Series("orders", orders)])
     return table.with_columns(width=BAR_MINUTES).filter(pl.col("orders") > 0)

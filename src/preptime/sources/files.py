@@ -216,7 +216,7 @@ class FileSource:
         return DataError(f"{self.name} has a header and no rows.", "Use a file with at least one row.")
 
 
-def open_files(location: str, schema: Schema = TAKE_HOME_SCHEMA) -> FileSource:
+def open_files(location: str, schema: Schema) -> FileSource:
     """Open a file, the CSV or Parquet files below a folder, or the files that match a glob.
 
     `schema.source` is the format of CSV files.

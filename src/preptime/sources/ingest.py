@@ -24,7 +24,7 @@ from preptime.domain.validation_reasons import ValidationReason, reasons_in_mask
 from preptime.errors import OperationError
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback, no_progress
-from preptime.schema.schema import TAKE_HOME_SCHEMA, CustomFeature, Schema
+from preptime.schema.schema import CustomFeature, Schema
 from preptime.schema.toml_file import assumed_origin
 from preptime.sources.database import Database, LoadResult, NoStorableRowsError
 from preptime.sources.database_schema import (
@@ -222,7 +222,7 @@ def _present_features(columns: Sequence[str], schema: Schema) -> list[CustomFeat
     return [feature for feature in schema.order_features if feature.column in columns]
 
 
-def prepare_chunk(rows: pl.DataFrame, restaurants: RestaurantIndex, schema: Schema = TAKE_HOME_SCHEMA) -> PreparedChunk:
+def prepare_chunk(rows: pl.DataFrame, restaurants: RestaurantIndex, schema: Schema) -> PreparedChunk:
     """Separate the rows of a chunk into rows that can and can't be stored."""
     audited = audit_orders(rows, restaurants, need_label=False, schema=schema)
     names = _stored_names(rows.columns, schema)

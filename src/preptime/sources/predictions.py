@@ -104,9 +104,7 @@ class PredictionStore(ABC):
         """Return rows of `STORED_SCHEMA`."""
 
 
-def encode_predictions(
-    day: dt.date, bundle: str, frame: pl.DataFrame, schema: Schema = CANONICAL_SCHEMA
-) -> pl.DataFrame:
+def encode_predictions(day: dt.date, bundle: str, frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
     """Convert predictions to rows of `STORED_SCHEMA`. Raises `UsageError` for a frame without `order_key`."""
     if ORDER_KEY not in frame.columns:
         raise UsageError(

@@ -139,15 +139,13 @@ class StagedRun:
         """The address of the run's folder, for `DataFrame.write` and for the field `out` of the document."""
         return self.output.address_of(self.name)
 
-    def write_parquet(self, frame: Any, subfolder: str = "", *, subject: str = "") -> str:
-        """Write a DataFrame as Parquet files to the run's folder, or to a folder in it, and return the address.
+    def write_parquet(self, frame: Any, *, subject: str = "") -> None:
+        """Write a DataFrame as Parquet files to the run's folder.
 
         `subject` says what is computed, for the message of an error.
         """
-        address = f"{self.address}/{subfolder}" if subfolder else self.address
-        with spark_errors(subject or f"Writing {address}"):
-            frame.write.mode("errorifexists").parquet(address)
-        return address
+        with spark_errors(subject or f"Writing {self.address}"):
+            frame.write.mode("errorifexists").parquet(self.address)
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file to the run's folder."""

@@ -32,7 +32,7 @@ from preptime.features.shrinkage import build_history
 from preptime.models.catalogue import hyperparameters
 from preptime.models.custom import CustomModel
 from preptime.models.model import Model
-from preptime.progress import ProgressCallback, no_progress
+from preptime.progress import ProgressCallback
 from preptime.schema.schema import Schema
 from preptime.training.as_of_features import build_feature_matrix
 from preptime.training.backtest import select_days
@@ -79,11 +79,11 @@ def train_challenger(
     store: Store,
     *,
     plan: FitPlan,
-    schema: Schema | None = None,
-    with_gate: bool = True,
-    with_report: bool = True,
-    revisions: DataRevisions | None = None,
-    progress: ProgressCallback = no_progress,
+    schema: Schema,
+    with_gate: bool,
+    with_report: bool,
+    revisions: DataRevisions | None,
+    progress: ProgressCallback,
 ) -> Challenger:
     """Predict the gate's days, refit on all days, and write the bundle with the history as of `date`.
 
@@ -111,7 +111,7 @@ def train_challenger(
         fitted,
         evaluation,
         gate_window,
-        schema=(schema or audited.schema).without_models(),
+        schema=schema.without_models(),
         revisions=revisions,
         details={name: model_details(model) for name, model in plan.models.items()},
     )

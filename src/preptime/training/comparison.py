@@ -92,20 +92,15 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def compare_bundles_on_orders(
-    orders: DataSource,
-    restaurants: RestaurantIndex,
-    challenger: Bundle,
-    champion: Bundle,
-    last_day: dt.date | None = None,
+    orders: DataSource, restaurants: RestaurantIndex, challenger: Bundle, champion: Bundle
 ) -> Comparison:
     """Compare two bundles on the orders of a data source, without a promotion.
 
-    `last_day` defaults to the last day that has orders. Raises `DataError` if the orders can't be read or used, and
-    `UsageError` as `compare_bundles`.
+    Raises `DataError` if the orders can't be read or used, and `UsageError` as `compare_bundles`.
     """
     audited = audit_orders(orders.frame(), restaurants, need_label=True, schema=orders.schema)
     data = TrainingData.from_orders(audited, restaurants)
-    return compare_bundles(data, challenger, champion, last_day, target=orders.schema.target)
+    return compare_bundles(data, challenger, champion, target=orders.schema.target)
 
 
 def compare_bundles(

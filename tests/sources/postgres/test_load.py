@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from preptime.errors import DataError, OperationError
+from preptime.schema.schema import TAKE_HOME_SCHEMA
 from preptime.schema.toml_file import parse_schema
 from preptime.sources import ingest as ingest_module
 from preptime.sources.ingest import RejectsWriter, prepare_chunk
@@ -208,7 +209,7 @@ def test_load_stores_invalid_values_for_the_audit(url: str) -> None:
 def test_load_error_leaves_database_unchanged(url: str) -> None:
     load_rows(url, DAY)
     before = _stored_rows(url)
-    more = prepare_chunk(make_month(days=3, seed=2), make_restaurant_index()).storable
+    more = prepare_chunk(make_month(days=3, seed=2), make_restaurant_index(), TAKE_HOME_SCHEMA).storable
 
     def breaking() -> Iterator[pl.DataFrame]:
         yield more
@@ -223,7 +224,7 @@ def test_load_error_leaves_database_unchanged(url: str) -> None:
 def test_load_lost_connection_leaves_database_unchanged(url: str) -> None:
     load_rows(url, DAY)
     before = _stored_rows(url)
-    more = prepare_chunk(make_month(days=3, seed=2), make_restaurant_index()).storable
+    more = prepare_chunk(make_month(days=3, seed=2), make_restaurant_index(), TAKE_HOME_SCHEMA).storable
 
     def interrupted() -> Iterator[pl.DataFrame]:
         yield more
@@ -257,7 +258,7 @@ def test_load_concurrently_inserts_each_order_once(url: str) -> None:
 def test_load_waits_for_another_load_until_timeout(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "LOCK_TIMEOUT", "200ms")
     stages: list[str] = []
-    rows = prepare_chunk(DAY, make_restaurant_index()).storable
+    rows = prepare_chunk(DAY, make_restaurant_index(), TAKE_HOME_SCHEMA).storable
     with psycopg.connect(url) as other:
         other.execute("SELECT pg_advisory_xact_lock(%s)", [SCHEMA_LOCK_KEY])
         with pytest.raises(OperationError) as caught:

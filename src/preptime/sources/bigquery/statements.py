@@ -269,8 +269,8 @@ def _render(address: BigQueryAddress, template: str, **parts: str) -> str:
     return Template(template).substitute(tables | parts)
 
 
-def _join_each(template: str, names: Sequence[str], separator: str = ", ") -> str:
-    return separator.join(Template(template).substitute(name=name) for name in names)
+def _join_each(template: str, names: Sequence[str]) -> str:
+    return ", ".join(Template(template).substitute(name=name) for name in names)
 
 
 def _column_definitions(schema: pl.Schema) -> str:

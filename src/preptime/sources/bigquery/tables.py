@@ -18,7 +18,7 @@ from google.cloud import bigquery
 
 from preptime.errors import DataError
 from preptime.progress import ProgressCallback
-from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
+from preptime.schema.schema import Schema
 from preptime.sources.bigquery import statements
 from preptime.sources.bigquery.client import BigQueryAddress, QueryParameters, open_client, query_config
 from preptime.sources.bigquery.statements import bigquery_type
@@ -170,7 +170,7 @@ def _server_time(client: bigquery.Client) -> dt.datetime:
     return time
 
 
-def open_bigquery_source(url: str, schema: Schema = TAKE_HOME_SCHEMA) -> BigQuerySource:
+def open_bigquery_source(url: str, schema: Schema) -> BigQuerySource:
     """Open the table at a URL. Its rows have `schema.canonical()`.
 
     Raises `UsageError`, `DataError`, or `OperationError` if it can't be read.

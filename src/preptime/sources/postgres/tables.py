@@ -15,7 +15,7 @@ import polars as pl
 from psycopg import sql
 
 from preptime.progress import ProgressCallback, no_progress
-from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
+from preptime.schema.schema import Schema
 from preptime.sources.database import (
     ORDERS_TABLE,
     RESTAURANTS_TABLE,
@@ -113,7 +113,7 @@ class PostgresSource(DatabaseSource):
             yield PostgresReader(connection, self.address.table, self.columns, self.feature_types)
 
 
-def open_postgres_source(url: str, schema: Schema = TAKE_HOME_SCHEMA) -> PostgresSource:
+def open_postgres_source(url: str, schema: Schema) -> PostgresSource:
     """Open the table at a URL. Its rows have `schema.canonical()`.
 
     Raises `UsageError`, `DataError`, or `OperationError` if it can't be read.
