@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
@@ -93,7 +94,9 @@ def test_record_too_deeply_nested_order_becomes_null(http: Client, setup: Servic
     def encode_in_deeper_call(calls: int) -> bytes:
         return encode_in_deeper_call(calls - 1) if calls else record.to_json_line()
 
-    assert msgspec.json.decode(encode_in_deeper_call(300))["orders"] == [None]
+    # Since Python 3.12, calls of C code have a limit of their own, so the order isn't too deep for the record.
+    expected = None if sys.version_info < (3, 12) else msgspec.json.decode(body)
+    assert msgspec.json.decode(encode_in_deeper_call(300))["orders"] == [expected]
 
 
 @pytest.mark.parametrize("order_id", ["A-1", "", "é🍕\u2028", 7, -3, 2**63, 10**30, 1.5])
