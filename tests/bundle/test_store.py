@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import os
 import secrets
 import shutil
@@ -28,6 +29,17 @@ def test_empty_store_reads_create_nothing(tmp_path: Path, store: Store) -> None:
     assert store.log_file_names() == []
     assert not store.has_bundle("2015-06-17-000000000000")
     assert not (tmp_path / "models").exists()
+
+
+def test_full_disk_is_named_as_the_cause(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for backend in (local.LocalBackend, FsspecBackend):
+        monkeypatch.setattr(backend, "write_folder", write)
+    with pytest.raises(StoreError, match="No space left on device") as error:
+        put_bundle(store)
+    assert error.value.hint == "Free up disk space, or use a store on another disk."
 
 
 def test_bundle_ids_are_sorted_by_date(store: Store) -> None:

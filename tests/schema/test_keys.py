@@ -66,6 +66,13 @@ def test_matrix_names_are_those_of_the_feature_set(kind: FeatureType, owner: Fea
     assert matrix_names("x", kind) == added
 
 
+def test_page_names_the_duration_by_its_key() -> None:
+    """The data dictionary has the canonical name, which isn't a key of `[orders]`."""
+    text = page.render_markdown(DOCS_DIR / "schema.md")
+    assert "Training needs this column or `prep_time`." in text
+    assert "`prep_time_seconds`" not in text
+
+
 def test_page_is_current() -> None:
     """When this fails: `make docs`."""
     path = DOCS_DIR / "schema.md"
